@@ -1,0 +1,135 @@
+"""What the lab asks of a hypervisor: guests on hosts, and live migrations between them.
+
+Two implementations: `model` (the fluid model on a scalable clock) and `libvirt` (real QEMU under session libvirtd).
+Called by the KubeVirt stand-in's virt-handler and virt-launcher parts and by the demo's report.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """One lab host: its name is the Node's name; the link is full duplex."""
+
+    name: str
+    link_bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSpec:
+    """One guest: how much memory it has and how it dirties it.
+
+    `dirty_bytes_per_second` is the rate at which distinct pages of a working set of `working_set_bytes` are rewritten,
+    cyclically. `touched_bytes` of memory are non-zero; the rest compresses to nothing on the wire.
+    """
+
+    name: str
+    memory_bytes: int
+    touched_bytes: int
+    working_set_bytes: int
+    dirty_bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationOptions:
+    """What the launcher passes to libvirt once, at the start. A bandwidth of 0 means unlimited (the link decides)."""
+
+    bandwidth_bytes_per_second: int = 0
+    auto_converge: bool = False
+    allow_post_copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """Libvirt's job info while a migration runs; None where the hypervisor did not say."""
+
+    total_bytes: int | None
+    processed_bytes: int | None
+    remaining_bytes: int | None
+    transfer_bytes_per_second: int | None
+    dirty_bytes_per_second: int | None
+    iteration: int | None
+
+
+class GuestState(StrEnum):
+    """State of a guest on one host."""
+
+    ABSENT = "Absent"
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    INCOMING = "Incoming"
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationOutcome:
+    """How a migration job ended; `aborted` is true when it ended by `abort()`; `reason` is libvirt's text, else empty."""
+
+    completed: bool
+    aborted: bool = False
+    reason: str = ""
+
+
+class MigrationJob(Protocol):
+    """One running live migration. All methods may be called at any time; after the end they do nothing harmful."""
+
+    async def progress(self) -> JobProgress | None:
+        """The latest job info, or None when there is none (not yet begun, already over)."""
+
+    async def suspend(self) -> None:
+        """Suspend the guest on the source while the copy goes on (KubeVirt's workload disruption)."""
+
+    async def start_post_copy(self) -> None:
+        """Switch to post-copy; raises HypervisorError where the machine cannot."""
+
+    async def abort(self) -> None:
+        """Ask for the end of the job; the source guest runs again afterwards. The verdict comes from `wait`."""
+
+    async def wait(self) -> MigrationOutcome:
+        """Until the job is over and, when it completed, the guest runs on the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeatReport:
+    """What the guest itself says about its life since it was started, from its beats on the serial port.
+
+    `longest_gap_ms` is the longest time between two beats since the last `reset_beats`, minus the normal interval: the
+    blackout as the guest felt it. `restarts` counts beats that went back. `memory_intact` is the guest's own check of
+    its memory pattern.
+    """
+
+    beats: int
+    interval_ms: float
+    longest_gap_ms: float
+    restarts: int
+    memory_intact: bool
+
+
+class HypervisorError(Exception):
+    """The hypervisor refused or failed; the text says what, on which host and for which guest."""
+
+
+class Hypervisor(Protocol):
+    """A set of hosts that run guests and migrate them to each other."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        """End every guest and every process of every host; safe to call twice and after a failed start."""
+
+    async def start_guest(self, host: str, guest: GuestSpec) -> None: ...
+
+    async def stop_guest(self, host: str, name: str) -> None: ...
+
+    async def guest_state(self, host: str, name: str) -> GuestState: ...
+
+    async def dirty_rate(self, host: str, name: str) -> int | None:
+        """Bytes per second by the hypervisor's own one-second sampling; None where it cannot say."""
+
+    async def migrate(self, source: str, target: str, name: str, options: MigrationOptions) -> MigrationJob:
+        """Begin a live migration and return at once; refusals before the copy raise HypervisorError."""
+
+    async def reset_beats(self, name: str) -> None: ...
+
+    async def beats(self, name: str) -> BeatReport: ...
