@@ -1,0 +1,41 @@
+# Everything a developer needs; the logic is in hack/. `make PYTHON=python3.12 …` picks an interpreter.
+SHELL := bash
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all verify generate bench clean lock bootstrap
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.installed bootstrap ## empty a host of real virtual machines, before your eyes (3 min)
+	@$(PY) -m whimbrel_lab demo
+
+test: .venv/.installed bootstrap ## unit, property, API and end-to-end tests, on the model and on real QEMU (4 min)
+	@$(PY) hack/tiers.py test
+
+test-all: .venv/.installed bootstrap ## the tests that take longer
+	@$(PY) hack/tiers.py test-all
+
+verify: .venv/.installed ## lint, format, types, import contracts, generated files: changes nothing
+	@hack/verify
+
+generate: .venv/.installed ## CRDs from the models, into crds/ and the chart
+	@$(PY) -m crdgen
+
+bench: .venv/.installed ## the figures: API writes, latency, memory
+	@$(PY) -m whimbrel_lab.bench
+
+lock: ## resolve requirements.txt and requirements-dev.txt anew (UPGRADE=1: newer versions)
+	@hack/lock $(if $(UPGRADE),--upgrade)
+
+clean: ## remove the virtualenv, caches and everything built
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find operator hack tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+bootstrap:
+	@hack/bootstrap-libvirt
+	@hack/bootstrap-kubectl
+
+.venv/.installed: requirements-dev.txt pyproject.toml
+	@hack/bootstrap-venv

@@ -1,0 +1,121 @@
+"""Runs the test tiers that this machine allows, in order, and says first and last which it left out and why.
+
+`make test` and `make test-all` call it. Where CI or WHIMBREL_NO_SKIP is set, a tier that cannot run is a failure.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_TESTS_COLLECTED = 5
+"""pytest's exit code for a run that found nothing to do."""
+
+LIBVIRT_PROGRAMS = ("libvirtd", "virsh", "qemu-system-x86_64", "as", "ld", "objcopy")
+SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+
+
+def lacks(programs: Iterable[str]) -> str | None:
+    """What is missing of these programs, as a reason; None: nothing."""
+    missing = [program for program in programs if shutil.which(program, path=SEARCH_PATH) is None]
+    return f"missing {', '.join(missing)}" if missing else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Some directories of tests that need the same things of the machine."""
+
+    name: str
+    directories: tuple[str, ...]
+    marks: str = "not slow and not perf"
+    may_be_empty: bool = False
+    obstacle: Callable[[], str | None] = lambda: None
+
+
+TEST = (
+    Tier("unit", ("tests/unit",)),
+    Tier("api", ("tests/crds", "tests/project", "tests/embedded")),
+    Tier("model", ("tests/e2e",)),
+    Tier("libvirt", ("tests/libvirt", "tests/e2e_libvirt"), obstacle=lambda: lacks(LIBVIRT_PROGRAMS)),
+)
+TEST_ALL = (
+    Tier("slow", ("tests/slow",), marks="not perf", may_be_empty=True),
+    Tier("marked slow", ("tests",), marks="slow", may_be_empty=True),
+)
+SUITES = {"test": TEST, "test-all": TEST_ALL}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one tier ended: `passed`, `failed`, `empty` or `left out`, and in how many seconds."""
+
+    tier: Tier
+    word: str
+    detail: str = ""
+    duration_s: float = 0.0
+
+
+def has_tests(tier: Tier) -> tuple[str, ...]:
+    """The tier's directories that hold at least one test file."""
+    return tuple(path for path in tier.directories if next((ROOT / path).rglob("test_*.py"), None))
+
+
+def run(tier: Tier, without_kubectl: bool) -> Outcome:
+    """One pytest for the tier; its own output goes straight to the terminal."""
+    if reason := tier.obstacle():
+        return Outcome(tier, "left out", reason)
+    directories = has_tests(tier)
+    if not directories:
+        return Outcome(tier, "empty", "no test there yet")
+    marks = f"({tier.marks}) and not kubectl" if without_kubectl else tier.marks
+    command = [sys.executable, "-m", "pytest", "-q", "--durations=5", "-m", marks, *directories]
+    print(f"\n== {tier.name}: {' '.join(directories)}", flush=True)
+    began = time.monotonic()
+    code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+    duration_s = time.monotonic() - began
+    if code == NO_TESTS_COLLECTED:
+        return Outcome(tier, "empty", "no test there yet", duration_s)
+    return Outcome(tier, "failed" if code else "passed", f"pytest exit {code}" if code else "", duration_s)
+
+
+def coverage_line(suite: str, left_out: dict[str, str]) -> str:
+    """The line that opens and closes a run."""
+    if not left_out:
+        return f"make {suite}: no tier left out"
+    reasons = "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
+    return f"make {suite}: LEFT OUT: {reasons}"
+
+
+def main(suite: str) -> int:
+    """Runs every tier of the suite, whatever happens to the ones before. Returns the exit code."""
+    strict = any(os.environ.get(name) for name in ("CI", "WHIMBREL_NO_SKIP"))
+    tiers = SUITES[suite]
+    without_kubectl = lacks(("kubectl",))
+    left_out = {tier.name: reason for tier in tiers if (reason := tier.obstacle())}
+    if without_kubectl:
+        left_out["tests marked kubectl"] = without_kubectl
+    print(coverage_line(suite, left_out), flush=True)
+
+    outcomes = [run(tier, without_kubectl is not None) for tier in tiers]
+
+    print()
+    for outcome in outcomes:
+        print(f"{outcome.tier.name:12} {outcome.word:9} {outcome.duration_s:6.1f} s  {outcome.detail}".rstrip())
+    left_out |= {o.tier.name: o.detail for o in outcomes if o.word == "empty" and not o.tier.may_be_empty}
+    failed = any(outcome.word == "failed" for outcome in outcomes)
+    if strict and left_out:
+        print("Nothing may be left out where CI or WHIMBREL_NO_SKIP is set: this run has failed.")
+        failed = True
+    print(coverage_line(suite, left_out), flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in SUITES:
+        sys.exit(f"usage: {sys.argv[0]} {{{'|'.join(SUITES)}}}")
+    sys.exit(main(sys.argv[1]))
