@@ -1,0 +1,84 @@
+"""HostProfile: what a class of nodes can do for live migration. Declared by an administrator, cluster-scoped.
+
+The profile with the most matched selector keys applies to a node, whole; profiles never merge (`inventory.hosts`).
+"""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from whimbrel.api.definition import PrinterColumn, ResourceDefinition
+from whimbrel.api.scalars import ApiModel, Condition, LabelMap, ShortText, conditions_field, names_field
+
+
+class MigrationNetwork(ApiModel):
+    """The link that migrations use."""
+
+    link_speed_mbps: int = Field(
+        1000, ge=10, le=1_000_000, description="Speed of the migration link in Mbit/s, per direction."
+    )
+
+
+class HostLimits(ApiModel):
+    """How many migrations at once; everybody's count."""
+
+    parallel_outbound: int = Field(2, ge=1, le=64, description="Most migrations that leave a node at once.")
+    parallel_inbound: int = Field(2, ge=1, le=64, description="Most migrations that arrive at a node at once.")
+
+
+class HostMigration(ApiModel):
+    """Live migration on these nodes."""
+
+    enabled: bool = Field(description="True: these nodes may be source and target of plans.")
+    network: MigrationNetwork = Field(default=MigrationNetwork(), description="The link that migrations use.")
+    limits: HostLimits = Field(default=HostLimits(), description="How many migrations at once.")
+
+
+class HostProfileSpec(ApiModel):
+    """What the administrator declares."""
+
+    node_selector: LabelMap = Field(description="Labels that the nodes of this class carry. Empty: all nodes.")
+    migration: HostMigration = Field(description="Live migration on these nodes.")
+
+
+class OverriddenNode(ApiModel):
+    """A node that this profile selects and another profile has."""
+
+    node: ShortText = Field(description="Name of the node.")
+    profile: ShortText = Field(description="Name of the profile that applies to it.")
+
+
+class HostProfileStatus(ApiModel):
+    """Where the profile is in effect, written by the operator alone."""
+
+    observed_generation: int | None = Field(None, ge=0, description="Generation of the spec that this status is of.")
+    node_count: int = Field(0, ge=0, description="How many nodes this profile applies to.")
+    nodes: tuple[ShortText, ...] | None = names_field("The first 100 nodes that this profile applies to.", 100)
+    overridden: tuple[OverriddenNode, ...] = Field(
+        (), max_length=100, description="The first 100 nodes that this profile selects but another profile has."
+    )
+    conditions: tuple[Condition, ...] = conditions_field()
+
+
+class HostProfile(ApiModel):
+    """What a class of nodes can do for live migration."""
+
+    spec: HostProfileSpec = Field(description="What the administrator declares.")
+    status: HostProfileStatus = Field(default=HostProfileStatus(), description="Where the profile is in effect.")
+
+    CRD: ClassVar[ResourceDefinition] = ResourceDefinition(
+        kind="HostProfile",
+        plural="hostprofiles",
+        singular="hostprofile",
+        short_names=("hprof",),
+        scope="Cluster",
+        printer_columns=(
+            PrinterColumn("Enabled", ".spec.migration.enabled", "boolean"),
+            PrinterColumn("Mbps", ".spec.migration.network.linkSpeedMbps", "integer"),
+            PrinterColumn("Out", ".spec.migration.limits.parallelOutbound", "integer"),
+            PrinterColumn("In", ".spec.migration.limits.parallelInbound", "integer"),
+            PrinterColumn("Nodes", ".status.nodeCount", "integer"),
+            PrinterColumn("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+            PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+        ),
+    )

@@ -1,0 +1,346 @@
+"""MigrationPlan: which virtual machines move, where to, how hard. The user's intent and its outcome.
+
+Only fields that act exist. Read by `inventory`, written (status only) by the executor.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import Field
+
+from whimbrel.api.definition import PrinterColumn, ResourceDefinition
+from whimbrel.api.scalars import (
+    MAX_NODES,
+    ApiModel,
+    Condition,
+    LabelMap,
+    LabelSelector,
+    Message,
+    ObjectName,
+    Reason,
+    Rule,
+    ShortText,
+    Timestamp,
+    conditions_field,
+    names_field,
+)
+from whimbrel.api.virtual_machine_move import MovePhase, Rung
+
+MIN_DOWNTIME_MS = 2000
+"""A stun cannot be consented to below this: after an abort the guest runs again 1.2 to 2.1 s later (libvirt 9, QEMU 7.2)."""
+
+APPROVE_ANNOTATION = "whimbrel.dev/approve"
+FINALIZER = "whimbrel.dev/migrations-in-flight"
+
+
+class NonMigratable(StrEnum):
+    """What a selected virtual machine that cannot move means for the rest."""
+
+    BLOCK = "Block"
+    LEAVE = "Leave"
+
+
+class Permission(StrEnum):
+    """Consent to one kind of disturbance of the guest."""
+
+    NEVER = "Never"
+    ALLOWED = "Allowed"
+
+
+class Approval(StrEnum):
+    """Whether a quote needs a person's yes before anything moves."""
+
+    AUTOMATIC = "Automatic"
+    MANUAL = "Manual"
+
+
+class NamespaceTerm(ApiModel):
+    """Namespaces by name or by label."""
+
+    names: tuple[ObjectName, ...] | None = names_field("Names of namespaces.", 100)
+    selector: LabelSelector | None = Field(None, description="Labels of namespaces.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.names) != has(self.selector)",
+            "namespaces needs exactly one of names and selector",
+            lambda t: (t.names is None) != (t.selector is None),
+        ),
+    )
+
+
+class NodeTerm(ApiModel):
+    """Nodes by name or by label."""
+
+    names: tuple[ObjectName, ...] | None = names_field("Names of nodes.", MAX_NODES)
+    node_selector: LabelMap | None = Field(None, min_length=1, description="Labels that the nodes carry.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.names) != has(self.nodeSelector)",
+            "onNodes needs exactly one of names and nodeSelector",
+            lambda t: (t.names is None) != (t.node_selector is None),
+        ),
+    )
+
+
+class Exclusion(ApiModel):
+    """Virtual machines that a plan leaves out although its other terms select them."""
+
+    names: tuple[ObjectName, ...] | None = names_field("Names of virtual machines to leave out.")
+    selector: LabelSelector | None = Field(None, description="Labels of virtual machines to leave out.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.names) || has(self.selector)",
+            "exclude needs names or selector",
+            lambda e: e.names is not None or e.selector is not None,
+        ),
+    )
+
+
+class VirtualMachines(ApiModel):
+    """Which virtual machines move. The terms are intersected."""
+
+    names: tuple[ObjectName, ...] | None = names_field("Names of virtual machines.")
+    selector: LabelSelector | None = Field(
+        None, description="Labels of the VirtualMachine; a bare VirtualMachineInstance is selected by its own labels."
+    )
+    namespaces: NamespaceTerm | None = Field(
+        None, description="Namespaces to look in. Absent: the plan's own namespace only."
+    )
+    on_nodes: NodeTerm | None = Field(None, description="Only virtual machines that run on these nodes when quoted.")
+    exclude: Exclusion | None = Field(None, description="Virtual machines to leave out.")
+    non_migratable: NonMigratable = Field(
+        NonMigratable.BLOCK,
+        description="Block: no move starts while a selected virtual machine cannot move. Leave: it is skipped.",
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.names) || has(self.selector) || has(self.onNodes)",
+            "virtualMachines needs at least one of names, selector and onNodes",
+            lambda v: v.names is not None or v.selector is not None or v.on_nodes is not None,
+        ),
+    )
+
+
+class Headroom(ApiModel):
+    """What stays free on every target."""
+
+    memory_percent: int = Field(
+        0, ge=0, le=90, description="Percent of a target's allocatable memory that must stay unrequested after arrivals."
+    )
+
+
+class Target(ApiModel):
+    """Where virtual machines may go."""
+
+    node_names: tuple[ObjectName, ...] | None = names_field("Only these nodes may be targets.", MAX_NODES)
+    node_selector: LabelMap | None = Field(None, min_length=1, description="Only nodes with these labels may be targets.")
+    exclude_nodes: tuple[ObjectName, ...] | None = names_field("Nodes that may not be targets.", MAX_NODES)
+    headroom: Headroom = Field(default=Headroom(), description="What stays free on every target.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!(has(self.nodeNames) && has(self.nodeSelector))",
+            "target takes nodeNames or nodeSelector, not both",
+            lambda t: t.node_names is None or t.node_selector is None,
+        ),
+    )
+
+
+class Bandwidth(ApiModel):
+    """Bounds on the rate of one migration."""
+
+    max_mbps: int | None = Field(
+        None,
+        ge=9,
+        le=1_000_000,
+        description="Upper bound for one migration in Mbit/s. KubeVirt counts in whole MiB/s (8.4 Mbit/s), rounded down. "
+        "Absent: the share of the link that admission guarantees.",
+    )
+
+
+class Disruption(ApiModel):
+    """Consent to disturbances of the guest. Nothing else implies it."""
+
+    stun: Permission = Field(
+        Permission.NEVER,
+        description="Allowed: when pre-copy did not converge the guest may be suspended while the rest is copied.",
+    )
+    max_downtime_ms: int | None = Field(
+        None,
+        ge=MIN_DOWNTIME_MS,
+        le=600_000,
+        description="Longest suspension in milliseconds that is accepted; longer ones are cut short. At least 2000, because "
+        "a guest runs again only about 2 s after an abort.",
+    )
+    unattended_downtime_ms: int | None = Field(
+        None,
+        ge=MIN_DOWNTIME_MS,
+        le=3_600_000,
+        description="Longest suspension in milliseconds that is accepted if no operator is alive to cut it short: KubeVirt "
+        "itself lets a guest stay suspended for one further deadline.",
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.stun == 'Allowed' ? has(self.maxDowntimeMs) && has(self.unattendedDowntimeMs) : "
+            "!has(self.maxDowntimeMs) && !has(self.unattendedDowntimeMs)",
+            "disruption: maxDowntimeMs and unattendedDowntimeMs are both needed with stun: Allowed, and act on nothing "
+            "with stun: Never",
+            lambda d: (d.stun == Permission.ALLOWED) == (d.max_downtime_ms is not None)
+            and (d.stun == Permission.ALLOWED) == (d.unattended_downtime_ms is not None),
+        ),
+        Rule(
+            "!has(self.maxDowntimeMs) || !has(self.unattendedDowntimeMs) || "
+            "self.unattendedDowntimeMs >= self.maxDowntimeMs",
+            "disruption: unattendedDowntimeMs must not be less than maxDowntimeMs",
+            lambda d: d.max_downtime_ms is None
+            or d.unattended_downtime_ms is None
+            or d.unattended_downtime_ms >= d.max_downtime_ms,
+        ),
+    )
+
+
+class Migration(ApiModel):
+    """How hard to try."""
+
+    bandwidth: Bandwidth = Field(default=Bandwidth(), description="Bounds on the rate of one migration.")
+    disruption: Disruption = Field(default=Disruption(), description="Consent to disturbances of the guest.")
+    attempts: int = Field(
+        3, ge=1, le=10, description="Most migrations that are begun for one virtual machine, whatever their rung."
+    )
+
+
+class MigrationPlanSpec(ApiModel):
+    """The intent."""
+
+    virtual_machines: VirtualMachines = Field(description="Which virtual machines move.")
+    target: Target = Field(default=Target(), description="Where they may go. Absent: any enabled node.")
+    migration: Migration = Field(default=Migration(), description="How hard to try.")
+    approval: Approval = Field(
+        Approval.AUTOMATIC,
+        description="Manual: nothing moves until the annotation whimbrel.dev/approve names the hash of the quote.",
+    )
+    suspend: bool = Field(False, description="True: nothing new starts; moves in flight finish.")
+    dry_run: bool = Field(False, description="True: quote only; nothing moves.")
+
+
+class PlanPhase(StrEnum):
+    """A plan's state in one word; the conditions say more."""
+
+    PENDING = "Pending"
+    BLOCKED = "Blocked"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    QUOTED = "Quoted"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    CANCELLING = "Cancelling"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class QuotedMove(ApiModel):
+    """One line of the quote."""
+
+    virtual_machine: ShortText = Field(description="Namespace and name of the virtual machine, `namespace/name`.")
+    source_node: ShortText = Field("", description="Where it runs.")
+    target_node: ShortText = Field("", description="Where it will go; empty when it cannot move.")
+    duration_seconds: int | None = Field(
+        None, ge=0, description="At least this long: memory divided by the admitted rate. A floor, not a forecast."
+    )
+    rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that will be tried, in this order.")
+    budget_ms: int | None = Field(None, ge=0, description="Longest suspension that the plan accepts, in milliseconds.")
+    unattended_downtime_ms: int | None = Field(
+        None, ge=0, description="Longest suspension if no operator is alive, in milliseconds."
+    )
+    reasons: tuple[Reason, ...] = Field((), max_length=32, description="Codes of all reasons why it cannot move.")
+
+
+class Quote(ApiModel):
+    """What will happen, before anything moves."""
+
+    hash: ShortText = Field(description="SHA-256 of the quote; what an approval names.")
+    virtual_machines: int = Field(ge=0, description="How many virtual machines are selected.")
+    movable: int = Field(ge=0, description="How many of them can move.")
+    duration_seconds: int = Field(
+        ge=0, description="At least this long for the whole plan: the busiest link's or slot's share. A floor."
+    )
+    moves: tuple[QuotedMove, ...] = Field((), max_length=100, description="The first 100 lines; VirtualMachineMoves have all.")
+    omitted: int = Field(0, ge=0, description="How many further lines there are.")
+
+
+class Counts(ApiModel):
+    """How many moves are in which state."""
+
+    total: int = Field(0, ge=0, description="All moves.")
+    waiting: int = Field(0, ge=0, description="Not begun, or waiting for a further attempt.")
+    active: int = Field(0, ge=0, description="In flight.")
+    blocked: int = Field(0, ge=0, description="Cannot move for now.")
+    succeeded: int = Field(0, ge=0, description="Moved and verified.")
+    failed: int = Field(0, ge=0, description="All attempts spent, or lost.")
+    skipped: int = Field(0, ge=0, description="Cannot move and left where they are.")
+    cancelled: int = Field(0, ge=0, description="Cancelled before they moved.")
+    unverified: int = Field(0, ge=0, description="Moved, but not verified.")
+
+
+class ActiveMove(ApiModel):
+    """Progress of one move in flight."""
+
+    virtual_machine: ShortText = Field(description="Namespace and name of the virtual machine, `namespace/name`.")
+    source_node: ShortText = Field("", description="Where it runs.")
+    target_node: ShortText = Field("", description="Where it goes.")
+    phase: MovePhase = Field(description="Phase of the move.")
+    rung: Rung = Field(description="Rung of this attempt.")
+    attempt: int = Field(ge=1, description="Number of this attempt.")
+    percent: int | None = Field(None, ge=0, le=100, description="Share of the memory that was copied; never goes back.")
+    remaining_mib: int | None = Field(None, ge=0, description="MiB still to copy, by the last sample.")
+
+
+class MigrationPlanStatus(ApiModel):
+    """The outcome, written by the operator alone."""
+
+    observed_generation: int | None = Field(None, ge=0, description="Generation of the spec that this status is of.")
+    phase: PlanPhase = Field(PlanPhase.PENDING, description="The plan's state in one word.")
+    message: Message = Field("", description="The most important thing to know now.")
+    progress: ShortText = Field("", description="Finished of all moves, `n/m`.")
+    percent: int = Field(0, ge=0, le=100, description="Share of the work that is done; never goes back.")
+    started_at: Timestamp | None = Field(None, description="When the first move began.")
+    finished_at: Timestamp | None = Field(None, description="When the last move ended.")
+    quote: Quote | None = Field(None, description="What will happen, before anything moves.")
+    moves: Counts = Field(default=Counts(), description="How many moves are in which state.")
+    active: tuple[ActiveMove, ...] = Field((), max_length=32, description="The first 32 moves in flight.")
+    conditions: tuple[Condition, ...] = conditions_field()
+
+
+class MigrationPlan(ApiModel):
+    """Moves running virtual machines to other nodes without stopping them."""
+
+    spec: MigrationPlanSpec = Field(description="The intent.")
+    status: MigrationPlanStatus = Field(default=MigrationPlanStatus(), description="The outcome.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(oldSelf.status) || !has(oldSelf.status.finishedAt) || self.spec == oldSelf.spec",
+            "the spec is frozen because this plan has finished; create a new plan",
+        ),
+    )
+
+    CRD: ClassVar[ResourceDefinition] = ResourceDefinition(
+        kind="MigrationPlan",
+        plural="migrationplans",
+        singular="migrationplan",
+        short_names=("mplan",),
+        scope="Namespaced",
+        printer_columns=(
+            PrinterColumn("Phase", ".status.phase"),
+            PrinterColumn("Progress", ".status.progress"),
+            PrinterColumn("Percent", ".status.percent", "integer"),
+            PrinterColumn("Message", ".status.message"),
+            PrinterColumn("Quote", ".status.quote.hash", priority=1),
+            PrinterColumn("Failed", ".status.moves.failed", "integer", priority=1),
+            PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+        ),
+    )

@@ -1,0 +1,228 @@
+"""VirtualMachineMove: one virtual machine's journey under one plan. Written by the operator alone.
+
+Its spec is the specification of attempt 1 as it was quoted; the specification of a further attempt stands in the status,
+beside the outcome of the attempt before it. Phases are derived from evidence; only decisions and outcomes are stored.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import Field
+
+from whimbrel.api.definition import PrinterColumn, ResourceDefinition
+from whimbrel.api.scalars import (
+    ApiModel,
+    Condition,
+    Message,
+    Reason,
+    ShortText,
+    Timestamp,
+    Uid,
+    conditions_field,
+)
+
+
+class Rung(StrEnum):
+    """The steps of the ladder."""
+
+    PRE_COPY = "PreCopy"
+    STUN = "Stun"
+
+
+class MovePhase(StrEnum):
+    """Phases of a move. Those in flight are derived and shown in the plan's status; the others are stored."""
+
+    BLOCKED = "Blocked"
+    WAITING = "Waiting"
+    STARTING = "Starting"
+    COPYING = "Copying"
+    STUNNED = "Stunned"
+    POST_COPY = "PostCopy"
+    ABORTING = "Aborting"
+    VERIFYING = "Verifying"
+    MOVING = "Moving"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+    CANCELLED = "Cancelled"
+    UNVERIFIED = "Unverified"
+
+
+TERMINAL_PHASES = frozenset(
+    {MovePhase.SUCCEEDED, MovePhase.FAILED, MovePhase.SKIPPED, MovePhase.CANCELLED, MovePhase.UNVERIFIED}
+)
+
+
+class InstanceReference(ApiModel):
+    """The VirtualMachineInstance that moves."""
+
+    namespace: ShortText = Field(description="Its namespace.")
+    name: ShortText = Field(description="Its name.")
+    uid: Uid = Field(description="Its UID; another instance of the same name is another guest.")
+    memory_bytes: int = Field(ge=0, description="Guest memory in bytes.")
+
+
+class KubeVirtConfiguration(ApiModel):
+    """The configuration of KubeVirt that an attempt must run under."""
+
+    bandwidth_bytes_per_second: int = Field(ge=0, description="Cap on the rate, whole MiB/s in bytes; 0 is unlimited.")
+    completion_timeout_per_gib: int = Field(ge=0, description="Seconds per started 10^9 bytes, KubeVirt's unit; 0 is never.")
+    allow_auto_converge: bool = Field(False, description="Whether KubeVirt may throttle the guest.")
+    allow_post_copy: bool = Field(False, description="Whether KubeVirt may switch to post-copy.")
+    allow_workload_disruption: bool = Field(False, description="Whether KubeVirt may suspend the guest at the deadline.")
+
+
+class Forecast(ApiModel):
+    """What was expected of an attempt before it began."""
+
+    duration_seconds: int = Field(ge=0, description="Memory divided by the admitted rate: a floor.")
+    bytes: int = Field(ge=0, description="Bytes of one pass over memory: a floor.")
+    budget_ms: int | None = Field(None, ge=0, description="Longest suspension that is accepted, in milliseconds.")
+    unattended_downtime_ms: int | None = Field(
+        None, ge=0, description="Longest suspension if no operator is alive, in milliseconds."
+    )
+
+
+class AttemptSpec(ApiModel):
+    """The specification of one attempt: all that is needed to begin it, and to judge it afterwards."""
+
+    number: int = Field(1, ge=1, le=100, description="Number of the attempt, from 1.")
+    rung: Rung = Field(description="Rung of the ladder.")
+    source_node: ShortText = Field(description="Node that the virtual machine runs on.")
+    target_node: ShortText = Field(description="Node that it goes to.")
+    target_hostname: ShortText = Field(description="Value of the target's label kubernetes.io/hostname.")
+    configuration: KubeVirtConfiguration = Field(description="The configuration of KubeVirt that it must run under.")
+    policy_name: ShortText = Field(
+        "", description="MigrationPolicy that carries the configuration; empty when KubeVirt's own already is the wanted one."
+    )
+    policy_labels: int = Field(0, ge=0, le=64, description="How many reserved label pairs attach the policy.")
+    deadline_seconds: int = Field(ge=0, description="KubeVirt's completion deadline for this attempt in seconds.")
+    previous_migration_uid: Uid = Field(
+        "", alias="previousMigrationUID", description="migrationUid that the instance showed when this was decided."
+    )
+    forecast: Forecast = Field(description="What is expected of the attempt.")
+
+
+class Verdict(ApiModel):
+    """One reason why a virtual machine cannot move."""
+
+    code: Reason = Field(description="Stable code of the reason.")
+    node: ShortText = Field("", description="Node that it is about; empty when it holds everywhere.")
+    field: ShortText = Field("", description="Field that decides.")
+    found: ShortText = Field("", description="Value found.")
+    needed: ShortText = Field("", description="Value needed.")
+    remedy: Message = Field("", description="What to do about it.")
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    ABORTED = "Aborted"
+    CANCELLED = "Cancelled"
+    NAME_TAKEN = "NameTaken"
+    UNVERIFIED = "Unverified"
+
+
+class AttemptRecord(ApiModel):
+    """What became of an attempt."""
+
+    number: int = Field(ge=1, description="Number of the attempt.")
+    rung: Rung = Field(description="Rung of the ladder.")
+    target_node: ShortText = Field("", description="Node that it went to.")
+    migration_uid: Uid = Field("", alias="migrationUID", description="UID of the VirtualMachineInstanceMigration.")
+    outcome: AttemptOutcome = Field(description="How it ended.")
+    reason: Reason = Field("", description="Stable code of the reason.")
+    message: Message = Field("", description="What happened.")
+    started_at: Timestamp | None = Field(None, description="KubeVirt's start time.")
+    ended_at: Timestamp | None = Field(None, description="KubeVirt's end time.")
+
+
+class AbortRecord(ApiModel):
+    """That, and why, an attempt was asked to end."""
+
+    number: int = Field(ge=1, description="Number of the attempt.")
+    migration_uid: Uid = Field("", alias="migrationUID", description="UID of the VirtualMachineInstanceMigration.")
+    reason: Reason = Field(description="Stable code of the reason.")
+    message: Message = Field("", description="Why.")
+    requested_at: Timestamp = Field(description="When.")
+
+
+class MeasureSource(StrEnum):
+    """By what a figure of a receipt was measured."""
+
+    KUBEVIRT_TIMESTAMPS = "KubeVirtTimestamps"
+    LAST_SAMPLE = "LastSample"
+    PAUSED_MODE = "PausedMode"
+    NOT_MEASURED = "NotMeasured"
+
+
+class Measure(ApiModel):
+    """One figure of a receipt with its source. No value where it was not measured: never an estimate."""
+
+    value: int | None = Field(None, ge=0, description="The figure, in the unit of its field's name.")
+    tolerance: int | None = Field(None, ge=0, description="Plus or minus, in the same unit.")
+    source: MeasureSource = Field(description="By what it was measured.")
+
+
+class Receipt(ApiModel):
+    """What a finished move came to; compare the forecast in the specification."""
+
+    node: ShortText = Field("", description="Node that the virtual machine runs on.")
+    duration_ms: Measure = Field(description="From KubeVirt's start to its end of the successful attempt, in milliseconds.")
+    bytes: Measure = Field(description="Bytes sent by the successful attempt.")
+    downtime_ms: Measure = Field(description="How long the guest stood still, in milliseconds.")
+    attempts: int = Field(ge=0, description="How many migrations were begun.")
+
+
+class VirtualMachineMoveSpec(ApiModel):
+    """What was quoted: the virtual machine and attempt 1."""
+
+    instance: InstanceReference = Field(description="The VirtualMachineInstance that moves.")
+    plan_generation: int = Field(ge=0, description="Generation of the plan that was quoted.")
+    attempt: AttemptSpec | None = Field(None, description="Attempt 1; absent while the virtual machine cannot move.")
+    rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that may be tried, in this order.")
+
+
+class VirtualMachineMoveStatus(ApiModel):
+    """Decisions and outcomes."""
+
+    phase: MovePhase = Field(MovePhase.WAITING, description="Stored phase.")
+    reason: Reason = Field("", description="Stable code of why it is in this phase.")
+    message: Message = Field("", description="What happened and what to do next.")
+    verdicts: tuple[Verdict, ...] = Field((), max_length=64, description="All reasons why it cannot move.")
+    attempt: AttemptSpec | None = Field(None, description="The specification of the further attempt, from number 2 on.")
+    abort: AbortRecord | None = Field(None, description="The abort that was asked for, if any.")
+    history: tuple[AttemptRecord, ...] = Field((), max_length=16, description="What became of earlier attempts.")
+    receipt: Receipt | None = Field(None, description="What the finished move came to.")
+    finished_at: Timestamp | None = Field(None, description="When the move ended.")
+    conditions: tuple[Condition, ...] = conditions_field()
+
+
+class VirtualMachineMove(ApiModel):
+    """One virtual machine's journey under one MigrationPlan. Written by Whimbrel; read it, do not edit it."""
+
+    spec: VirtualMachineMoveSpec = Field(description="What was quoted.")
+    status: VirtualMachineMoveStatus = Field(default=VirtualMachineMoveStatus(), description="Decisions and outcomes.")
+
+    CRD: ClassVar[ResourceDefinition] = ResourceDefinition(
+        kind="VirtualMachineMove",
+        plural="virtualmachinemoves",
+        singular="virtualmachinemove",
+        short_names=("vmove",),
+        scope="Namespaced",
+        printer_columns=(
+            PrinterColumn("VM", ".spec.instance.name"),
+            PrinterColumn("Phase", ".status.phase"),
+            PrinterColumn("From", ".spec.attempt.sourceNode"),
+            PrinterColumn("To", ".spec.attempt.targetNode"),
+            PrinterColumn("Duration-ms", ".status.receipt.durationMs.value", "integer"),
+            PrinterColumn("Downtime-ms", ".status.receipt.downtimeMs.value", "integer"),
+            PrinterColumn("Attempts", ".status.receipt.attempts", "integer"),
+            PrinterColumn("Reason", ".status.reason"),
+            PrinterColumn("Namespace-VM", ".spec.instance.namespace", priority=1),
+            PrinterColumn("Message", ".status.message", priority=1),
+            PrinterColumn("Age", ".metadata.creationTimestamp", "date"),
+        ),
+    )
