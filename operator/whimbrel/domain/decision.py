@@ -1,0 +1,101 @@
+"""Decisions: complete writes, ready to be sent as they are.
+
+Each carries its own fence: creates have deterministic names, deletes a UID precondition, status replacements a UID and a
+resourceVersion, patches tests. All decisions of one tick are about different objects and may be sent in any order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from whimbrel.domain.records import Key
+from whimbrel.domain.resources import Resource
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveGuard:
+    """What a live read of the instance must still show just before a migration is created."""
+
+    instance: Key
+    uid: str
+    node: str
+    migration_label: str
+    """Value that the reserved label whimbrel.dev/vmim must have; empty: must be absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create an object under its deterministic name. AlreadyExists is answered by reading what is there."""
+
+    resource: Resource
+    key: Key
+    body: Json
+    why: str
+    guard: LiveGuard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceSpec:
+    """PUT metadata and spec of an object of ours; `body` carries UID and resourceVersion."""
+
+    resource: Resource
+    key: Key
+    body: Json
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceStatus:
+    """PUT a whole status; `body` carries UID and resourceVersion, so that a deposed leader gets 409."""
+
+    resource: Resource
+    key: Key
+    body: Json
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPatch:
+    """A JSON patch whose first operations test the UID, and whatever else must hold."""
+
+    resource: Resource
+    key: Key
+    operations: Sequence[Json]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete the object of this UID."""
+
+    resource: Resource
+    key: Key
+    uid: str
+    why: str
+
+
+Write = Create | ReplaceSpec | ReplaceStatus | JsonPatch | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An Event on a transition."""
+
+    resource: Resource
+    key: Key
+    uid: str
+    reason: str
+    message: str
+    warning: bool = False
+    action: str = "Migrate"
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """All that one tick decided. `wake_after_s`: look again then even if nothing changes; None: only on a change."""
+
+    writes: tuple[Write, ...] = ()
+    announcements: tuple[Announcement, ...] = ()
+    wake_after_s: float | None = None

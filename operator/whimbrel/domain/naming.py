@@ -1,0 +1,48 @@
+"""Names are the record: the same intent always gets the same name, so a repeated create collides instead of doubling.
+
+Never the target or the configuration in a migration's name: two leaders that disagree must collide. Names of migrations
+become label values and parts of job names inside KubeVirt: at most 55 characters.
+"""
+
+import hashlib
+import re
+
+RESERVED = "whimbrel.dev/"
+LABEL_POLICY = "whimbrel.dev/policy-{}"
+"""Reserved labels on an instance that attach our MigrationPolicy; as many pairs as beat every foreign policy."""
+LABEL_MIGRATION = "whimbrel.dev/vmim"
+"""Reserved label on an instance: name of the migration that the policy labels are for."""
+LABEL_MANAGED = "whimbrel.dev/managed"
+LABEL_PLAN_UID = "whimbrel.dev/plan-uid"
+LABEL_INSTANCE_UID = "whimbrel.dev/instance-uid"
+LABEL_ATTEMPT = "whimbrel.dev/attempt"
+ANNOTATION_PLAN = "whimbrel.dev/plan"
+ANNOTATION_BUDGET_MS = "whimbrel.dev/max-downtime-ms"
+ANNOTATION_DEADLINE_S = "whimbrel.dev/deadline-seconds"
+ANNOTATION_STUN = "whimbrel.dev/stun"
+HOSTNAME_LABEL = "kubernetes.io/hostname"
+
+MAX_MIGRATION_NAME = 55
+
+
+def _digest(*parts: str, length: int = 10) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:length]
+
+
+def _readable(text: str, length: int) -> str:
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower())[:length].strip("-") or "x"
+
+
+def move_name(plan_name: str, plan_uid: str, instance_name: str, instance_uid: str) -> str:
+    """Name of the VirtualMachineMove of this plan and this instance, at most 63 characters."""
+    return f"{_readable(plan_name, 20)}-{_readable(instance_name, 30)}-{_digest(plan_uid, instance_uid)}"
+
+
+def migration_name(plan_uid: str, instance_name: str, instance_uid: str, attempt: int) -> str:
+    """Name of the migration of this attempt, at most 55 characters."""
+    return f"whimbrel-{_readable(instance_name, 24)}-{_digest(plan_uid, instance_uid, length=16)}-{attempt}"
+
+
+def policy_name(configuration: str, label_pairs: int) -> str:
+    """Name of the MigrationPolicy of a configuration (its canonical JSON) that is attached by so many label pairs."""
+    return f"whimbrel-{_digest(configuration, str(label_pairs), length=16)}"

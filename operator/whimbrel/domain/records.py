@@ -1,0 +1,329 @@
+"""Records of cluster objects: the few fields that decisions need, frozen and slotted, made by `inventory.projections`.
+
+A record replaces the raw object before anything is kept (a raw instance is 37 KiB of dictionaries, a record under 1 KiB).
+Labels and annotations are shared mappings: never mutated, often interned.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from whimbrel.api import HostProfile, MigrationPlan, VirtualMachineMove
+
+
+class Key(NamedTuple):
+    """Namespace and name of an object; the namespace is empty for cluster-scoped kinds."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualMachine:
+    """A VirtualMachine: its labels select, its `run_strategy` explains why no instance is there."""
+
+    key: Key
+    uid: str
+    labels: Labels
+    annotations: Labels
+    """Only keys under whimbrel.dev/."""
+    running: bool
+    """Whether it is meant to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationConfiguration:
+    """`migrationConfiguration` as KubeVirt resolved it, or as a policy or the cluster states it.
+
+    None: not stated (only in a policy, where the cluster's value then holds).
+    """
+
+    bandwidth_bytes_per_second: int | None = None
+    completion_timeout_per_gib: int | None = None
+    allow_auto_converge: bool | None = None
+    allow_post_copy: bool | None = None
+    allow_workload_disruption: bool | None = None
+    progress_timeout_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationState:
+    """`VirtualMachineInstance.status.migrationState`. Believe nothing before `migration_uid` was compared."""
+
+    migration_uid: str
+    source_node: str
+    target_node: str
+    target_pod: str
+    mode: str
+    """PreCopy, PostCopy, Paused or empty."""
+    started_at: datetime | None
+    ended_at: datetime | None
+    completed: bool
+    failed: bool
+    failure_reason: str
+    abort_requested: bool
+    abort_status: str
+    policy_name: str
+    configuration: MigrationConfiguration | None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition of a foreign object."""
+
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuDemand:
+    """What the guest's processor needs of a node, by label."""
+
+    model: str
+    """A named model, `host-model`, `host-passthrough`, or empty (KubeVirt's default applies)."""
+    features: tuple[tuple[str, str], ...]
+    """(name, policy) pairs, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A VirtualMachineInstance: a guest that runs."""
+
+    key: Key
+    uid: str
+    created_at: datetime
+    deleting: bool
+    labels: Labels
+    annotations: Labels
+    """Only keys under whimbrel.dev/."""
+    phase: str
+    node: str
+    """`status.nodeName`."""
+    active_pods: tuple[tuple[str, str], ...]
+    """(pod UID, node) pairs, sorted."""
+    live_migratable: Condition | None
+    paused: Condition | None
+    agent_connected: bool
+    memory_bytes: int
+    """Guest memory: `domain.memory.guest`, else the memory request."""
+    architecture: str
+    cpu: CpuDemand
+    node_selector: Labels
+    owner_vm: str
+    """Name of the owning VirtualMachine, or empty."""
+    evacuation_node: str
+    block_migration: bool
+    """`migrationMethod: BlockMigration`: local disks are copied too and count in KubeVirt's time budget."""
+    migration: MigrationState | None
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A VirtualMachineInstanceMigration, anybody's."""
+
+    key: Key
+    uid: str
+    created_at: datetime
+    deleting: bool
+    labels: Labels
+    """Only keys under whimbrel.dev/."""
+    annotations: Labels
+    """Only keys under whimbrel.dev/."""
+    instance_name: str
+    added_node_selector: Labels
+    phase: str
+    resource_version: str
+
+    @property
+    def instance_key(self) -> Key:
+        """Key of the instance that it moves."""
+        return Key(self.key.namespace, self.instance_name)
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended."""
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """A taint of a node."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Node."""
+
+    key: Key
+    uid: str
+    labels: Labels
+    ready: bool
+    unschedulable: bool
+    taints: tuple[Taint, ...]
+    allocatable_memory_bytes: int
+    allocatable_cpu_millicores: int
+    allocatable_pods: int
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.key.name
+
+    @property
+    def hostname(self) -> str:
+        """Value of the label kubernetes.io/hostname, which may differ from the name."""
+        return self.labels.get("kubernetes.io/hostname", self.key.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A Pod: what it takes from its node; for launchers and virt-handlers also who it belongs to and how to reach it."""
+
+    key: Key
+    uid: str
+    labels: Labels
+    node: str
+    phase: str
+    deleting: bool
+    memory_bytes: int
+    cpu_millicores: int
+    instance_uid: str
+    """Label kubevirt.io/created-by of a launcher, else empty."""
+    migration_uid: str
+    """Label kubevirt.io/migrationJobUID of a target launcher, else empty."""
+    handler: bool
+    """Whether it is a virt-handler."""
+    ip: str
+    """Launchers and virt-handlers only."""
+    metrics_port: int
+    """Container port named `metrics` of a virt-handler, else 0."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it takes nothing from its node any more."""
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A Namespace."""
+
+    key: Key
+    uid: str
+    labels: Labels
+    deleting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KubeVirt:
+    """The KubeVirt object: release, health, and the cluster's migration configuration with defaults filled in."""
+
+    key: Key
+    uid: str
+    phase: str
+    version: str
+    """`status.observedKubeVirtVersion`, or empty."""
+    updating: bool
+    """Whether a roll-out is under way (observed and target version differ)."""
+    configuration: MigrationConfiguration
+    parallel_migrations_per_cluster: int
+    parallel_outbound_per_node: int
+    cpu_model: str
+    """Cluster-wide default CPU model, or empty."""
+    feature_gates: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A MigrationPolicy, anybody's."""
+
+    key: Key
+    uid: str
+    ours: bool
+    """Whether it carries our label whimbrel.dev/managed."""
+    instance_pairs: Labels | None
+    """`virtualMachineInstanceSelector`; None together with namespace_pairs when the policy has no selectors at all."""
+    namespace_pairs: Labels | None
+    configuration: MigrationConfiguration
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A MigrationPlan. `plan` is None where the stored object breaks a rule; `error` then says which, in the schema's words."""
+
+    key: Key
+    uid: str
+    generation: int
+    resource_version: str
+    created_at: datetime
+    deleting: bool
+    finalizers: tuple[str, ...]
+    approved_hash: str
+    """Value of the annotation whimbrel.dev/approve, or empty."""
+    plan: MigrationPlan | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A HostProfile; `profile` and `error` as for a Plan."""
+
+    key: Key
+    uid: str
+    generation: int
+    resource_version: str
+    created_at: datetime
+    profile: HostProfile | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A VirtualMachineMove."""
+
+    key: Key
+    uid: str
+    generation: int
+    resource_version: str
+    created_at: datetime
+    deleting: bool
+    plan_uid: str
+    """UID of the owning MigrationPlan."""
+    plan_name: str
+    move: VirtualMachineMove
+
+    @property
+    def instance_key(self) -> Key:
+        """Key of the instance that moves."""
+        return Key(self.move.spec.instance.namespace, self.move.spec.instance.name)
+
+    @property
+    def instance_uid(self) -> str:
+        """UID of the instance that moves."""
+        return self.move.spec.instance.uid
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationSample:
+    """Newest sample of a running migration, from virt-handler's metrics. None where a member was not exported."""
+
+    sampled_at: datetime
+    total_bytes: int | None = None
+    processed_bytes: int | None = None
+    remaining_bytes: int | None = None
+    transfer_bytes_per_second: int | None = None
+    dirty_bytes_per_second: int | None = None

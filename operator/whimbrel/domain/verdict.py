@@ -1,0 +1,28 @@
+"""Reasons: why something cannot be. A refusal is a value with a code, never False and never an exception.
+
+Each preflight family subclasses `Reason`; the class name is the stable code, its docstring the cause, `remedy` the cure.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a virtual machine cannot go to a node, or nowhere at all (empty `node`)."""
+
+    remedy: ClassVar[str] = ""
+
+    field: str
+    found: str
+    needed: str
+    node: str = ""
+
+    @property
+    def code(self) -> str:
+        """The stable code."""
+        return type(self).__name__
+
+    def cure(self) -> str:
+        """What to do about it, with the values filled in."""
+        return self.remedy.format(field=self.field, found=self.found, needed=self.needed, node=self.node)
