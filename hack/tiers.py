@@ -1,6 +1,7 @@
 """Runs the test tiers that this machine allows, in order, and says first and last which it left out and why.
 
-`make test` and `make test-all` call it. Where CI or WHIMBREL_NO_SKIP is set, a tier that cannot run is a failure.
+`make test` and `make test-all` call it. Where CI or WHIMBREL_NO_SKIP is set, a tier that cannot run is a
+failure.
 """
 
 import os
@@ -105,7 +106,9 @@ def main(suite: str) -> int:
 
     print()
     for outcome in outcomes:
-        print(f"{outcome.tier.name:12} {outcome.word:9} {outcome.duration_s:6.1f} s  {outcome.detail}".rstrip())
+        print(
+            f"{outcome.tier.name:12} {outcome.word:9} {outcome.duration_s:6.1f} s  {outcome.detail}".rstrip()
+        )
     left_out |= {o.tier.name: o.detail for o in outcomes if o.word == "empty" and not o.tier.may_be_empty}
     failed = any(outcome.word == "failed" for outcome in outcomes)
     if strict and left_out:

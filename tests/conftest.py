@@ -1,6 +1,6 @@
 """For all tests: a skip is a failure where CI or WHIMBREL_NO_SKIP is set.
 
-What cannot run on a machine is left out by hack/tiers.py, in words; a test that skips itself would hide there.
+What cannot run on a machine is left out by hack/tiers.py, in words; a test that skips itself would hide that.
 """
 
 import os

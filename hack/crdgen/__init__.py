@@ -1,1 +1,5 @@
-"""From the pydantic models of `whimbrel.api` to structural CRD YAML, linted and drift-checked."""
+"""From the pydantic models of `whimbrel.api` to structural CRD YAML, linted and drift-checked.
+
+`python -m crdgen` writes, `python -m crdgen --check` compares. For build time only: nothing that ships imports
+it.
+"""
