@@ -1,0 +1,61 @@
+"""One consistent view of the cluster that a tick decides on.
+
+Made by `kube.Store` by copying dictionaries, never records. Everything that decides takes a Snapshot and nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from whimbrel.domain.records import (
+    Instance,
+    Key,
+    KubeVirt,
+    Migration,
+    MigrationSample,
+    Move,
+    Namespace,
+    Node,
+    Plan,
+    Pod,
+    Policy,
+    Profile,
+    VirtualMachine,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A create of a migration that the API server did not accept, remembered in memory until `until`."""
+
+    message: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The cluster at one instant, our own answered writes included."""
+
+    now: datetime
+    plans: Mapping[Key, Plan] = field(default_factory=dict)
+    profiles: Mapping[Key, Profile] = field(default_factory=dict)
+    moves: Mapping[Key, Move] = field(default_factory=dict)
+    virtual_machines: Mapping[Key, VirtualMachine] = field(default_factory=dict)
+    instances: Mapping[Key, Instance] = field(default_factory=dict)
+    migrations: Mapping[Key, Migration] = field(default_factory=dict)
+    nodes: Mapping[Key, Node] = field(default_factory=dict)
+    namespaces: Mapping[Key, Namespace] = field(default_factory=dict)
+    pods: Mapping[Key, Pod] = field(default_factory=dict)
+    kubevirts: Mapping[Key, KubeVirt] = field(default_factory=dict)
+    policies: Mapping[Key, Policy] = field(default_factory=dict)
+    samples: Mapping[Key, MigrationSample] = field(default_factory=dict)
+    """By key of the instance; only of migrations that are in flight."""
+    refusals: Mapping[Key, Refusal] = field(default_factory=dict)
+    """By key of the migration whose create was refused."""
+    generation: int = 0
+    """Grows with every change of the store."""
+
+    @property
+    def kubevirt(self) -> KubeVirt | None:
+        """The KubeVirt installation, or None where there is none; the oldest key wins where there are several."""
+        return next((self.kubevirts[key] for key in sorted(self.kubevirts)), None)
