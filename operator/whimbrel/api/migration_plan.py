@@ -129,7 +129,10 @@ class Headroom(ApiModel):
     """What stays free on every target."""
 
     memory_percent: int = Field(
-        0, ge=0, le=90, description="Percent of a target's allocatable memory that must stay unrequested after arrivals."
+        0,
+        ge=0,
+        le=90,
+        description="Percent of a target's allocatable memory that must stay unrequested after arrivals.",
     )
 
 
@@ -137,7 +140,9 @@ class Target(ApiModel):
     """Where virtual machines may go."""
 
     node_names: tuple[ObjectName, ...] | None = names_field("Only these nodes may be targets.", MAX_NODES)
-    node_selector: LabelMap | None = Field(None, min_length=1, description="Only nodes with these labels may be targets.")
+    node_selector: LabelMap | None = Field(
+        None, min_length=1, description="Only nodes with these labels may be targets."
+    )
     exclude_nodes: tuple[ObjectName, ...] | None = names_field("Nodes that may not be targets.", MAX_NODES)
     headroom: Headroom = Field(default=Headroom(), description="What stays free on every target.")
 
@@ -190,16 +195,20 @@ class Disruption(ApiModel):
             "!has(self.maxDowntimeMs) && !has(self.unattendedDowntimeMs)",
             "disruption: maxDowntimeMs and unattendedDowntimeMs are both needed with stun: Allowed, and act on nothing "
             "with stun: Never",
-            lambda d: (d.stun == Permission.ALLOWED) == (d.max_downtime_ms is not None)
-            and (d.stun == Permission.ALLOWED) == (d.unattended_downtime_ms is not None),
+            lambda d: (
+                (d.stun == Permission.ALLOWED) == (d.max_downtime_ms is not None)
+                and (d.stun == Permission.ALLOWED) == (d.unattended_downtime_ms is not None)
+            ),
         ),
         Rule(
             "!has(self.maxDowntimeMs) || !has(self.unattendedDowntimeMs) || "
             "self.unattendedDowntimeMs >= self.maxDowntimeMs",
             "disruption: unattendedDowntimeMs must not be less than maxDowntimeMs",
-            lambda d: d.max_downtime_ms is None
-            or d.unattended_downtime_ms is None
-            or d.unattended_downtime_ms >= d.max_downtime_ms,
+            lambda d: (
+                d.max_downtime_ms is None
+                or d.unattended_downtime_ms is None
+                or d.unattended_downtime_ms >= d.max_downtime_ms
+            ),
         ),
     )
 
@@ -268,7 +277,9 @@ class Quote(ApiModel):
     duration_seconds: int = Field(
         ge=0, description="At least this long for the whole plan: the busiest link's or slot's share. A floor."
     )
-    moves: tuple[QuotedMove, ...] = Field((), max_length=100, description="The first 100 lines; VirtualMachineMoves have all.")
+    moves: tuple[QuotedMove, ...] = Field(
+        (), max_length=100, description="The first 100 lines; VirtualMachineMoves have all."
+    )
     omitted: int = Field(0, ge=0, description="How many further lines there are.")
 
 
@@ -307,6 +318,7 @@ class MigrationPlanStatus(ApiModel):
     message: Message = Field("", description="The most important thing to know now.")
     progress: ShortText = Field("", description="Finished of all moves, `n/m`.")
     percent: int = Field(0, ge=0, le=100, description="Share of the work that is done; never goes back.")
+    reported_at: Timestamp | None = Field(None, description="When progress was last reported; at most every 15 s.")
     started_at: Timestamp | None = Field(None, description="When the first move began.")
     finished_at: Timestamp | None = Field(None, description="When the last move ended.")
     quote: Quote | None = Field(None, description="What will happen, before anything moves.")

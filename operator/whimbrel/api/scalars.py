@@ -75,9 +75,7 @@ def _parse_timestamp(value: object) -> object:
 
 Timestamp = Annotated[datetime, BeforeValidator(_parse_timestamp), PlainSerializer(format_timestamp, when_used="json")]
 
-ObjectName = Annotated[
-    str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Uid = Annotated[str, Field(max_length=64)]
 Reason = Annotated[str, Field(max_length=128, pattern=r"^([A-Za-z][A-Za-z0-9]*)?$")]
 Message = Annotated[str, Field(max_length=4096)]
@@ -144,7 +142,9 @@ class Condition(ApiModel):
 
     type: ShortText = Field(description="The condition's type.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
-    observed_generation: int | None = Field(None, ge=0, description="The generation of the spec that this was judged on.")
+    observed_generation: int | None = Field(
+        None, ge=0, description="The generation of the spec that this was judged on."
+    )
     last_transition_time: Timestamp = Field(description="When the status last changed.")
     reason: Reason = Field(description="A stable, machine-readable code for the reason.")
     message: Message = Field("", description="What happened, where, and what to do next.")
@@ -163,6 +163,9 @@ def conditions_field() -> Any:
 def names_field(description: str, max_items: int = MAX_NAMES) -> Any:
     """An optional set of object names."""
     return Field(
-        None, min_length=1, max_length=max_items, description=description,
+        None,
+        min_length=1,
+        max_length=max_items,
+        description=description,
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )

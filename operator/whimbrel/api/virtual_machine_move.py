@@ -60,16 +60,21 @@ class InstanceReference(ApiModel):
     name: ShortText = Field(description="Its name.")
     uid: Uid = Field(description="Its UID; another instance of the same name is another guest.")
     memory_bytes: int = Field(ge=0, description="Guest memory in bytes.")
+    agent_connected: bool = Field(False, description="Whether the guest agent answered when this was quoted.")
 
 
 class KubeVirtConfiguration(ApiModel):
     """The configuration of KubeVirt that an attempt must run under."""
 
     bandwidth_bytes_per_second: int = Field(ge=0, description="Cap on the rate, whole MiB/s in bytes; 0 is unlimited.")
-    completion_timeout_per_gib: int = Field(ge=0, description="Seconds per started 10^9 bytes, KubeVirt's unit; 0 is never.")
+    completion_timeout_per_gib: int = Field(
+        ge=0, description="Seconds per started 10^9 bytes, KubeVirt's unit; 0 is never."
+    )
     allow_auto_converge: bool = Field(False, description="Whether KubeVirt may throttle the guest.")
     allow_post_copy: bool = Field(False, description="Whether KubeVirt may switch to post-copy.")
-    allow_workload_disruption: bool = Field(False, description="Whether KubeVirt may suspend the guest at the deadline.")
+    allow_workload_disruption: bool = Field(
+        False, description="Whether KubeVirt may suspend the guest at the deadline."
+    )
 
 
 class Forecast(ApiModel):
@@ -93,7 +98,8 @@ class AttemptSpec(ApiModel):
     target_hostname: ShortText = Field(description="Value of the target's label kubernetes.io/hostname.")
     configuration: KubeVirtConfiguration = Field(description="The configuration of KubeVirt that it must run under.")
     policy_name: ShortText = Field(
-        "", description="MigrationPolicy that carries the configuration; empty when KubeVirt's own already is the wanted one."
+        "",
+        description="MigrationPolicy that carries the configuration; empty when KubeVirt's own already is the wanted one.",
     )
     policy_labels: int = Field(0, ge=0, le=64, description="How many reserved label pairs attach the policy.")
     deadline_seconds: int = Field(ge=0, description="KubeVirt's completion deadline for this attempt in seconds.")
@@ -170,7 +176,9 @@ class Receipt(ApiModel):
     """What a finished move came to; compare the forecast in the specification."""
 
     node: ShortText = Field("", description="Node that the virtual machine runs on.")
-    duration_ms: Measure = Field(description="From KubeVirt's start to its end of the successful attempt, in milliseconds.")
+    duration_ms: Measure = Field(
+        description="From KubeVirt's start to its end of the successful attempt, in milliseconds."
+    )
     bytes: Measure = Field(description="Bytes sent by the successful attempt.")
     downtime_ms: Measure = Field(description="How long the guest stood still, in milliseconds.")
     attempts: int = Field(ge=0, description="How many migrations were begun.")

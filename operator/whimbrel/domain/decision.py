@@ -74,6 +74,8 @@ class Delete:
     key: Key
     uid: str
     why: str
+    unless_exists: tuple[Resource, Key] | None = None
+    """An object whose absence is the reason: a live read must still not find it, else nothing is deleted."""
 
 
 Write = Create | ReplaceSpec | ReplaceStatus | JsonPatch | Delete

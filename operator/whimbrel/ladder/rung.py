@@ -1,0 +1,30 @@
+"""What every rung of the ladder answers: may it be tried, and how is KubeVirt configured for it.
+
+A rung is a module with `RUNG`, `offer(load, disruption)`; `ladder.LADDER` lists them from gentle to hard.
+"""
+
+from dataclasses import dataclass
+
+from whimbrel.api.virtual_machine_move import KubeVirtConfiguration, Rung
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is to be moved, and how fast it may be."""
+
+    memory_bytes: int
+    rate_bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A rung that the plan permits for this load, completely configured."""
+
+    rung: Rung
+    configuration: KubeVirtConfiguration
+    deadline_seconds: int
+    """KubeVirt's completion deadline under this configuration."""
+    budget_ms: int | None = None
+    """Longest suspension that is accepted; None where the guest is never suspended."""
+    unattended_downtime_ms: int | None = None
+    """Longest suspension if no operator is alive."""
