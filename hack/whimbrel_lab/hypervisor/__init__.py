@@ -96,7 +96,7 @@ class BeatReport:
 
     `longest_gap_ms` is the longest time between two beats since the last `reset_beats`, minus the normal interval: the
     blackout as the guest felt it. `restarts` counts beats that went back. `memory_intact` is the guest's own check of
-    its memory pattern.
+    its memory pattern, of which `sweeps` were complete so far; `written_bytes` is what it rewrote by its own count.
     """
 
     beats: int
@@ -104,6 +104,8 @@ class BeatReport:
     longest_gap_ms: float
     restarts: int
     memory_intact: bool
+    sweeps: int = 0
+    written_bytes: int = 0
 
 
 class HypervisorError(Exception):

@@ -1,0 +1,1 @@
+"""The lab's own guest: its program, its image and its beats."""

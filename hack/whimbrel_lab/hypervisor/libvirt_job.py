@@ -1,0 +1,169 @@
+"""One live migration between two lab hosts, with the libvirt calls of KubeVirt's launcher.
+
+Used by libvirt.py, which starts it and shares out the links. All states are libvirt's own; nothing is simulated.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from whimbrel_lab.hypervisor import HypervisorError, JobProgress, MigrationOptions, MigrationOutcome
+from whimbrel_lab.hypervisor.libvirt_client import Domain, DomainState, ErrorCode, LibvirtError, Migrate, Typed
+from whimbrel_lab.hypervisor.libvirt_host import Host
+from whimbrel_lab.hypervisor.links import Flow
+
+POLL_S = 0.02
+ABORT_GUARD_S = 30.0
+"""The launcher's own guard around an abort."""
+RUNNING_GUARD_S = 10.0
+UNPRIVILEGED_USERFAULTFD = "/proc/sys/vm/unprivileged_userfaultfd"
+
+
+def post_copy_obstacle() -> str | None:
+    """Why QEMU cannot do post-copy as an ordinary user here; None where it can."""
+    try:
+        with open(UNPRIVILEGED_USERFAULTFD, encoding="ascii") as setting:
+            allowed = setting.read().strip() == "1"
+    except OSError:
+        return "this kernel has no userfaultfd"
+    return None if allowed else "vm.unprivileged_userfaultfd is 0; set it to 1 with sysctl to permit post-copy"
+
+
+class LibvirtJob:
+    """Implements MigrationJob. `on_end` is called once, before `wait` returns, with whether the guest moved."""
+
+    def __init__(
+        self, domain: str, source: Host, target: Host, options: MigrationOptions, on_end: Callable[[bool], None]
+    ) -> None:
+        self.flow = Flow(source.spec.name, target.spec.name, options.bandwidth_bytes_per_second)
+        self._domain = domain
+        self._source = source
+        self._target = target
+        self._options = options
+        self._on_end = on_end
+        self._limit_mebibytes = 0
+        self._aborting = False
+        self._copying = False
+        self._run: asyncio.Task[MigrationOutcome] | None = None
+
+    @property
+    def over(self) -> bool:
+        return self._run is not None and self._run.done()
+
+    async def begin(self, socket: str, limit_mebibytes: int) -> None:
+        """Start, and return when the copy has begun; raises HypervisorError when libvirt refuses before."""
+        self._limit_mebibytes = limit_mebibytes
+        self._run = asyncio.create_task(self._migrate(socket, limit_mebibytes))
+        while not self.over and await self.progress() is None:
+            await asyncio.sleep(POLL_S)
+        if self.over and not (outcome := self._run.result()).completed and not self._copying:
+            raise HypervisorError(f"{self}: refused: {outcome.reason}")
+
+    async def limit(self, mebibytes_per_second: int) -> None:
+        """Set the rate. Quiet when the job is over; without effect before the copy has begun."""
+        if mebibytes_per_second != self._limit_mebibytes and self._copying:
+            self._limit_mebibytes = mebibytes_per_second
+            await self._quietly(lambda domain: domain.limit_migration(mebibytes_per_second))
+
+    async def progress(self) -> JobProgress | None:
+        if self.over:
+            return None
+        try:
+            found = await self._source.on_domain(self._domain, Domain.job_statistics)
+        except LibvirtError:
+            return None  # it has just moved
+        if not found.get("memory_total"):
+            return None
+        self._copying = True
+        page_bytes = _number(found, "memory_page_size")
+        dirty_pages = _number(found, "memory_dirty_rate")
+        return JobProgress(
+            total_bytes=_number(found, "memory_total"),
+            processed_bytes=_number(found, "memory_processed"),
+            remaining_bytes=_number(found, "memory_remaining"),
+            transfer_bytes_per_second=_number(found, "memory_bps"),
+            dirty_bytes_per_second=None if dirty_pages is None or page_bytes is None else dirty_pages * page_bytes,
+            iteration=_number(found, "memory_iteration"),
+        )
+
+    async def suspend(self) -> None:
+        await self._quietly(Domain.suspend)
+
+    async def start_post_copy(self) -> None:
+        if self.over:
+            return
+        if not self._options.allow_post_copy:
+            raise HypervisorError(f"{self}: post-copy was not allowed when it began")
+        if obstacle := post_copy_obstacle():
+            raise HypervisorError(f"{self}: post-copy is not possible: {obstacle}")
+        await self._quietly(Domain.start_post_copy)
+
+    async def abort(self) -> None:
+        """Raises HypervisorError when libvirt refuses for longer than the launcher would wait."""
+        self._aborting = True
+        clock = asyncio.get_running_loop()
+        give_up = clock.time() + ABORT_GUARD_S
+        while not self.over:
+            try:
+                return await self._source.on_domain(self._domain, Domain.abort_job)
+            except LibvirtError as problem:  # just beginning, or just about to end
+                if clock.time() > give_up:
+                    raise HypervisorError(f"{self}: cannot be aborted: {problem}") from problem
+            await asyncio.sleep(POLL_S)
+
+    async def wait(self) -> MigrationOutcome:
+        if self._run is None:
+            raise HypervisorError(f"{self}: was never begun")
+        return await asyncio.shield(self._run)
+
+    def __str__(self) -> str:
+        return f"migration of {self._domain} from {self._source.spec.name} to {self._target.spec.name}"
+
+    async def _migrate(self, socket: str, limit_mebibytes: int) -> MigrationOutcome:
+        flags = Migrate.LIVE | Migrate.PEER2PEER | Migrate.PERSIST_DEST | Migrate.UNDEFINE_SOURCE | Migrate.UNSAFE
+        if self._options.auto_converge:
+            flags |= Migrate.AUTO_CONVERGE
+        if self._options.allow_post_copy and post_copy_obstacle() is None:
+            flags |= Migrate.POSTCOPY
+        parameters = {"migrate_uri": f"unix://{socket}", "bandwidth": limit_mebibytes}
+        completed = False
+        try:
+            await self._source.on_domain(
+                self._domain, lambda domain: domain.migrate(self._target.uri, parameters, flags)
+            )
+            completed = True
+            return MigrationOutcome(True, reason=await self._not_running(self._target))
+        except HypervisorError as problem:
+            paused = await self._not_running(self._source)
+            return MigrationOutcome(False, aborted=self._aborting, reason=f"{problem}{paused and '; ' + paused}")
+        finally:
+            self._on_end(completed)
+
+    async def _not_running(self, host: Host) -> str:
+        """Wait for the guest to run there; what is wrong if it does not, else empty."""
+        clock = asyncio.get_running_loop()
+        give_up = clock.time() + RUNNING_GUARD_S
+        while True:
+            try:
+                state = await host.on_domain(self._domain, Domain.state)
+            except HypervisorError as problem:
+                return str(problem)
+            if state in (DomainState.RUNNING, DomainState.BLOCKED):
+                return ""
+            if clock.time() > give_up:
+                return f"the guest is {state.name.lower()} on {host.spec.name}"
+            await asyncio.sleep(POLL_S)
+
+    async def _quietly(self, call: Callable[[Domain], None]) -> None:
+        """On the source; a failure matters only while the job runs."""
+        if self.over:
+            return
+        try:
+            await self._source.on_domain(self._domain, call)
+        except LibvirtError as problem:
+            if not self.over and problem.code not in (ErrorCode.NO_DOMAIN, ErrorCode.OPERATION_INVALID):
+                raise HypervisorError(f"{self}: {problem}") from problem
+
+
+def _number(found: Mapping[str, Typed], name: str) -> int | None:
+    value = found.get(name)
+    return int(value) if value is not None else None
