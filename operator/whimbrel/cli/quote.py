@@ -1,0 +1,105 @@
+"""`kubectl whimbrel quote PLAN`: what will happen, before anything moves, with every reason of what cannot move."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+
+from whimbrel.api import VirtualMachineMove
+from whimbrel.api.migration_plan import Quote, QuotedMove
+from whimbrel.api.virtual_machine_move import Verdict
+from whimbrel.cli import words
+from whimbrel.cli.cluster import Failure, PlanObject
+from whimbrel.cli.output import Answer
+from whimbrel.cli.verb import Connect, Verb, takes_plan
+
+HEADERS = ("VM", "FROM", "TO", "AT LEAST", "RUNGS", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
+
+
+def run(arguments: argparse.Namespace, connect: Connect) -> Answer:
+    """The quote as the operator wrote it."""
+    cluster = connect()
+    plan = cluster.plan(arguments.plan)
+    quote = current_quote(plan)
+    return describe(plan, quote, cluster.moves(plan))
+
+
+def current_quote(plan: PlanObject) -> Quote:
+    """The quote of the plan as it is now. Raises Failure where there is none yet."""
+    status = plan.plan.status
+    if status.quote is not None and status.observed_generation == plan.generation:
+        return status.quote
+    said = "; ".join(f"{c.reason}: {c.message}" for c in status.conditions if c.status != "True" and c.message)
+    raise Failure(
+        f"plan {plan} has no quote of its present form yet"
+        + (f" ({said or status.message})" if said or status.message else "")
+        + ". If this lasts, see whether the operator runs: kubectl get pods -A -l app.kubernetes.io/name=whimbrel"
+    )
+
+
+def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]) -> Answer:
+    """The quote for people and for programs. Pure."""
+    verdicts = {
+        f"{m.spec.instance.namespace}/{m.spec.instance.name}": m.status.verdicts for m in moves if m.status.verdicts
+    }
+    notes = [
+        why_not(line.virtual_machine, verdicts[line.virtual_machine])
+        for line in quote.moves
+        if not line.target_node and line.virtual_machine in verdicts
+    ]
+    if quote.omitted:
+        notes.append(f"{quote.omitted} more are not shown here: kubectl get vmove -n {plan.namespace}")
+    return Answer(
+        document={
+            "plan": str(plan),
+            "phase": str(plan.plan.status.phase),
+            "approved": plan.approved_hash == quote.hash,
+            "quote": quote.to_json(),
+            "verdicts": {vm: [verdict.to_json() for verdict in found] for vm, found in verdicts.items()},
+        },
+        title=headline(plan, quote),
+        headers=HEADERS,
+        rows=[row(line) for line in quote.moves],
+        notes=notes,
+    )
+
+
+def headline(plan: PlanObject, quote: Quote) -> str:
+    """The quote in two lines."""
+    can = f"{quote.movable} of {quote.virtual_machines} virtual machines can move"
+    return (
+        f"Plan {plan}: {can}, in at least {words.seconds(quote.duration_seconds)} ({plan.plan.status.phase}).\n"
+        f"Quote {quote.hash}"
+    )
+
+
+def row(line: QuotedMove) -> tuple[str, ...]:
+    """One virtual machine's line."""
+    return (
+        line.virtual_machine,
+        line.source_node or words.NOTHING,
+        line.target_node or words.NOTHING,
+        words.seconds(line.duration_seconds),
+        " → ".join(line.rungs) or words.NOTHING,
+        words.milliseconds(line.budget_ms),
+        words.milliseconds(line.unattended_downtime_ms),
+        ", ".join(line.reasons),
+    )
+
+
+def why_not(virtual_machine: str, verdicts: Iterable[Verdict]) -> str:
+    """All reasons of one virtual machine, each with the field, the values, the nodes it is about, and the remedy."""
+    nodes: dict[tuple[str, ...], list[str]] = {}
+    for v in verdicts:
+        nodes.setdefault((v.code, v.field, v.found, v.needed, v.remedy), []).append(v.node)
+    lines = [f"{virtual_machine} cannot move:"]
+    for (code, field, found, needed, remedy), where in nodes.items():
+        at = f" [{', '.join(node for node in where if node)}]" if any(where) else ""
+        values = ", ".join(
+            text for text in (f"found {found}" if found else "", f"needed {needed}" if needed else "") if text
+        )
+        lines.append(f"  {code}{at}  {field}{': ' if field and values else ''}{values}")
+        if remedy:
+            lines.append(f"      {remedy}")
+    return "\n".join(lines)
+
+
+VERB = Verb("quote", "what will happen, before anything moves", takes_plan, run)
