@@ -1,5 +1,4 @@
 """From the pydantic models of `whimbrel.api` to structural CRD YAML, linted and drift-checked.
 
-`python -m crdgen` writes, `python -m crdgen --check` compares. For build time only: nothing that ships imports
-it.
+`python -m crdgen` writes, `python -m crdgen --check` compares. Nothing that ships imports it.
 """

@@ -1,4 +1,4 @@
-"""`python -m crdgen` writes the CRDs; `--check` tells where the files differ from the models, and writes none."""
+"""`python -m crdgen` writes the CRDs; `--check` tells where the files differ from the models."""
 
 import argparse
 import difflib
@@ -73,9 +73,7 @@ def write(root: Path, files: dict[Path, str]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0: done, or no drift. 1: drift, or models that make no good CRD."""
-    parser = argparse.ArgumentParser(
-        prog="crdgen", description="CRDs from the models in operator/whimbrel/api."
-    )
+    parser = argparse.ArgumentParser(prog="crdgen", description="CRDs from the models in operator/whimbrel/api.")
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 where something differs")
     options = parser.parse_args(arguments)
     try:
@@ -89,9 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if differences := drift(ROOT, files):
         print("\n".join(differences))
-        print(
-            "crdgen: generated files differ from the models; run `make generate` and commit.", file=sys.stderr
-        )
+        print("crdgen: generated files differ from the models; run `make generate` and commit.", file=sys.stderr)
         return 1
     print(f"crdgen: {len(files)} files agree with the models")
     return 0

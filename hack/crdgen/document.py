@@ -25,15 +25,11 @@ def definition_of(model: type[BaseModel]) -> ResourceDefinition:
     """The names, scope and columns that stand beside a root model."""
     definition = getattr(model, "CRD", None)
     if not isinstance(definition, ResourceDefinition):
-        raise TypeError(
-            f"{model.__name__} has no CRD attribute of type ResourceDefinition: it is no root model"
-        )
+        raise TypeError(f"{model.__name__} has no CRD attribute of type ResourceDefinition: it is no root model")
     return definition
 
 
-def custom_resource_definition(
-    model: type[BaseModel], annotations: dict[str, str] | None = None
-) -> dict[str, Any]:
+def custom_resource_definition(model: type[BaseModel], annotations: dict[str, str] | None = None) -> dict[str, Any]:
     """The CRD document of a root model."""
     definition = definition_of(model)
     schema = structural_schema(model)

@@ -1,6 +1,6 @@
 """A pydantic model as a structural schema: what the API server accepts under `openAPIV3Schema`.
 
-Pydantic speaks JSON Schema 2020-12, the API server a subset of OpenAPI 3.0 in which everything is inline. What
+Pydantic speaks JSON Schema 2020-12, the API server a subset of OpenAPI 3.0 where everything is inline. What
 has an equivalent is translated; what has none is refused here, by name, rather than by a server later.
 """
 
@@ -57,16 +57,12 @@ def _inline(node: Any, definitions: Schema, path: str, open_references: tuple[st
     if reference := node.get("$ref"):
         name = reference.removeprefix("#/$defs/")
         if name in open_references:
-            raise CannotBeStructural(
-                path, f"{name} contains itself", "Bound the depth with a model per level."
-            )
+            raise CannotBeStructural(path, f"{name} contains itself", "Bound the depth with a model per level.")
         target = _inline(definitions[name], definitions, path, (*open_references, name))
         siblings = {key: value for key, value in node.items() if key != "$ref"}
         return deepcopy(target) | _inline(siblings, definitions, path, open_references)
     return {
-        key: value
-        if key in ("default", "enum")
-        else _inline(value, definitions, f"{path}.{key}", open_references)
+        key: value if key in ("default", "enum") else _inline(value, definitions, f"{path}.{key}", open_references)
         for key, value in node.items()
     }
 
@@ -92,9 +88,7 @@ def _translate(node: Schema, path: str) -> Schema:
     if "items" in out:
         out["items"] = _translate(out["items"], f"{path}[]")
     if "properties" in out:
-        out["properties"] = {
-            name: _translate(child, f"{path}.{name}") for name, child in out["properties"].items()
-        }
+        out["properties"] = {name: _translate(child, f"{path}.{name}") for name, child in out["properties"].items()}
     return out
 
 
