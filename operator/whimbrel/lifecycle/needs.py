@@ -1,0 +1,99 @@
+"""What one move in flight needs now, as named needs; the engine turns them into writes.
+
+At most one need per tick and object: each write is answered before the next is decided.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from whimbrel.api.virtual_machine_move import MovePhase
+from whimbrel.lifecycle.evidence import Evidence, phase_of
+from whimbrel.lifecycle.outcome import Conclusion, NotYet, conclude
+
+STARTING_LIMIT_S = 1200
+"""How long KubeVirt may take from the migration to the hand-off. KubeVirt's own limits (5 and 15 min) come first, but
+not for all causes: a quota, a second launcher or its queue can keep a migration Pending for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStarted:
+    """The move's status must say that it has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetachPolicy:
+    """KubeVirt has resolved the configuration, or never will: the reserved labels must go."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAbort:
+    """An abort must be recorded before it is asked for: a migration deleted before the hand-off leaves no trace."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbortMigration:
+    """The recorded abort must be asked for."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEnd:
+    """The attempt has ended."""
+
+    conclusion: Conclusion
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Nothing to do now; look again after so many seconds even if nothing changes."""
+
+    after_s: float
+
+
+Need = RecordStarted | DetachPolicy | RecordAbort | AbortMigration | RecordEnd | LookAgain
+
+
+def needs(evidence: Evidence, unwanted: tuple[str, str] | None) -> Iterator[Need]:
+    """All needs of a move whose attempt was begun.
+
+    `unwanted` is (reason, message) where somebody has decided that the attempt must not go on; it is honoured in every
+    phase but post-copy, which is irrevocable.
+    """
+    attempt, phase = evidence.attempt, phase_of(evidence)
+    if attempt is None:
+        return
+    if evidence.label_on_instance and (
+        phase != MovePhase.STARTING or evidence.label_on_instance != evidence.migration_key.name
+    ):
+        yield DetachPolicy()
+    if phase == MovePhase.VERIFYING:
+        match conclude(evidence, attempt):
+            case Conclusion() as conclusion:
+                yield RecordEnd(conclusion)
+            case NotYet(wake_after_s=wait_s):
+                yield LookAgain(wait_s)
+        return
+    if phase == MovePhase.POST_COPY:
+        return
+    if phase == MovePhase.ABORTING:
+        abort = evidence.move.move.status.abort
+        if evidence.abort_recorded and abort is not None and evidence.migration is not None:
+            if not evidence.migration.deleting:
+                yield AbortMigration(f"{abort.reason}: {abort.message}")
+        return
+    if unwanted is not None:
+        yield RecordAbort(*unwanted)
+        return
+    if phase == MovePhase.STARTING and evidence.migration is not None:
+        waited_s = (evidence.now - evidence.migration.created_at).total_seconds()
+        if waited_s >= STARTING_LIMIT_S:
+            message = f"KubeVirt did not prepare the target within {STARTING_LIMIT_S} s (migration is {evidence.migration.phase})."
+            yield RecordAbort("StartTimeout", message)
+            return
+        yield LookAgain(STARTING_LIMIT_S - waited_s)
+    if evidence.move.move.status.phase != MovePhase.MOVING:
+        yield RecordStarted()

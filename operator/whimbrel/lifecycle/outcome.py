@@ -1,0 +1,171 @@
+"""How an attempt ended, verified against the instance, the node and the launcher. Called by `engine` while Verifying."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from whimbrel.api.virtual_machine_move import (
+    AttemptOutcome,
+    AttemptRecord,
+    AttemptSpec,
+    Measure,
+    MeasureSource,
+    Receipt,
+    Rung,
+)
+from whimbrel.domain.records import Instance, MigrationSample, MigrationState
+from whimbrel.lifecycle.evidence import Evidence
+from whimbrel.lifecycle.guard import MONITOR_LAG_S
+
+VERIFY_LIMIT_S = 60
+"""How long after KubeVirt's end the node, the launcher and the guest agent may take to agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """An attempt that ended. `final` is true where no further attempt can help (the guest is not there any more)."""
+
+    record: AttemptRecord
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The end is not established yet; look again after so many seconds even if nothing changes."""
+
+    wake_after_s: float
+
+
+def conclude(evidence: Evidence, attempt: AttemptSpec) -> Conclusion | NotYet:
+    """The end of the current attempt (`attempt`), which must have been begun."""
+    if evidence.instance is None:
+        return _ended(
+            evidence, attempt, AttemptOutcome.FAILED, "VirtualMachineGone", "The instance was deleted.", final=True
+        )
+    if not evidence.same_guest:
+        message = "Another instance has the name now: the virtual machine was restarted."
+        return _ended(evidence, attempt, AttemptOutcome.FAILED, "VirtualMachineReplaced", message, final=True)
+    if evidence.instance.phase not in ("Running", ""):
+        message = f"The instance is {evidence.instance.phase}."
+        return _ended(evidence, attempt, AttemptOutcome.FAILED, "VirtualMachineStopped", message, final=True)
+    if evidence.migration is not None and not evidence.migration_is_ours:
+        message = f"{evidence.migration.key} exists and is not this attempt; its number is spent."
+        return _ended(evidence, attempt, AttemptOutcome.NAME_TAKEN, "NameTaken", message)
+    state = evidence.state
+    if state is not None and state.completed and not state.failed:
+        return _verified(evidence, attempt, state, evidence.instance)
+    if state is not None and not state.failed and not (evidence.migration is not None and evidence.migration.final):
+        # The migration object is gone or ending while the launcher still works: the instance will tell.
+        return NotYet(5.0)
+    return _failed(evidence, attempt, state)
+
+
+def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | None) -> Conclusion:
+    abort = evidence.move.move.status.abort
+    if evidence.abort_recorded and abort is not None:
+        return _ended(evidence, attempt, AttemptOutcome.ABORTED, abort.reason, abort.message)
+    if state is None:
+        message = "KubeVirt ended the migration before the hand-off; the events of the migration tell why."
+        return _ended(evidence, attempt, AttemptOutcome.FAILED, "TargetNotPrepared", message)
+    if state.abort_requested:
+        if state.mode == "Paused" and attempt.rung == Rung.STUN:
+            message = (
+                f"The suspension would have outlasted its budget of {attempt.forecast.budget_ms} ms; it was cut short."
+            )
+            return _ended(evidence, attempt, AttemptOutcome.ABORTED, "StunBudgetExceeded", message)
+        return _ended(evidence, attempt, AttemptOutcome.ABORTED, "AbortedByOther", "Somebody deleted the migration.")
+    if state.abort_status == "Succeeded":
+        message = f"Pre-copy did not converge within {attempt.deadline_seconds} s; KubeVirt ended the attempt."
+        return _ended(evidence, attempt, AttemptOutcome.FAILED, "NotConverged", message)
+    return _ended(
+        evidence, attempt, AttemptOutcome.FAILED, "MigrationFailed", state.failure_reason or "KubeVirt gave no reason."
+    )
+
+
+def _verified(
+    evidence: Evidence, attempt: AttemptSpec, state: MigrationState, instance: Instance
+) -> Conclusion | NotYet:
+    doubts = tuple(_doubts(evidence, attempt, instance))
+    if not doubts:
+        return _ended(evidence, attempt, AttemptOutcome.SUCCEEDED, "Verified", f"Runs on {instance.node}.")
+    waited_s = (evidence.now - (state.ended_at or evidence.now)).total_seconds()
+    if waited_s < VERIFY_LIMIT_S:
+        return NotYet(min(5.0, VERIFY_LIMIT_S - waited_s))
+    return _ended(
+        evidence, attempt, AttemptOutcome.UNVERIFIED, "Unverified", "KubeVirt reports success, but " + "; ".join(doubts)
+    )
+
+
+def _doubts(evidence: Evidence, attempt: AttemptSpec, instance: Instance) -> list[str]:
+    doubts = []
+    if instance.node != attempt.target_node:
+        doubts.append(f"the instance is on {instance.node}, not on {attempt.target_node}")
+    nodes = {node for _, node in instance.active_pods}
+    if instance.node not in nodes:
+        doubts.append(f"no launcher of it is on {instance.node}")
+    if instance.paused is not None and instance.paused.status == "True":
+        doubts.append("the guest is paused")
+    if evidence.move.move.spec.instance.agent_connected and not instance.agent_connected:
+        doubts.append("the guest agent has not answered again")
+    return doubts
+
+
+def _ended(
+    evidence: Evidence, attempt: AttemptSpec, outcome: AttemptOutcome, reason: str, message: str, *, final: bool = False
+) -> Conclusion:
+    state = evidence.state
+    uid = state.migration_uid if state is not None else ""
+    if not uid and evidence.migration is not None and evidence.migration_is_ours:
+        uid = evidence.migration.uid
+    record = AttemptRecord(
+        number=attempt.number,
+        rung=attempt.rung,
+        target_node=attempt.target_node,
+        migration_uid=uid,
+        outcome=outcome,
+        reason=reason,
+        message=message,
+        started_at=state.started_at if state is not None else None,
+        ended_at=state.ended_at if state is not None else None,
+    )
+    return Conclusion(record, final)
+
+
+def receipt(evidence: Evidence, sample: MigrationSample | None, attempts: int) -> Receipt:
+    """Fact by fact what the move came to, each with its source; nothing estimated stands in a measured column."""
+    state = evidence.state
+    node = evidence.instance.node if evidence.instance is not None and evidence.same_guest else ""
+    unmeasured = Measure(source=MeasureSource.NOT_MEASURED)
+    if state is None or not state.completed or state.failed:
+        return Receipt(node=node, duration_ms=unmeasured, bytes=unmeasured, downtime_ms=unmeasured, attempts=attempts)
+    return Receipt(
+        node=node,
+        duration_ms=_duration(state.started_at, state.ended_at) or unmeasured,
+        bytes=_bytes(state, sample) or unmeasured,
+        downtime_ms=_downtime(evidence.attempt, state) or unmeasured,
+        attempts=attempts,
+    )
+
+
+def _duration(started_at: datetime | None, ended_at: datetime | None) -> Measure | None:
+    if started_at is None or ended_at is None or ended_at < started_at:
+        return None
+    milliseconds = round((ended_at - started_at).total_seconds() * 1000)
+    return Measure(value=milliseconds, tolerance=1000, source=MeasureSource.KUBEVIRT_TIMESTAMPS)
+
+
+def _bytes(state: MigrationState, sample: MigrationSample | None) -> Measure | None:
+    """The last sample, if it is of this migration; KubeVirt samples every 5 s, so the end is missing from it."""
+    if sample is None or sample.processed_bytes is None or state.started_at is None:
+        return None
+    if sample.sampled_at < state.started_at - timedelta(seconds=1):
+        return None
+    return Measure(value=sample.processed_bytes, source=MeasureSource.LAST_SAMPLE)
+
+
+def _downtime(attempt: AttemptSpec | None, state: MigrationState) -> Measure | None:
+    """A suspension only: from the computed begin of mode Paused to KubeVirt's end, both in whole seconds."""
+    if attempt is None or state.mode != "Paused" or state.started_at is None or state.ended_at is None:
+        return None
+    began = state.started_at + timedelta(seconds=attempt.deadline_seconds + MONITOR_LAG_S)
+    milliseconds = max(0, round((state.ended_at - began).total_seconds() * 1000))
+    return Measure(value=milliseconds, tolerance=1000, source=MeasureSource.PAUSED_MODE)

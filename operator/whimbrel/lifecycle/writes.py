@@ -1,0 +1,127 @@
+"""The complete writes of one move, each with its fence.
+
+The migration is built from the specification as the server returned it, never from the decision in hand. Migrations carry labels and UIDs, never owner references: garbage collection would be an unguarded abort.
+"""
+
+from typing import Any
+
+from whimbrel.api.migration_plan import MigrationPlan
+from whimbrel.api.virtual_machine_move import (
+    AttemptSpec,
+    VirtualMachineMoveSpec,
+    VirtualMachineMoveStatus,
+)
+from whimbrel.domain import naming
+from whimbrel.domain.decision import Create, Delete, LiveGuard, ReplaceSpec, ReplaceStatus
+from whimbrel.domain.records import Instance, Key, Migration, Move, Plan
+from whimbrel.domain.resources import MIGRATIONS, VIRTUAL_MACHINE_MOVES
+from whimbrel.lifecycle.evidence import migration_key
+
+
+def move_key(plan: Plan, instance: Instance) -> Key:
+    """Key of the move of this instance under this plan; it lives in the plan's namespace."""
+    return Key(plan.key.namespace, naming.move_name(plan.key.name, plan.uid, instance.key.name, instance.uid))
+
+
+def create_move(plan: Plan, key: Key, spec: VirtualMachineMoveSpec) -> Create:
+    """The quoted move, owned by its plan."""
+    owner = {
+        "apiVersion": MigrationPlan.CRD.api_version,
+        "kind": MigrationPlan.CRD.kind,
+        "name": plan.key.name,
+        "uid": plan.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    body = {
+        "apiVersion": VIRTUAL_MACHINE_MOVES.api_version,
+        "kind": VIRTUAL_MACHINE_MOVES.kind,
+        "metadata": {
+            "name": key.name,
+            "namespace": key.namespace,
+            "labels": {naming.LABEL_PLAN_UID: plan.uid, naming.LABEL_INSTANCE_UID: spec.instance.uid},
+            "ownerReferences": [owner],
+        },
+        "spec": spec.to_json(),
+    }
+    return Create(VIRTUAL_MACHINE_MOVES, key, body, f"quote {spec.instance.namespace}/{spec.instance.name}")
+
+
+def _metadata(move: Move) -> dict[str, Any]:
+    return {
+        "name": move.key.name,
+        "namespace": move.key.namespace,
+        "uid": move.uid,
+        "resourceVersion": move.resource_version,
+    }
+
+
+def requote_move(plan: Plan, move: Move, spec: VirtualMachineMoveSpec) -> ReplaceSpec:
+    """The move under a new quote; only before its attempt has begun."""
+    body = dict(create_move(plan, move.key, spec).body)
+    body["metadata"] = {**body["metadata"], **_metadata(move)}
+    return ReplaceSpec(VIRTUAL_MACHINE_MOVES, move.key, body, f"quote {move.instance_key} anew")
+
+
+def delete_move(move: Move, why: str) -> Delete:
+    """Delete a move that never began."""
+    return Delete(VIRTUAL_MACHINE_MOVES, move.key, move.uid, why)
+
+
+def move_status(move: Move, status: VirtualMachineMoveStatus, why: str) -> ReplaceStatus | None:
+    """The move's status, or None where it already says so."""
+    if status == move.move.status:
+        return None
+    body = {
+        "apiVersion": VIRTUAL_MACHINE_MOVES.api_version,
+        "kind": VIRTUAL_MACHINE_MOVES.kind,
+        "metadata": _metadata(move),
+        "spec": move.move.spec.to_json(),
+        "status": status.to_json(),
+    }
+    return ReplaceStatus(VIRTUAL_MACHINE_MOVES, move.key, body, why)
+
+
+def create_migration(move: Move, attempt: AttemptSpec) -> Create:
+    """The migration of an attempt, guarded by a live read of its instance."""
+    reference = move.move.spec.instance
+    key = migration_key(move, attempt.number)
+    annotations = {
+        naming.ANNOTATION_PLAN: f"{move.key.namespace}/{move.plan_name}",
+        naming.ANNOTATION_MOVE: move.key.name,
+        naming.ANNOTATION_DEADLINE_S: str(attempt.deadline_seconds),
+    }
+    if attempt.configuration.allow_workload_disruption and attempt.forecast.budget_ms is not None:
+        annotations[naming.ANNOTATION_STUN] = "Allowed"
+        annotations[naming.ANNOTATION_BUDGET_MS] = str(attempt.forecast.budget_ms)
+    body = {
+        "apiVersion": MIGRATIONS.api_version,
+        "kind": MIGRATIONS.kind,
+        "metadata": {
+            "name": key.name,
+            "namespace": key.namespace,
+            "labels": {
+                naming.LABEL_MANAGED: "true",
+                naming.LABEL_PLAN_UID: move.plan_uid,
+                naming.LABEL_INSTANCE_UID: reference.uid,
+                naming.LABEL_ATTEMPT: str(attempt.number),
+            },
+            "annotations": annotations,
+        },
+        "spec": {
+            "vmiName": reference.name,
+            "addedNodeSelector": {naming.HOSTNAME_LABEL: attempt.target_hostname},
+        },
+    }
+    guard = LiveGuard(
+        instance=move.instance_key,
+        uid=reference.uid,
+        node=attempt.source_node,
+        migration_label=key.name if attempt.policy_name else "",
+    )
+    return Create(MIGRATIONS, key, body, f"{move.instance_key}: attempt {attempt.number}, {attempt.rung}", guard)
+
+
+def delete_migration(migration: Migration, why: str) -> Delete:
+    """Ask KubeVirt to abort a migration of ours."""
+    return Delete(MIGRATIONS, migration.key, migration.uid, why)
