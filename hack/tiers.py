@@ -38,15 +38,25 @@ class Tier:
     obstacle: Callable[[], str | None] = lambda: None
 
 
+def lacks_libvirt() -> str | None:
+    """What the tiers on real libvirt and QEMU miss here."""
+    return lacks(LIBVIRT_PROGRAMS)
+
+
+API_DIRECTORIES = ("tests/crds", "tests/project", "tests/embedded")
+MODEL_DIRECTORIES = ("tests/unit", *API_DIRECTORIES, "tests/e2e")
+LIBVIRT_DIRECTORIES = ("tests/libvirt", "tests/e2e_libvirt")
+
 TEST = (
     Tier("unit", ("tests/unit",)),
-    Tier("api", ("tests/crds", "tests/project", "tests/embedded")),
+    Tier("api", API_DIRECTORIES),
     Tier("model", ("tests/e2e",)),
-    Tier("libvirt", ("tests/libvirt", "tests/e2e_libvirt"), obstacle=lambda: lacks(LIBVIRT_PROGRAMS)),
+    Tier("libvirt", LIBVIRT_DIRECTORIES, obstacle=lacks_libvirt),
 )
 TEST_ALL = (
     Tier("slow", ("tests/slow",), marks="not perf", may_be_empty=True),
-    Tier("marked slow", ("tests",), marks="slow", may_be_empty=True),
+    Tier("marked slow", MODEL_DIRECTORIES, marks="slow", may_be_empty=True),
+    Tier("slow libvirt", LIBVIRT_DIRECTORIES, marks="slow", may_be_empty=True, obstacle=lacks_libvirt),
 )
 SUITES = {"test": TEST, "test-all": TEST_ALL}
 
@@ -106,9 +116,7 @@ def main(suite: str) -> int:
 
     print()
     for outcome in outcomes:
-        print(
-            f"{outcome.tier.name:12} {outcome.word:9} {outcome.duration_s:6.1f} s  {outcome.detail}".rstrip()
-        )
+        print(f"{outcome.tier.name:12} {outcome.word:9} {outcome.duration_s:6.1f} s  {outcome.detail}".rstrip())
     left_out |= {o.tier.name: o.detail for o in outcomes if o.word == "empty" and not o.tier.may_be_empty}
     failed = any(outcome.word == "failed" for outcome in outcomes)
     if strict and left_out:
