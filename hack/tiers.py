@@ -58,6 +58,7 @@ TEST_ALL = (
     Tier("marked slow", MODEL_DIRECTORIES, marks="slow", may_be_empty=True),
     Tier("slow libvirt", LIBVIRT_DIRECTORIES, marks="slow", may_be_empty=True, obstacle=lacks_libvirt),
 )
+NO_TEST_YET = "no test there yet"
 SUITES = {"test": TEST, "test-all": TEST_ALL}
 
 
@@ -76,13 +77,18 @@ def has_tests(tier: Tier) -> tuple[str, ...]:
     return tuple(path for path in tier.directories if next((ROOT / path).rglob("test_*.py"), None))
 
 
+def emptiness(tier: Tier) -> str | None:
+    """That a tier which should have tests has none; known before anything runs."""
+    return None if tier.may_be_empty or has_tests(tier) else NO_TEST_YET
+
+
 def run(tier: Tier, without_kubectl: bool) -> Outcome:
     """One pytest for the tier; its own output goes straight to the terminal."""
     if reason := tier.obstacle():
         return Outcome(tier, "left out", reason)
     directories = has_tests(tier)
     if not directories:
-        return Outcome(tier, "empty", "no test there yet")
+        return Outcome(tier, "empty", NO_TEST_YET)
     marks = f"({tier.marks}) and not kubectl" if without_kubectl else tier.marks
     command = [sys.executable, "-m", "pytest", "-q", "--durations=5", "-m", marks, *directories]
     print(f"\n== {tier.name}: {' '.join(directories)}", flush=True)
@@ -90,7 +96,7 @@ def run(tier: Tier, without_kubectl: bool) -> Outcome:
     code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
     duration_s = time.monotonic() - began
     if code == NO_TESTS_COLLECTED:
-        return Outcome(tier, "empty", "no test there yet", duration_s)
+        return Outcome(tier, "empty", NO_TEST_YET, duration_s)
     return Outcome(tier, "failed" if code else "passed", f"pytest exit {code}" if code else "", duration_s)
 
 
@@ -107,7 +113,7 @@ def main(suite: str) -> int:
     strict = any(os.environ.get(name) for name in ("CI", "WHIMBREL_NO_SKIP"))
     tiers = SUITES[suite]
     without_kubectl = lacks(("kubectl",))
-    left_out = {tier.name: reason for tier in tiers if (reason := tier.obstacle())}
+    left_out = {tier.name: reason for tier in tiers if (reason := tier.obstacle() or emptiness(tier))}
     if without_kubectl:
         left_out["tests marked kubectl"] = without_kubectl
     print(coverage_line(suite, left_out), flush=True)
