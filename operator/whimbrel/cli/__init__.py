@@ -1,4 +1,4 @@
-"""The kubectl plugin: `kubectl whimbrel quote | receipt | approve | version`. One file per verb.
+"""The kubectl plugin: `kubectl whimbrel quote | receipt | approve | version`. One file per verb, listed in `main`.
 
-The verbs are listed in `main.VERBS`. Reads what the operator wrote and sets one annotation. Data goes to stdout, everything else to stderr.
+Reads what the operator wrote and sets one annotation. Data goes to stdout, everything else to stderr.
 """

@@ -1,0 +1,193 @@
+"""The demo's pictures: the quote, the live table, the receipts, the verdict, as rich renderables and as plain lines."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from whimbrel.api import MigrationPlan, VirtualMachineMove
+from whimbrel.api.migration_plan import Quote
+from whimbrel.api.virtual_machine_move import MovePhase, Verdict
+from whimbrel.cli import words
+from whimbrel_lab.demo.report import Check, Witness
+from whimbrel_lab.demo.view import Row, attempt_of
+
+BAR_CELLS = 12
+
+_STYLES: Mapping[MovePhase, str] = {
+    MovePhase.WAITING: "dim",
+    MovePhase.STARTING: "cyan",
+    MovePhase.COPYING: "bold cyan",
+    MovePhase.MOVING: "bold cyan",
+    MovePhase.STUNNED: "bold magenta",
+    MovePhase.ABORTING: "yellow",
+    MovePhase.VERIFYING: "cyan",
+    MovePhase.SUCCEEDED: "green",
+    MovePhase.SKIPPED: "yellow",
+    MovePhase.BLOCKED: "yellow",
+    MovePhase.FAILED: "bold red",
+    MovePhase.CANCELLED: "yellow",
+    MovePhase.UNVERIFIED: "bold red",
+}
+
+
+def _table(title: str, *headers: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(header, no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def quote(plan_name: str, plan: MigrationPlan, quoted: Quote, moves: Sequence[VirtualMachineMove]) -> RenderableType:
+    """The quote, and under it every reason of each virtual machine that cannot move."""
+    title = (
+        f"The quote, before anything moves: plan {plan_name} can move {quoted.movable} of {quoted.virtual_machines}, "
+        f"in at least {words.seconds(quoted.duration_seconds)}"
+    )
+    table = _table(title, "VM", "from", "to", "at least", "ladder", "pause up to", "unattended")
+    for line in quoted.moves:
+        name = line.virtual_machine.partition("/")[2]
+        if not line.target_node:
+            table.add_row(name, line.source_node, Text("stays", "yellow"), "", Text("cannot move, see below", "yellow"))
+            continue
+        table.add_row(
+            name,
+            line.source_node,
+            line.target_node,
+            words.seconds(line.duration_seconds),
+            " → ".join(line.rungs),
+            words.milliseconds(line.budget_ms),
+            words.milliseconds(line.unattended_downtime_ms),
+        )
+    return Group(table, *(refusal(move) for move in moves if move.status.verdicts))
+
+
+def refusal(move: VirtualMachineMove) -> RenderableType:
+    """All reasons of one virtual machine; one that holds for several nodes is told once."""
+    text = Text()
+    text.append(f"{move.spec.instance.name} cannot move:\n", "bold yellow")
+    for verdict, nodes in _together(move.status.verdicts):
+        text.append(f"  {verdict.code}", "yellow")
+        text.append(f" on {', '.join(nodes)}" if nodes else "", "yellow")
+        text.append(f"  {verdict.field}" if verdict.field else "", "dim")
+        text.append(f"  found: {verdict.found}" if verdict.found else "")
+        text.append(f"  needed: {verdict.needed}\n" if verdict.needed else "\n")
+        if verdict.remedy:
+            text.append(f"      {verdict.remedy}\n", "italic")
+    return text
+
+
+def _together(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, list[str]]]:
+    found: dict[tuple[str, ...], tuple[Verdict, list[str]]] = {}
+    for verdict in verdicts:
+        key = (verdict.code, verdict.field, verdict.found, verdict.needed)
+        _, nodes = found.setdefault(key, (verdict, []))
+        if verdict.node:
+            nodes.append(verdict.node)
+    return list(found.values())
+
+
+def live(title: str, rows: Sequence[Row]) -> RenderableType:
+    """The table that changes while virtual machines move."""
+    table = _table(title, "VM", "from", "to", "phase", "copied", "", "rung", "try", "reason")
+    for row in rows:
+        table.add_row(
+            row.virtual_machine,
+            row.source,
+            row.target,
+            Text(row.phase, _STYLES.get(row.phase, "")),
+            bar(row.percent),
+            f"{row.percent:3d} %" if row.percent is not None else "",
+            row.rung,
+            str(row.attempt) if row.attempt else "",
+            Text(row.reason, "dim"),
+        )
+    return table
+
+
+def bar(percent: int | None) -> Text:
+    """A share as a bar; empty where nobody said."""
+    if percent is None:
+        return Text(" " * BAR_CELLS)
+    full = round(percent * BAR_CELLS / 100)
+    text = Text("━" * full, "green" if percent == 100 else "cyan")
+    text.append("━" * (BAR_CELLS - full), "grey30")
+    return text
+
+
+def receipts(moves: Sequence[VirtualMachineMove], witnesses: Sequence[Witness]) -> RenderableType:
+    """Fact beside forecast. What a guest felt is by its own beats."""
+    table = _table(
+        "The receipts",
+        "VM",
+        "from → to",
+        "outcome",
+        "took",
+        "quoted",
+        "sent",
+        "quoted",
+        "stood still",
+        "up to",
+        "tries",
+    )
+    by_name = {witness.name: witness for witness in witnesses}
+    for move in moves:
+        table.add_row(*_receipt_cells(move, by_name.get(move.spec.instance.name)))
+    return Group(
+        table,
+        Text(
+            "took: KubeVirt's times of the last try · sent: last sample · stood still: longest silence of the guest's own "
+            "beats, all tries · quoted: floors",
+            "dim",
+        ),
+    )
+
+
+def _receipt_cells(move: VirtualMachineMove, witness: Witness | None) -> list[RenderableType]:
+    attempt, receipt, phase = attempt_of(move), move.status.receipt, move.status.phase
+    blackout = words.milliseconds(witness.beats.longest_gap_ms) if witness else words.NOTHING
+    outcome = Text(phase, _STYLES.get(phase, ""))
+    if attempt is None or receipt is None:
+        where = witness.started_on if witness else words.NOTHING
+        return [move.spec.instance.name, where, outcome, "", "", "", "", blackout, "", ""]
+    forecast = attempt.forecast
+    return [
+        move.spec.instance.name,
+        f"{attempt.source_node} → {receipt.node}",
+        outcome,
+        words.measured_ms(receipt.duration_ms),
+        f"≥ {words.seconds(forecast.duration_seconds)}",
+        words.measured_bytes(receipt.bytes),
+        f"≥ {words.size(forecast.bytes)}",
+        blackout,
+        words.milliseconds(forecast.budget_ms),
+        f"{receipt.attempts}" + (f" ({attempt.rung})" if receipt.attempts > 1 else ""),
+    ]
+
+
+def verdict(checks: Sequence[Check]) -> RenderableType:
+    """One line per check."""
+    text = Text()
+    for check in checks:
+        text.append("✔ " if check.holds else "✘ ", "bold green" if check.holds else "bold red")
+        text.append(f"{check.text}\n", "" if check.holds else "bold red")
+    return text
+
+
+def changed_lines(elapsed_s: float, rows: Sequence[Row], before: Mapping[str, Row]) -> list[str]:
+    """One plain line for each row that says something new, and one for each further quarter of its memory."""
+    lines = []
+    for row in rows:
+        last = before.get(row.virtual_machine)
+        quarter = (row.percent or 0) // 25
+        if last is not None and last.words() == row.words() and (last.percent or 0) // 25 == quarter:
+            continue
+        way = f"{row.source} → {row.target}" if row.target else "stays"
+        percent = f"{row.percent} %" if row.percent is not None else ""
+        rung = f"{row.rung} #{row.attempt}" if row.attempt else ""
+        lines.append(
+            f"{elapsed_s:6.1f} s  {row.virtual_machine:10} {way:18} {row.phase:10} {rung:10} {percent:>5} {row.reason}".rstrip()
+        )
+    return lines

@@ -1,0 +1,299 @@
+"""The plugin as a person calls it, against a small API server on loopback."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from whimbrel.cli.main import VERBS, main
+
+PLANS = "/apis/whimbrel.dev/v1alpha1/namespaces/shop/migrationplans"
+MOVES = "/apis/whimbrel.dev/v1alpha1/namespaces/shop/virtualmachinemoves"
+
+ATTEMPT = {
+    "rung": "PreCopy",
+    "sourceNode": "node-a",
+    "targetNode": "node-b",
+    "targetHostname": "node-b",
+    "configuration": {"bandwidthBytesPerSecond": 19922944, "completionTimeoutPerGib": 15},
+    "deadlineSeconds": 15,
+    "forecast": {"durationSeconds": 5, "bytes": 99614720},
+}
+
+
+def a_plan(**spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "shop", "name": "empty", "uid": "plan-uid", "generation": 2},
+        "spec": {"virtualMachines": {"onNodes": {"names": ["node-a"]}}, "approval": "Manual", **spec},
+        "status": {
+            "observedGeneration": 2,
+            "phase": "AwaitingApproval",
+            "quote": {
+                "hash": "4f0c",
+                "virtualMachines": 2,
+                "movable": 1,
+                "durationSeconds": 5,
+                "moves": [
+                    {
+                        "virtualMachine": "shop/web",
+                        "sourceNode": "node-a",
+                        "targetNode": "node-b",
+                        "durationSeconds": 5,
+                        "rungs": ["PreCopy", "Stun"],
+                        "budgetMs": 5000,
+                        "unattendedDowntimeMs": 9000,
+                    },
+                    {"virtualMachine": "shop/licences", "sourceNode": "node-a", "reasons": ["CpuModelMissing"]},
+                ],
+            },
+        },
+    }
+
+
+def a_move(name: str, owner: str = "plan-uid", **status: Any) -> dict[str, Any]:
+    instance = {"namespace": "shop", "name": name, "uid": f"uid-{name}", "memoryBytes": 99614720}
+    return {
+        "metadata": {"namespace": "shop", "name": f"empty-{name}", "ownerReferences": [{"uid": owner}]},
+        "spec": {"instance": instance, "planGeneration": 2, "attempt": ATTEMPT},
+        "status": status,
+    }
+
+
+@dataclass
+class Server:
+    """Answers with what stands in `objects`; keeps what was patched."""
+
+    objects: dict[str, Any]
+    url: str = ""
+    patches: list[Any] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server({f"{PLANS}/empty": a_plan(), MOVES: {"metadata": {}, "items": []}})
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self, code: int, body: Any) -> None:
+            text = json.dumps(body).encode()
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            found = state.objects.get(path)
+            if isinstance(found, int):
+                self.answer(found, {"kind": "Status", "message": "refused in the test"})
+            elif found is None:
+                self.answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{path} not found"})
+            else:
+                self.answer(200, found)
+
+        def do_PATCH(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            state.patches.append((self.path, self.headers["Content-Type"], body))
+            self.answer(200, state.objects[self.path])
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{listening.server_address[1]}"
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield state
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+@pytest.fixture
+def options(server: Server, tmp_path: Path) -> list[str]:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "lab",
+                "clusters": [{"name": "lab", "cluster": {"server": server.url}}],
+                "users": [{"name": "me", "user": {}}],
+                "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "me", "namespace": "shop"}}],
+            }
+        )
+    )
+    return ["--kubeconfig", str(kubeconfig)]
+
+
+def test_the_quote_tells_what_moves_and_every_reason_of_what_cannot(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.objects[MOVES]["items"] = [
+        a_move(
+            "licences",
+            verdicts=[
+                {
+                    "code": "CpuModelMissing",
+                    "node": node,
+                    "field": "cpu.model",
+                    "found": "Skylake",
+                    "remedy": "Move on.",
+                }
+                for node in ("node-b", "node-c")
+            ],
+        ),
+        a_move("stranger", owner="another-plan", verdicts=[{"code": "NotRunning"}]),
+    ]
+
+    assert main(["quote", "empty", *options]) == 0
+
+    out = capsys.readouterr().out
+    assert "1 of 2 virtual machines can move, in at least 5 s (AwaitingApproval)" in out
+    assert "shop/web        node-a   node-b   5 s        PreCopy → Stun   5.0 s         9.0 s" in out
+    assert "CpuModelMissing [node-b, node-c]  cpu.model: found Skylake\n      Move on." in out
+    assert "stranger" not in out
+
+
+@pytest.mark.parametrize("read", [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_programs_get_the_quote_as_a_document(
+    options: list[str], capsys: pytest.CaptureFixture[str], read: tuple[str, Any]
+) -> None:
+    output, parse = read
+
+    assert main(["quote", "empty", "-o", output, *options]) == 0
+
+    document = parse(capsys.readouterr().out)
+    assert document["plan"] == "shop/empty"
+    assert document["approved"] is False
+    assert document["quote"]["hash"] == "4f0c"
+
+
+def test_a_quote_of_an_older_spec_is_never_shown(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.objects[f"{PLANS}/empty"]["metadata"]["generation"] = 3
+
+    assert main(["quote", "empty", *options]) == 1
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "has no quote of its present form yet" in captured.err
+
+
+def test_an_approval_names_the_hash_of_the_quote_that_was_shown(server: Server, options: list[str]) -> None:
+    assert main(["approve", "empty", "--yes", *options]) == 0
+
+    [(path, content_type, body)] = server.patches
+    assert path == f"{PLANS}/empty"
+    assert content_type == "application/merge-patch+json"
+    assert body["metadata"]["annotations"] == {"whimbrel.dev/approve": "4f0c"}
+    assert body["metadata"]["uid"] == "plan-uid"
+
+
+def test_nothing_is_approved_where_nobody_can_be_asked(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["approve", "empty", *options]) == 1
+
+    assert server.patches == []
+    assert "--yes" in capsys.readouterr().err
+
+
+def test_a_plan_that_needs_no_approval_is_left_alone(server: Server, options: list[str]) -> None:
+    server.objects[f"{PLANS}/empty"] = a_plan(approval="Automatic")
+
+    assert main(["approve", "empty", "--yes", *options]) == 0
+
+    assert server.patches == []
+
+
+def test_a_receipt_puts_the_fact_beside_the_forecast(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    receipt = {
+        "node": "node-b",
+        "durationMs": {"value": 6000, "tolerance": 1000, "source": "KubeVirtTimestamps"},
+        "bytes": {"value": 104857600, "source": "LastSample"},
+        "downtimeMs": {"source": "NotMeasured"},
+        "attempts": 1,
+    }
+    server.objects[MOVES]["items"] = [
+        a_move("web", phase="Succeeded", reason="Verified", receipt=receipt),
+        a_move("licences", phase="Skipped", reason="CpuModelMissing", message="It stays."),
+    ]
+
+    assert main(["receipt", "empty", *options]) == 0
+
+    out = capsys.readouterr().out
+    assert "2 of 2 moves have ended" in out
+    assert "6.0 s ±1.0 s" in out
+    assert "≥ 5 s" in out
+    assert "100 MiB" in out
+    assert "not measured" in out
+    assert "shop/licences: It stays." in out
+
+
+def test_a_plan_that_is_not_there_is_told_with_what_to_do(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["receipt", "nothing", *options]) == 1
+
+    assert "plan shop/nothing is not there. List what there is: kubectl get mplan" in capsys.readouterr().err
+
+
+def test_a_cluster_that_does_not_answer_is_told_with_what_to_do(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = Path(options[1]).read_text().replace(server.url, "http://127.0.0.1:1")
+    Path(options[1]).write_text(text)
+
+    assert main(["quote", "empty", *options]) == 1
+
+    assert "http://127.0.0.1:1 does not answer" in capsys.readouterr().err
+
+
+def test_a_missing_permission_is_told_with_what_to_do(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.objects[f"{PLANS}/empty"] = 403
+
+    assert main(["quote", "empty", *options]) == 1
+
+    assert "Ask for a role on migrationplans.whimbrel.dev" in capsys.readouterr().err
+
+
+def test_a_context_that_does_not_exist_is_told_with_what_to_do(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quote", "empty", "--context", "elsewhere", *options]) == 1
+
+    assert "--context" in capsys.readouterr().err
+
+
+def test_wrong_usage_ends_with_two() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["quote"])
+
+    assert ended.value.code == 2
+
+
+def test_the_version_needs_no_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version", "-o", "json", "--kubeconfig", "nowhere"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["api"] == "whimbrel.dev/v1alpha1"
+
+
+def test_every_verb_stands_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+
+    out = capsys.readouterr().out
+    assert [verb.name for verb in VERBS if verb.name not in out] == []

@@ -1,0 +1,176 @@
+"""The demo's eyes and its judgement."""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from whimbrel.api import VirtualMachineMove
+from whimbrel.api.virtual_machine_move import MovePhase
+from whimbrel_lab.demo import report, table, view
+from whimbrel_lab.demo.report import Witness
+from whimbrel_lab.demo.view import Glimpse, Row
+from whimbrel_lab.hypervisor import BeatReport
+
+BUDGET_MS = 5000
+
+
+def a_move(name: str = "web", phase: str = "Succeeded", rung: str = "PreCopy", **status: Any) -> VirtualMachineMove:
+    attempt = {
+        "rung": rung,
+        "sourceNode": "node-a",
+        "targetNode": "node-b",
+        "targetHostname": "node-b",
+        "configuration": {"bandwidthBytesPerSecond": 19922944, "completionTimeoutPerGib": 15},
+        "deadlineSeconds": 15,
+        "forecast": {"durationSeconds": 5, "bytes": 99614720, "budgetMs": BUDGET_MS},
+    }
+    receipt = {
+        "node": "node-b",
+        "durationMs": {"value": 6000, "source": "KubeVirtTimestamps"},
+        "bytes": {"value": 104857600, "source": "LastSample"},
+        "downtimeMs": {"source": "NotMeasured"},
+        "attempts": 1,
+    }
+    instance = {"namespace": "shop", "name": name, "uid": f"uid-{name}", "memoryBytes": 99614720}
+    if phase == "Succeeded":
+        status = {"receipt": receipt, **status}
+    return VirtualMachineMove.model_validate(
+        {
+            "spec": {"instance": instance, "planGeneration": 1, "attempt": attempt},
+            "status": {"phase": phase, **status},
+        }
+    )
+
+
+def a_skipped_move(name: str = "licences") -> VirtualMachineMove:
+    verdicts = [
+        {"code": "DisksNotLiveMigratable", "field": "status.conditions", "found": "False"},
+        {"code": "CpuModelMissing", "node": "node-b", "found": "Skylake"},
+        {"code": "CpuModelMissing", "node": "node-c", "found": "Skylake"},
+    ]
+    return a_move(name, "Skipped", verdicts=verdicts)
+
+
+def a_witness(name: str = "web", runs_on: tuple[str, ...] = ("node-b",), **beats: Any) -> Witness:
+    report_of_guest = BeatReport(
+        **{
+            "beats": 4000,
+            "interval_ms": 10.0,
+            "longest_gap_ms": 310.0,
+            "restarts": 0,
+            "memory_intact": True,
+            "sweeps": 9,
+            **beats,
+        }
+    )
+    return Witness(
+        name=name,
+        started_on="node-a",
+        runs_on=runs_on,
+        instance_uid=f"uid-{name}",
+        beats=report_of_guest,
+        beats_on=True,
+    )
+
+
+def broken(moves: list[VirtualMachineMove], witnesses: list[Witness]) -> list[str]:
+    return [check.text for check in report.checks(moves, witnesses, BUDGET_MS) if not check.holds]
+
+
+def test_a_demo_where_all_went_well_has_nothing_to_complain_of() -> None:
+    moves = [a_move(), a_skipped_move()]
+
+    assert broken(moves, [a_witness(), a_witness("licences", ("node-a",))]) == []
+
+
+@pytest.mark.parametrize(
+    ("witness", "complaint"),
+    [
+        (a_witness(restarts=1), "began anew"),
+        (replace(a_witness(), beats_on=False), "beats no more"),
+        (a_witness(memory_intact=False), "found a page that differs"),
+        (a_witness(runs_on=("node-c",)), "should run on node-b, runs on node-c"),
+        (a_witness(runs_on=("node-a", "node-b")), "should run on node-b, runs on node-a, node-b"),
+        (a_witness(runs_on=()), "runs on no host"),
+        (a_witness(longest_gap_ms=5010.0), "stood still for 5.01 s"),
+        (replace(a_witness(), instance_uid="another"), "is another instance"),
+    ],
+)
+def test_whatever_happened_to_a_guest_fails_the_demo(witness: Witness, complaint: str) -> None:
+    [text] = broken([a_move()], [witness])
+
+    assert complaint in text
+
+
+@pytest.mark.parametrize("phase", ["Moving", "Waiting", "Failed", "Cancelled", "Unverified"])
+def test_a_move_that_did_not_end_well_fails_the_demo(phase: str) -> None:
+    texts = broken([a_move(phase=phase)], [a_witness(runs_on=("node-a",))])
+
+    assert any("every move ended" in text and phase in text for text in texts)
+
+
+def test_a_virtual_machine_without_a_move_fails_the_demo() -> None:
+    assert any("web has no move" in text for text in broken([], [a_witness()]))
+
+
+def test_the_story_needs_a_stun_and_more_than_one_reason() -> None:
+    told = report.story_checks([a_move("cache", rung="Stun"), a_skipped_move()], "cache", "licences")
+    untold = report.story_checks([a_move("cache"), a_move("licences", "Skipped")], "cache", "licences")
+
+    assert [check.holds for check in told] == [True, True]
+    assert [check.holds for check in untold] == [False, False]
+
+
+def test_a_percentage_never_goes_backwards_within_an_attempt() -> None:
+    move = a_move(phase="Moving")
+    [first] = view.rows([move], {"web": Glimpse(MovePhase.COPYING, 60)}, {})
+    [second] = view.rows([move], {"web": Glimpse(MovePhase.COPYING, 40)}, {"web": first})
+
+    assert (first.percent, second.percent) == (60, 60)
+
+
+def test_a_further_attempt_begins_at_nothing() -> None:
+    [first] = view.rows([a_move(phase="Moving")], {"web": Glimpse(MovePhase.COPYING, 60)}, {})
+    attempt = a_move().spec.attempt
+    assert attempt is not None
+    further = a_move(phase="Moving", rung="Stun", attempt={**attempt.to_json(), "number": 2})
+
+    [second] = view.rows([further], {"web": Glimpse(MovePhase.COPYING, 5)}, {"web": first})
+
+    assert (second.attempt, second.percent) == (2, 5)
+
+
+def test_what_the_operator_recorded_as_ended_is_shown_as_ended() -> None:
+    [row] = view.rows([a_move()], {"web": Glimpse(MovePhase.VERIFYING, 90)}, {})
+
+    assert row.ended
+    assert (row.phase, row.percent) == (MovePhase.SUCCEEDED, 100)
+
+
+def test_without_a_terminal_only_changes_are_told() -> None:
+    row = Row("web", "node-a", "node-b", MovePhase.COPYING, 10, "PreCopy", 1, "")
+
+    assert len(table.changed_lines(1.0, [row], {})) == 1
+    assert table.changed_lines(2.0, [replace(row, percent=20)], {"web": row}) == []
+    assert "Stunned" in table.changed_lines(3.0, [replace(row, phase=MovePhase.STUNNED)], {"web": row})[0]
+
+
+def test_a_reason_that_holds_on_several_nodes_is_told_once() -> None:
+    out = io.StringIO()
+
+    Console(file=out, width=140).print(table.refusal(a_skipped_move()))
+
+    assert out.getvalue().count("CpuModelMissing") == 1
+    assert "CpuModelMissing on node-b, node-c" in out.getvalue()
+
+
+def test_the_receipt_shows_what_the_guest_felt() -> None:
+    out = io.StringIO()
+
+    Console(file=out, width=160).print(table.receipts([a_move()], [a_witness(longest_gap_ms=1234.0)]))
+
+    assert "1.2 s" in out.getvalue()
+    assert "node-a → node-b" in out.getvalue()
