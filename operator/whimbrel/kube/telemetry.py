@@ -1,0 +1,62 @@
+"""The operator's Prometheus metrics, in one registry of their own; every label is bounded.
+
+Made once in `runtime.app` and handed to whoever counts.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Telemetry:
+    """All series that the shell counts. Names and labels are part of the documentation."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.api_requests = Counter(
+            "whimbrel_api_requests", "Requests to the API server.", ("verb", "kind", "code"), registry=registry
+        )
+        self.api_seconds = Histogram(
+            "whimbrel_api_request_seconds",
+            "Time until the API server answered.",
+            ("verb",),
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.watch_events = Counter("whimbrel_watch_events", "Events received.", ("kind", "type"), registry=registry)
+        self.relists = Counter("whimbrel_relists", "Full lists taken.", ("kind", "why"), registry=registry)
+        self.unreadable = Counter(
+            "whimbrel_unreadable_objects", "Objects that could not be understood.", ("kind",), registry=registry
+        )
+        self.synced = Gauge("whimbrel_synced", "1: the kind is listed and watched.", ("kind",), registry=registry)
+        self.records = Gauge("whimbrel_records", "Objects in the store.", ("kind",), registry=registry)
+        self.leader = Gauge("whimbrel_leader", "1: this replica leads.", registry=registry)
+        self.ticks = Counter("whimbrel_ticks", "Decisions taken.", ("result",), registry=registry)
+        self.decide_seconds = Histogram(
+            "whimbrel_decide_seconds", "Time to decide.", buckets=LATENCY_BUCKETS, registry=registry
+        )
+        self.writes = Counter(
+            "whimbrel_writes",
+            "Decided writes, by what became of them.",
+            ("verb", "kind", "result"),
+            registry=registry,
+        )
+        self.queue_age = Histogram(
+            "whimbrel_queue_wait_seconds",
+            "Time from the first unseen change to the snapshot.",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.events = Counter(
+            "whimbrel_events", "Kubernetes Events, by what became of them.", ("result",), registry=registry
+        )
+        self.guard_deletes = Counter(
+            "whimbrel_stun_guard_deletes", "Migrations cut short by the stun guard.", registry=registry
+        )
+        self.scrapes = Counter(
+            "whimbrel_handler_scrapes", "Reads of virt-handlers' metrics.", ("result",), registry=registry
+        )
+        self.loop_lag = Gauge("whimbrel_loop_lag_seconds", "How late the event loop woke last.", registry=registry)
+        self.kopf_restarts = Counter(
+            "whimbrel_kopf_restarts", "Times Kopf ended and was started again.", registry=registry
+        )
