@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
 from whimbrel.api.migration_plan import APPROVE_ANNOTATION
+from whimbrel.domain.naming import LABEL_PLAN_UID
 from whimbrel.domain.resources import MIGRATION_PLANS, VIRTUAL_MACHINE_MOVES, Resource
 
 TIMEOUT_S = 15.0
@@ -94,6 +95,7 @@ class Cluster:
                 f"moves in namespace {plan.namespace}",
                 self._api.list_namespaced_custom_object,
                 *_path(VIRTUAL_MACHINE_MOVES, plan.namespace),
+                label_selector=f"{LABEL_PLAN_UID}={plan.uid}",
                 limit=PAGE,
                 _continue=following or None,
             )
