@@ -1,0 +1,92 @@
+"""VirtualMachineInstance: the guest, what it needs of a node, and how its migration stands (KubeVirt contract §2, §3)."""
+
+from functools import lru_cache
+
+from whimbrel.domain.records import CpuDemand, Instance, MigrationState
+from whimbrel.inventory.projections import configuration, reading
+from whimbrel.inventory.projections.reading import Json
+
+
+def project(raw: Json) -> Instance | None:
+    """The record of a VirtualMachineInstance; None for an object without a name."""
+    key = reading.key_of(raw)
+    if key is None:
+        return None
+    paused = reading.condition(raw, "Paused")
+    agent = reading.condition(raw, "AgentConnected")
+    return Instance(
+        key=key,
+        uid=reading.text(raw, "metadata", "uid"),
+        created_at=reading.created_at(raw),
+        deleting=reading.deleting(raw),
+        labels=reading.labels_of(raw),
+        annotations=reading.reserved(raw, "metadata", "annotations"),
+        phase=reading.text(raw, "status", "phase"),
+        node=reading.text(raw, "status", "nodeName"),
+        active_pods=tuple(sorted(reading.string_map(raw, "status", "activePods").items())),
+        live_migratable=reading.condition(raw, "LiveMigratable"),
+        paused=paused if paused is not None and paused.status == "True" else None,
+        agent_connected=agent is not None and agent.status == "True",
+        memory_bytes=_guest_memory(raw),
+        architecture=reading.text(raw, "spec", "architecture"),
+        cpu=_cpu(raw),
+        node_selector=reading.shared(reading.string_map(raw, "spec", "nodeSelector")),
+        owner_vm=_owner(raw),
+        evacuation_node=reading.text(raw, "status", "evacuationNodeName"),
+        block_migration=reading.text(raw, "status", "migrationMethod") == "BlockMigration",
+        migration=_migration_state(raw),
+        resource_version=reading.text(raw, "metadata", "resourceVersion"),
+    )
+
+
+def _guest_memory(raw: Json) -> int:
+    """What KubeVirt boots the guest with: `memory.guest`, else the memory request, else the limit."""
+    domain = reading.member(raw, "spec", "domain")
+    return (
+        reading.memory_bytes(domain, "memory", "guest")
+        or reading.memory_bytes(domain, "resources", "requests", "memory")
+        or reading.memory_bytes(domain, "resources", "limits", "memory")
+    )
+
+
+@lru_cache(maxsize=512)
+def _shared_cpu(model: str, features: tuple[tuple[str, str], ...]) -> CpuDemand:
+    return CpuDemand(model, features)
+
+
+def _cpu(raw: Json) -> CpuDemand:
+    cpu = reading.member(raw, "spec", "domain", "cpu")
+    features = ((reading.text(item, "name"), reading.text(item, "policy")) for item in reading.items(cpu, "features"))
+    return _shared_cpu(reading.text(cpu, "model"), tuple(sorted(pair for pair in features if pair[0])))
+
+
+def _owner(raw: Json) -> str:
+    for reference in reading.items(raw, "metadata", "ownerReferences"):
+        if reference.get("kind") == "VirtualMachine" and reading.text(reference, "apiVersion").startswith(
+            "kubevirt.io/"
+        ):
+            return reading.text(reference, "name")
+    return ""
+
+
+def _migration_state(raw: Json) -> MigrationState | None:
+    state = reading.member(raw, "status", "migrationState")
+    if not state:
+        return None
+    resolved = reading.member(state, "migrationConfiguration")
+    return MigrationState(
+        migration_uid=reading.text(state, "migrationUid"),
+        source_node=reading.text(state, "sourceNode"),
+        target_node=reading.text(state, "targetNode"),
+        target_pod=reading.text(state, "targetPod"),
+        mode=reading.text(state, "mode"),
+        started_at=reading.moment(state, "startTimestamp"),
+        ended_at=reading.moment(state, "endTimestamp"),
+        completed=reading.flag(state, "completed"),
+        failed=reading.flag(state, "failed"),
+        failure_reason=reading.text(state, "failureReason"),
+        abort_requested=reading.flag(state, "abortRequested"),
+        abort_status=reading.text(state, "abortStatus"),
+        policy_name=reading.text(state, "migrationPolicyName"),
+        configuration=configuration.project(resolved) if resolved else None,
+    )

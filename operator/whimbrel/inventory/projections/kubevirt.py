@@ -1,0 +1,61 @@
+"""KubeVirt: release, health and the cluster's migration configuration with defaults filled in (KubeVirt contract §4.4)."""
+
+import re
+
+from whimbrel.domain.records import KubeVirt, MigrationConfiguration
+from whimbrel.inventory.projections import configuration, reading
+from whimbrel.inventory.projections.reading import Json
+
+PARALLEL_MIGRATIONS_PER_CLUSTER = 5
+PARALLEL_OUTBOUND_PER_NODE = 2
+COMPLETION_TIMEOUT_PER_GIB = 150
+COMPLETION_TIMEOUT_PER_GIB_THROUGH_1_3 = 800
+PROGRESS_TIMEOUT_S = 150
+UNLIMITED_BANDWIDTH = 0
+
+_RELEASE = re.compile(r"^v?(\d{1,4})\.(\d{1,4})")
+
+
+def project(raw: Json) -> KubeVirt | None:
+    """The record of a KubeVirt object; None for an object without a name."""
+    key = reading.key_of(raw)
+    if key is None:
+        return None
+    observed = reading.text(raw, "status", "observedKubeVirtVersion")
+    wanted = reading.text(raw, "status", "targetKubeVirtVersion")
+    stated = reading.member(raw, "spec", "configuration")
+    migrations = reading.member(stated, "migrations")
+    developer = reading.member(stated, "developerConfiguration")
+    return KubeVirt(
+        key=key,
+        uid=reading.text(raw, "metadata", "uid"),
+        phase=reading.text(raw, "status", "phase"),
+        version=observed,
+        updating=bool(observed and wanted and observed != wanted),
+        configuration=_with_defaults(configuration.project(migrations), observed),
+        parallel_migrations_per_cluster=reading.whole(
+            migrations, "parallelMigrationsPerCluster", default=PARALLEL_MIGRATIONS_PER_CLUSTER
+        ),
+        parallel_outbound_per_node=reading.whole(
+            migrations, "parallelOutboundMigrationsPerNode", default=PARALLEL_OUTBOUND_PER_NODE
+        ),
+        cpu_model=reading.text(stated, "cpuModel"),
+        feature_gates=frozenset(reading.strings(developer, "featureGates"))
+        - frozenset(reading.strings(developer, "disabledFeatureGates")),
+    )
+
+
+def _with_defaults(stated: MigrationConfiguration, version: str) -> MigrationConfiguration:
+    release = _RELEASE.match(version)
+    old = release is not None and (int(release[1]), int(release[2])) < (1, 4)
+    completion = COMPLETION_TIMEOUT_PER_GIB_THROUGH_1_3 if old else COMPLETION_TIMEOUT_PER_GIB
+    return MigrationConfiguration(
+        bandwidth_bytes_per_second=stated.bandwidth_bytes_per_second or UNLIMITED_BANDWIDTH,
+        completion_timeout_per_gib=(
+            completion if stated.completion_timeout_per_gib is None else stated.completion_timeout_per_gib
+        ),
+        allow_auto_converge=bool(stated.allow_auto_converge),
+        allow_post_copy=bool(stated.allow_post_copy),
+        allow_workload_disruption=bool(stated.allow_workload_disruption),
+        progress_timeout_s=PROGRESS_TIMEOUT_S if stated.progress_timeout_s is None else stated.progress_timeout_s,
+    )

@@ -1,0 +1,82 @@
+"""Pod: what it takes from its node; of launchers and virt-handlers also whose they are and how to reach them (§6.3, §9.3).
+
+Requests follow the scheduler's rule: containers and native sidecars add up, ordinary init containers count with their
+maximum, a request for the whole pod replaces both, and the runtime's overhead comes on top.
+"""
+
+from collections.abc import Callable
+
+from whimbrel.domain.records import Labels, Pod
+from whimbrel.inventory.projections import reading
+from whimbrel.inventory.projections.reading import Json
+
+_OF_ONE_POD = frozenset(
+    {
+        "kubevirt.io/created-by",
+        "kubevirt.io/migrationJobUID",
+        "kubevirt.io/nodeName",
+        "vm.kubevirt.io/name",
+        "vmi.kubevirt.io/id",
+    }
+)
+"""Labels of launchers that differ from pod to pod and are fields here, or facts of the instance; left out of `labels`,
+so that all launchers of an application share one map."""
+
+
+def project(raw: Json) -> Pod | None:
+    """The record of a Pod; None for an object without a name."""
+    key = reading.key_of(raw)
+    if key is None:
+        return None
+    labels = reading.string_map(raw, "metadata", "labels")
+    role = labels.get("kubevirt.io", "")
+    launcher, handler = role == "virt-launcher", role == "virt-handler"
+    return Pod(
+        key=key,
+        uid=reading.text(raw, "metadata", "uid"),
+        labels=_kept(labels),
+        node=reading.text(raw, "spec", "nodeName"),
+        phase=reading.text(raw, "status", "phase"),
+        deleting=reading.deleting(raw),
+        memory_bytes=_requested(raw, "memory", reading.optional_bytes),
+        cpu_millicores=_requested(raw, "cpu", reading.optional_millicores),
+        instance_uid=labels.get("kubevirt.io/created-by", "") if launcher else "",
+        migration_uid=labels.get("kubevirt.io/migrationJobUID", "") if launcher else "",
+        handler=handler,
+        ip=reading.text(raw, "status", "podIP") if launcher or handler else "",
+        metrics_port=_metrics_port(raw) if handler else 0,
+    )
+
+
+def _kept(labels: Labels) -> Labels:
+    return reading.shared({name: value for name, value in labels.items() if name not in _OF_ONE_POD})
+
+
+def _requested(raw: Json, resource: str, read: Callable[..., int | None]) -> int:
+    """The pod's request of one resource, as the scheduler counts it; a limit stands for a request that is absent."""
+
+    def of(container: Json) -> int:
+        request = read(container, "resources", "requests", resource)
+        return (read(container, "resources", "limits", resource) or 0) if request is None else request
+
+    overhead = read(raw, "spec", "overhead", resource) or 0
+    whole_pod = read(raw, "spec", "resources", "requests", resource)
+    if whole_pod is not None:
+        return whole_pod + overhead
+    running = sum(of(container) for container in reading.items(raw, "spec", "containers"))
+    sidecars = starting = 0
+    for container in reading.items(raw, "spec", "initContainers"):
+        if container.get("restartPolicy") == "Always":
+            sidecars += of(container)
+            starting = max(starting, sidecars)
+        else:
+            starting = max(starting, sidecars + of(container))
+    return max(running + sidecars, starting) + overhead
+
+
+def _metrics_port(raw: Json) -> int:
+    for container in reading.items(raw, "spec", "containers"):
+        for port in reading.items(container, "ports"):
+            if port.get("name") == "metrics":
+                return reading.whole(port, "containerPort")
+    return 0
