@@ -1,0 +1,30 @@
+"""An API server in the process: see `server.py`. Used by the lab and by the tests, never by the operator."""
+
+from whimbrel_lab.controlplane.embedded.access import ADMINISTRATOR, Authorizer, Question, User, service_account
+from whimbrel_lab.controlplane.embedded.admission import Admission, AdmissionRequest, Refusal
+from whimbrel_lab.controlplane.embedded.counters import Counters, RequestKey, writes
+from whimbrel_lab.controlplane.embedded.errors import ApiError, Object
+from whimbrel_lab.controlplane.embedded.faults import Fault, Faults, Target
+from whimbrel_lab.controlplane.embedded.server import EmbeddedControlPlane
+from whimbrel_lab.controlplane.embedded.storage import Storage
+
+__all__ = [
+    "ADMINISTRATOR",
+    "Admission",
+    "AdmissionRequest",
+    "ApiError",
+    "Authorizer",
+    "Counters",
+    "EmbeddedControlPlane",
+    "Fault",
+    "Faults",
+    "Object",
+    "Question",
+    "Refusal",
+    "RequestKey",
+    "Storage",
+    "Target",
+    "User",
+    "service_account",
+    "writes",
+]

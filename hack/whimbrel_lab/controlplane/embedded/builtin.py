@@ -1,0 +1,161 @@
+"""The built-in kinds: generic storage, with the few defaults and checks that clients rely on.
+
+There is no schema for them: unknown fields are kept. What the real server does beyond this is proved on the real one.
+"""
+
+from functools import partial
+
+from whimbrel_lab.controlplane.embedded import columns, events
+from whimbrel_lab.controlplane.embedded.errors import FieldError, Object, required
+from whimbrel_lab.controlplane.embedded.kinds import Kind
+
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def _pod_defaults(pod: Object) -> None:
+    spec = pod.setdefault("spec", {})
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    spec.setdefault("schedulerName", "default-scheduler")
+    pod.setdefault("status", {}).setdefault("phase", "Pending")
+
+
+def _pod_check(pod: Object) -> list[FieldError]:
+    containers = pod["spec"].get("containers")
+    if not containers:
+        return [required("spec.containers")]
+    return [
+        required(f"spec.containers[{index}].{field}")
+        for index, container in enumerate(containers)
+        for field in ("name", "image")
+        if not container.get(field)
+    ]
+
+
+def _namespace_defaults(namespace: Object) -> None:
+    metadata = namespace["metadata"]
+    labels = metadata.setdefault("labels", {})
+    labels["kubernetes.io/metadata.name"] = metadata["name"]
+    namespace.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    namespace.setdefault("status", {}).setdefault("phase", "Active")
+
+
+def _phase(first: str, document: Object) -> None:
+    document.setdefault("status", {}).setdefault("phase", first)
+
+
+def _node_defaults(node: Object) -> None:
+    node.setdefault("spec", {})
+
+
+def _secret_defaults(secret: Object) -> None:
+    secret.setdefault("type", "Opaque")
+
+
+def _service_defaults(service: Object) -> None:
+    spec = service.setdefault("spec", {})
+    spec.setdefault("type", "ClusterIP")
+    spec.setdefault("sessionAffinity", "None")
+
+
+def _deployment_defaults(deployment: Object) -> None:
+    deployment.setdefault("spec", {}).setdefault("replicas", 1)
+
+
+_CORE: tuple[Kind, ...] = (
+    Kind(
+        "", "v1", "Namespace", "namespaces", False, short_names=("ns",), status=True, returns_deleted=True,
+        other_subresources=(("finalize", "Namespace"),), columns=columns.NAMESPACE, defaults=_namespace_defaults,
+    ),
+    Kind(
+        "", "v1", "Node", "nodes", False, short_names=("no",), status=True, status_on_create=True,
+        columns=columns.NODE, defaults=_node_defaults,
+    ),
+    Kind(
+        "", "v1", "Pod", "pods", True, short_names=("po",), categories=("all",), status=True, returns_deleted=True,
+        other_subresources=(("binding", "Binding"), ("eviction", "Eviction")), columns=columns.POD,
+        defaults=_pod_defaults, check=_pod_check,
+    ),
+    Kind("", "v1", "ConfigMap", "configmaps", True, short_names=("cm",), columns=columns.CONFIG_MAP),
+    Kind("", "v1", "Secret", "secrets", True, columns=columns.SECRET, defaults=_secret_defaults),
+    Kind(
+        "", "v1", "Service", "services", True, short_names=("svc",), categories=("all",), status=True,
+        returns_deleted=True, columns=columns.SERVICE, defaults=_service_defaults,
+    ),
+    Kind(
+        "", "v1", "ServiceAccount", "serviceaccounts", True, short_names=("sa",), returns_deleted=True,
+        other_subresources=(("token", "TokenRequest"),),
+    ),
+    Kind(
+        "", "v1", "Event", "events", True, short_names=("ev",), creates_on_update=True, columns=columns.EVENT,
+        check=events.check_core,
+    ),
+    Kind(
+        "", "v1", "PersistentVolume", "persistentvolumes", False, short_names=("pv",), status=True,
+        returns_deleted=True, columns=columns.VOLUME, defaults=partial(_phase, "Pending"),
+    ),
+    Kind(
+        "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, short_names=("pvc",), status=True,
+        returns_deleted=True, columns=columns.CLAIM, defaults=partial(_phase, "Pending"),
+    ),
+    Kind("", "v1", "ResourceQuota", "resourcequotas", True, short_names=("quota",), status=True, returns_deleted=True),
+    Kind("", "v1", "LimitRange", "limitranges", True, short_names=("limits",), creates_on_update=True),
+)  # fmt: skip
+
+_GROUPS: tuple[Kind, ...] = (
+    Kind(
+        "apps", "v1", "DaemonSet", "daemonsets", True, short_names=("ds",), categories=("all",), status=True,
+        generation=True, columns=columns.DAEMON_SET,
+    ),
+    Kind(
+        "apps", "v1", "Deployment", "deployments", True, short_names=("deploy",), categories=("all",), status=True,
+        generation=True, columns=columns.DEPLOYMENT, defaults=_deployment_defaults,
+    ),
+    Kind(
+        "coordination.k8s.io", "v1", "Lease", "leases", True, creates_on_update=True, columns=columns.LEASE,
+    ),
+    Kind(_RBAC, "v1", "Role", "roles", True),
+    Kind(_RBAC, "v1", "RoleBinding", "rolebindings", True),
+    Kind(_RBAC, "v1", "ClusterRole", "clusterroles", False),
+    Kind(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", False),
+    Kind(
+        "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True, short_names=("pdb",), status=True,
+        generation=True, needs_version_on_update=True, columns=columns.BUDGET,
+    ),
+    Kind(
+        "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False,
+        verbs=("create",), storage=False,
+    ),
+    Kind(
+        "authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", False,
+        verbs=("create",), storage=False,
+    ),
+    Kind(
+        "authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews", False,
+        verbs=("create",), storage=False,
+    ),
+)  # fmt: skip
+
+
+class _NewEvent(Kind):
+    """An events.k8s.io Event lives in the core group's storage."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        Kind.__post_init__(self)
+        object.__setattr__(self, "resource", "events")
+
+
+_NEW_EVENT = _NewEvent(
+    "events.k8s.io", "v1", "Event", "events", True, short_names=("ev",), creates_on_update=True,
+    columns=columns.EVENT, from_stored=events.to_events_group, to_stored=events.to_core, check=events.check_new,
+    storage=False,
+)  # fmt: skip
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+
+def builtin_kinds(definition: Kind) -> tuple[Kind, ...]:
+    """All built-in kinds; `definition` is CustomResourceDefinition, which `crds.py` makes."""
+    return (*_CORE, *_GROUPS, _NEW_EVENT, definition)
