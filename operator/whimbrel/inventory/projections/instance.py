@@ -16,27 +16,32 @@ def project(raw: Json) -> Instance | None:
     agent = reading.condition(raw, "AgentConnected")
     return Instance(
         key=key,
-        uid=reading.text(raw, "metadata", "uid"),
+        uid=reading.word(raw, "metadata", "uid"),
         created_at=reading.created_at(raw),
         deleting=reading.deleting(raw),
         labels=reading.labels_of(raw),
         annotations=reading.reserved(raw, "metadata", "annotations"),
-        phase=reading.text(raw, "status", "phase"),
-        node=reading.text(raw, "status", "nodeName"),
-        active_pods=tuple(sorted(reading.string_map(raw, "status", "activePods").items())),
+        phase=reading.word(raw, "status", "phase"),
+        node=reading.word(raw, "status", "nodeName"),
+        active_pods=_active_pods(raw),
         live_migratable=reading.condition(raw, "LiveMigratable"),
         paused=paused if paused is not None and paused.status == "True" else None,
         agent_connected=agent is not None and agent.status == "True",
         memory_bytes=_guest_memory(raw),
-        architecture=reading.text(raw, "spec", "architecture"),
+        architecture=reading.word(raw, "spec", "architecture"),
         cpu=_cpu(raw),
         node_selector=reading.shared(reading.string_map(raw, "spec", "nodeSelector")),
-        owner_vm=_owner(raw),
-        evacuation_node=reading.text(raw, "status", "evacuationNodeName"),
-        block_migration=reading.text(raw, "status", "migrationMethod") == "BlockMigration",
+        owner_vm=_owner(raw, key.name),
+        evacuation_node=reading.word(raw, "status", "evacuationNodeName"),
+        block_migration=reading.word(raw, "status", "migrationMethod") == "BlockMigration",
         migration=_migration_state(raw),
         resource_version=reading.text(raw, "metadata", "resourceVersion"),
     )
+
+
+def _active_pods(raw: Json) -> tuple[tuple[str, str], ...]:
+    pods = reading.member(raw, "status", "activePods")
+    return tuple(sorted((uid, reading.word(pods, uid)) for uid in pods))
 
 
 def _guest_memory(raw: Json) -> int:
@@ -56,16 +61,17 @@ def _shared_cpu(model: str, features: tuple[tuple[str, str], ...]) -> CpuDemand:
 
 def _cpu(raw: Json) -> CpuDemand:
     cpu = reading.member(raw, "spec", "domain", "cpu")
-    features = ((reading.text(item, "name"), reading.text(item, "policy")) for item in reading.items(cpu, "features"))
-    return _shared_cpu(reading.text(cpu, "model"), tuple(sorted(pair for pair in features if pair[0])))
+    features = ((reading.word(item, "name"), reading.word(item, "policy")) for item in reading.items(cpu, "features"))
+    return _shared_cpu(reading.word(cpu, "model"), tuple(sorted(pair for pair in features if pair[0])))
 
 
-def _owner(raw: Json) -> str:
+def _owner(raw: Json, name: str) -> str:
     for reference in reading.items(raw, "metadata", "ownerReferences"):
-        if reference.get("kind") == "VirtualMachine" and reading.text(reference, "apiVersion").startswith(
+        if reference.get("kind") == "VirtualMachine" and reading.word(reference, "apiVersion").startswith(
             "kubevirt.io/"
         ):
-            return reading.text(reference, "name")
+            owner = reading.text(reference, "name")
+            return name if owner == name else owner
     return ""
 
 
@@ -76,17 +82,17 @@ def _migration_state(raw: Json) -> MigrationState | None:
     resolved = reading.member(state, "migrationConfiguration")
     return MigrationState(
         migration_uid=reading.text(state, "migrationUid"),
-        source_node=reading.text(state, "sourceNode"),
-        target_node=reading.text(state, "targetNode"),
+        source_node=reading.word(state, "sourceNode"),
+        target_node=reading.word(state, "targetNode"),
         target_pod=reading.text(state, "targetPod"),
-        mode=reading.text(state, "mode"),
+        mode=reading.word(state, "mode"),
         started_at=reading.moment(state, "startTimestamp"),
         ended_at=reading.moment(state, "endTimestamp"),
         completed=reading.flag(state, "completed"),
         failed=reading.flag(state, "failed"),
         failure_reason=reading.text(state, "failureReason"),
         abort_requested=reading.flag(state, "abortRequested"),
-        abort_status=reading.text(state, "abortStatus"),
+        abort_status=reading.word(state, "abortStatus"),
         policy_name=reading.text(state, "migrationPolicyName"),
         configuration=configuration.project(resolved) if resolved else None,
     )

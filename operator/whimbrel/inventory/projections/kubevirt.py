@@ -21,15 +21,15 @@ def project(raw: Json) -> KubeVirt | None:
     key = reading.key_of(raw)
     if key is None:
         return None
-    observed = reading.text(raw, "status", "observedKubeVirtVersion")
-    wanted = reading.text(raw, "status", "targetKubeVirtVersion")
+    observed = reading.word(raw, "status", "observedKubeVirtVersion")
+    wanted = reading.word(raw, "status", "targetKubeVirtVersion")
     stated = reading.member(raw, "spec", "configuration")
     migrations = reading.member(stated, "migrations")
     developer = reading.member(stated, "developerConfiguration")
     return KubeVirt(
         key=key,
         uid=reading.text(raw, "metadata", "uid"),
-        phase=reading.text(raw, "status", "phase"),
+        phase=reading.word(raw, "status", "phase"),
         version=observed,
         updating=bool(observed and wanted and observed != wanted),
         configuration=_with_defaults(configuration.project(migrations), observed),
@@ -39,7 +39,7 @@ def project(raw: Json) -> KubeVirt | None:
         parallel_outbound_per_node=reading.whole(
             migrations, "parallelOutboundMigrationsPerNode", default=PARALLEL_OUTBOUND_PER_NODE
         ),
-        cpu_model=reading.text(stated, "cpuModel"),
+        cpu_model=reading.word(stated, "cpuModel"),
         feature_gates=frozenset(reading.strings(developer, "featureGates"))
         - frozenset(reading.strings(developer, "disabledFeatureGates")),
     )

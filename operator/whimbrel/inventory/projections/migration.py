@@ -19,6 +19,6 @@ def project(raw: Json) -> Migration | None:
         annotations=reading.reserved(raw, "metadata", "annotations"),
         instance_name=reading.text(raw, "spec", "vmiName"),
         added_node_selector=reading.shared(reading.string_map(raw, "spec", "addedNodeSelector")),
-        phase=reading.text(raw, "status", "phase"),
+        phase=reading.word(raw, "status", "phase"),
         resource_version=reading.text(raw, "metadata", "resourceVersion"),
     )

@@ -14,5 +14,5 @@ def project(raw: Json) -> Namespace | None:
         key=key,
         uid=reading.text(raw, "metadata", "uid"),
         labels=reading.labels_of(raw),
-        deleting=reading.deleting(raw) or reading.text(raw, "status", "phase") == "Terminating",
+        deleting=reading.deleting(raw) or reading.word(raw, "status", "phase") == "Terminating",
     )

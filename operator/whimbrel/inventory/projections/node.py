@@ -18,7 +18,7 @@ def project(raw: Json) -> Node | None:
         ready=ready is not None and ready.status == "True",
         unschedulable=reading.flag(raw, "spec", "unschedulable"),
         taints=tuple(
-            Taint(reading.text(taint, "key"), reading.text(taint, "value"), reading.text(taint, "effect"))
+            Taint(reading.word(taint, "key"), reading.word(taint, "value"), reading.word(taint, "effect"))
             for taint in reading.items(raw, "spec", "taints")
         ),
         allocatable_memory_bytes=reading.memory_bytes(raw, "status", "allocatable", "memory"),

@@ -6,7 +6,7 @@ maximum, a request for the whole pod replaces both, and the runtime's overhead c
 
 from collections.abc import Callable
 
-from whimbrel.domain.records import Labels, Pod
+from whimbrel.domain.records import Pod
 from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
 
@@ -28,28 +28,23 @@ def project(raw: Json) -> Pod | None:
     key = reading.key_of(raw)
     if key is None:
         return None
-    labels = reading.string_map(raw, "metadata", "labels")
-    role = labels.get("kubevirt.io", "")
+    role = reading.word(raw, "metadata", "labels", "kubevirt.io")
     launcher, handler = role == "virt-launcher", role == "virt-handler"
     return Pod(
         key=key,
         uid=reading.text(raw, "metadata", "uid"),
-        labels=_kept(labels),
-        node=reading.text(raw, "spec", "nodeName"),
-        phase=reading.text(raw, "status", "phase"),
+        labels=reading.shared(reading.string_map(raw, "metadata", "labels", without=_OF_ONE_POD)),
+        node=reading.word(raw, "spec", "nodeName"),
+        phase=reading.word(raw, "status", "phase"),
         deleting=reading.deleting(raw),
-        memory_bytes=_requested(raw, "memory", reading.optional_bytes),
-        cpu_millicores=_requested(raw, "cpu", reading.optional_millicores),
-        instance_uid=labels.get("kubevirt.io/created-by", "") if launcher else "",
-        migration_uid=labels.get("kubevirt.io/migrationJobUID", "") if launcher else "",
+        memory_bytes=reading.one_of(_requested(raw, "memory", reading.optional_bytes)),
+        cpu_millicores=reading.one_of(_requested(raw, "cpu", reading.optional_millicores)),
+        instance_uid=reading.word(raw, "metadata", "labels", "kubevirt.io/created-by") if launcher else "",
+        migration_uid=reading.text(raw, "metadata", "labels", "kubevirt.io/migrationJobUID") if launcher else "",
         handler=handler,
         ip=reading.text(raw, "status", "podIP") if launcher or handler else "",
         metrics_port=_metrics_port(raw) if handler else 0,
     )
-
-
-def _kept(labels: Labels) -> Labels:
-    return reading.shared({name: value for name, value in labels.items() if name not in _OF_ONE_POD})
 
 
 def _requested(raw: Json, resource: str, read: Callable[..., int | None]) -> int:

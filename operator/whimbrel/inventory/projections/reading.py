@@ -40,7 +40,13 @@ def find(document: Json, *path: str) -> Any:
 
 
 def text(document: Json, *path: str) -> str:
-    """A string, shared; empty where absent or no string."""
+    """A string; empty where absent or no string. For what differs from object to object."""
+    value = find(document, *path)
+    return value if isinstance(value, str) else ""
+
+
+def word(document: Json, *path: str) -> str:
+    """A string that many objects repeat, shared; empty where absent or no string."""
     value = find(document, *path)
     return intern(str(value)) if isinstance(value, str) else ""
 
@@ -152,6 +158,12 @@ def millicores(document: Json, *path: str) -> int:
     return optional_millicores(document, *path) or 0
 
 
+@lru_cache(maxsize=4096)
+def one_of(amount: int) -> int:
+    """An equal number that other records share, if its like was seen lately: sizes repeat."""
+    return amount
+
+
 @lru_cache(maxsize=_SHARED_MAPS)
 def _shared(pairs: frozenset[tuple[str, str]]) -> Labels:
     return dict(sorted(pairs))
@@ -162,12 +174,12 @@ def shared(labels: Mapping[str, str]) -> Labels:
     return _shared(frozenset(labels.items()))
 
 
-def string_map(document: Json, *path: str) -> dict[str, str]:
-    """The members of an object that are strings."""
+def string_map(document: Json, *path: str, without: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The members of an object that are strings, except those named; names and values shared."""
     return {
         intern(str(name)): intern(str(value))
         for name, value in member(document, *path).items()
-        if isinstance(value, str)
+        if isinstance(value, str) and name not in without
     }
 
 
@@ -184,7 +196,7 @@ def reserved(document: Json, *path: str) -> Labels:
 def key_of(document: Json) -> Key | None:
     """Namespace and name; None for an object without a name, which no server sends."""
     name = text(document, "metadata", "name")
-    return Key(text(document, "metadata", "namespace"), name) if name else None
+    return Key(word(document, "metadata", "namespace"), name) if name else None
 
 
 def created_at(document: Json) -> datetime:

@@ -23,7 +23,7 @@ def project(raw: Json) -> VirtualMachine | None:
 
 def _meant_to_run(raw: Json) -> bool:
     """By run strategy or the older `running`; with the strategy Manual an existing instance shows the wish."""
-    strategy = reading.text(raw, "spec", "runStrategy")
+    strategy = reading.word(raw, "spec", "runStrategy")
     if strategy == "Manual":
         return reading.flag(raw, "status", "created")
     return strategy in _RUNNING_STRATEGIES or (not strategy and reading.flag(raw, "spec", "running"))
