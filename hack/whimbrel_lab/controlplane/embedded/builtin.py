@@ -3,6 +3,7 @@
 There is no schema for them: unknown fields are kept. What the real server does beyond this is proved on the real one.
 """
 
+import base64
 from functools import partial
 
 from whimbrel_lab.controlplane.embedded import columns, events
@@ -50,6 +51,8 @@ def _node_defaults(node: Object) -> None:
 
 def _secret_defaults(secret: Object) -> None:
     secret.setdefault("type", "Opaque")
+    for key, text in (secret.pop("stringData", None) or {}).items():
+        secret.setdefault("data", {})[key] = base64.b64encode(str(text).encode()).decode()
 
 
 def _service_defaults(service: Object) -> None:

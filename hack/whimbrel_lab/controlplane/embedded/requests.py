@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from whimbrel_lab.controlplane.embedded import protobuf
 from whimbrel_lab.controlplane.embedded.errors import Json, Object, bad_request, unsupported_media_type
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -73,6 +74,8 @@ def parse_body(body: bytes, content_type: str) -> Json:
     if not body:
         return None
     media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body)
     try:
         if media_type in ("application/yaml", "application/apply-patch+yaml"):
             return yaml.safe_load(body)
