@@ -37,6 +37,9 @@ class Timing:
     retry_s: float = 2.0
 
 
+USUAL_TIMING = Timing()
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """The Lease as it was when we first saw it so. `version` tells one state from the next."""
@@ -105,7 +108,7 @@ class Elector:
         key: Key,
         identity: str,
         *,
-        timing: Timing = Timing(),
+        timing: Timing = USUAL_TIMING,
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = elapsed_clock,
     ) -> None:

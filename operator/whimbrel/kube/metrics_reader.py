@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 
-from whimbrel.domain.naming import LABEL_PLAN_UID
+from whimbrel.domain.naming import LABEL_MANAGED
 from whimbrel.domain.records import Instance, Key, Migration, MigrationSample, Pod
 from whimbrel.domain.resources import CONFIG_MAPS, INSTANCES, KUBEVIRTS, MIGRATIONS, PODS
 from whimbrel.kube.api import KubeApi
@@ -50,7 +50,7 @@ def targets(
     """Virt-handlers of the source nodes of our unfinished migrations. Pure."""
     wanted: dict[str, dict[Key, datetime | None]] = defaultdict(dict)
     for migration in migrations.values():
-        if migration.final or LABEL_PLAN_UID not in migration.labels:
+        if migration.final or LABEL_MANAGED not in migration.labels:
             continue
         instance = instances.get(migration.instance_key)
         state = instance.migration if instance else None

@@ -53,6 +53,7 @@ class Pace:
     page_size: int = PAGE_SIZE
 
 
+FOREIGN_KINDS_PACE = Pace()
 OWN_KINDS_PACE = Pace(relist_s=60.0)
 
 
@@ -84,7 +85,7 @@ class Reflector:
         resource: Resource,
         telemetry: Telemetry,
         *,
-        pace: Pace = Pace(),
+        pace: Pace = FOREIGN_KINDS_PACE,
         watching: bool = True,
         on_state: Callable[[], None] = lambda: None,
         rng: random.Random | None = None,
@@ -96,6 +97,8 @@ class Reflector:
         """Whether a whole list was taken once; stays true through disconnections."""
         self.last_event_at = 0.0
         """Monotonic time of the last sign of life: list, event or bookmark."""
+        self.list_began_at = 0.0
+        """Monotonic time at which the last list that was taken whole began."""
         self._api, self._store, self._telemetry = api, store, telemetry
         self._pace, self._watching, self._on_state = pace, watching, on_state
         self._rng = rng or random.Random()
@@ -133,14 +136,14 @@ class Reflector:
 
     async def _list(self, why: str) -> None:
         intake = self._store.intake(self.resource)
-        version = ""
+        version, began = "", time.monotonic()
         async for page in self._api.list_pages(self.resource, limit=self._pace.page_size):
             intake.add(page.items)
             version = version or page.version
             await asyncio.sleep(0)  # a page is tens of milliseconds of parsing; let others have their turn
         intake.finish(version)
         self._telemetry.relists.labels(self.resource.kind, why).inc()
-        self._version = version
+        self._version, self.list_began_at = version, began
         self._alive()
         if not self.synced:
             self.synced = True
