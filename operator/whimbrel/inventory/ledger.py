@@ -1,0 +1,220 @@
+"""The ledger: the only place that counts memory, CPU, pod slots and migration slots – everybody's, ours included.
+
+Built from a snapshot in one linear pass. Copy it, then reserve on the copy: whoever decides sees its own decisions counted.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from whimbrel.domain.naming import HOSTNAME_LABEL
+from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
+from whimbrel.inventory.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class PodDemand:
+    """What a launcher takes from its node, by requests."""
+
+    memory_bytes: int
+    cpu_millicores: int
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """An unfinished migration and the nodes that it binds; an unknown one is empty and counts nowhere."""
+
+    migration: Migration
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What does not change while a tick decides; shared by all copies."""
+
+    nodes: Mapping[str, Node]
+    launchers: Mapping[str, tuple[Pod, ...]]
+    """Launchers that have not ended, by instance UID, sorted by pod UID."""
+    unfinished: Mapping[Key, InFlight]
+    """By key of the instance."""
+
+
+class Ledger:
+    """Who takes what of which node, and who moves from where to where."""
+
+    __slots__ = ("_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_outbound", "_pods")
+
+    def __init__(self, facts: _Facts) -> None:
+        """An empty ledger over these facts; use `Ledger.of`."""
+        self._facts = facts
+        self._memory: Counter[str] = Counter()
+        self._cpu: Counter[str] = Counter()
+        self._pods: Counter[str] = Counter()
+        self._outbound: Counter[str] = Counter()
+        self._inbound: Counter[str] = Counter()
+        self._in_flight = 0
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        """The ledger of a snapshot.
+
+        Pods that have not ended count where they are bound. Each unfinished migration counts at its source, at its
+        target where that is known, and reserves the target until its target launcher is bound and so counts itself.
+        """
+        launchers: dict[str, list[Pod]] = {}
+        arrivals: dict[str, Pod] = {}
+        for pod in snapshot.pods.values():
+            if pod.instance_uid and not pod.ended:
+                launchers.setdefault(pod.instance_uid, []).append(pod)
+            if pod.migration_uid:
+                arrivals[pod.migration_uid] = pod
+        by_hostname = {node.hostname: node.name for node in snapshot.nodes.values()}
+        flights = [
+            _in_flight(
+                migration, snapshot.instances.get(migration.instance_key), arrivals.get(migration.uid), by_hostname
+            )
+            for migration in snapshot.migrations.values()
+            if not migration.final
+        ]
+        ledger = cls(
+            _Facts(
+                nodes={node.name: node for node in snapshot.nodes.values()},
+                launchers={uid: tuple(sorted(pods, key=lambda pod: pod.uid)) for uid, pods in launchers.items()},
+                unfinished=_by_instance(flights, snapshot),
+            )
+        )
+        for pod in snapshot.pods.values():
+            if pod.node and not pod.ended:
+                ledger._take(pod.node, PodDemand(pod.memory_bytes, pod.cpu_millicores))
+        for flight in flights:
+            instance = snapshot.instances.get(flight.migration.instance_key)
+            ledger._count_migration(flight.source, flight.target)
+            if instance is not None and flight.target and not _counts_itself(arrivals.get(flight.migration.uid)):
+                ledger._take(flight.target, ledger.demand(instance))
+        return ledger
+
+    def copy(self) -> "Ledger":
+        """An independent ledger with the same counts."""
+        other = Ledger(self._facts)
+        other._memory, other._cpu, other._pods = self._memory.copy(), self._cpu.copy(), self._pods.copy()
+        other._outbound, other._inbound = self._outbound.copy(), self._inbound.copy()
+        other._in_flight = self._in_flight
+        return other
+
+    def reserve(self, instance: Instance, source: str, target: str) -> None:
+        """Count a migration that the snapshot does not show yet: its slots, and what it takes of the target."""
+        self._count_migration(source, target)
+        self.reserve_arrival(instance, target)
+
+    def reserve_arrival(self, instance: Instance, target: str) -> None:
+        """Count only what an instance will take of a target, as planning ahead does."""
+        self._take(target, self.demand(instance))
+
+    def outbound(self, node: str) -> int:
+        """Unfinished migrations that leave the node."""
+        return self._outbound[node]
+
+    def inbound(self, node: str) -> int:
+        """Unfinished migrations that arrive at the node, as far as their targets are known."""
+        return self._inbound[node]
+
+    @property
+    def in_flight(self) -> int:
+        """Unfinished migrations in the whole cluster."""
+        return self._in_flight
+
+    def free_memory_bytes(self, node: str, headroom_percent: int = 0) -> int:
+        """Allocatable memory that nobody requests and that is not headroom; negative where a node is overcommitted."""
+        found = self._facts.nodes.get(node)
+        if found is None:
+            return 0
+        return found.allocatable_memory_bytes * (100 - headroom_percent) // 100 - self._memory[node]
+
+    def free_cpu_millicores(self, node: str) -> int:
+        """Allocatable CPU that nobody requests; negative where a node is overcommitted."""
+        found = self._facts.nodes.get(node)
+        return 0 if found is None else found.allocatable_cpu_millicores - self._cpu[node]
+
+    def free_pods(self, node: str) -> int:
+        """How many more pods the node takes."""
+        found = self._facts.nodes.get(node)
+        return 0 if found is None else found.allocatable_pods - self._pods[node]
+
+    def fits(self, demand: PodDemand, node: str, headroom_percent: int = 0) -> bool:
+        """Whether the node has room for one more pod of this demand."""
+        return (
+            self.free_pods(node) >= 1
+            and self.free_memory_bytes(node, headroom_percent) >= demand.memory_bytes
+            and self.free_cpu_millicores(node) >= demand.cpu_millicores
+        )
+
+    def launchers(self, instance: Instance) -> tuple[Pod, ...]:
+        """Launchers of the instance that have not ended, target launchers included, sorted by UID."""
+        return self._facts.launchers.get(instance.uid, ())
+
+    def source_launcher(self, instance: Instance) -> Pod | None:
+        """The launcher that the guest runs in: the one on its node. After a move that is the former target launcher."""
+        return next((pod for pod in self.launchers(instance) if pod.node == instance.node), None)
+
+    def demand(self, instance: Instance) -> PodDemand:
+        """What the instance takes of a node: the requests of its source launcher, else at least its guest memory."""
+        pod = self.source_launcher(instance)
+        if pod is None:
+            return PodDemand(instance.memory_bytes, 0)
+        return PodDemand(pod.memory_bytes, pod.cpu_millicores)
+
+    def unfinished_migration(self, instance: Key) -> Migration | None:
+        """The migration of the instance that has not ended; of several the one that KubeVirt handed to the nodes."""
+        flight = self._facts.unfinished.get(instance)
+        return None if flight is None else flight.migration
+
+    def flight(self, instance: Key) -> InFlight | None:
+        """The same migration with its source and target."""
+        return self._facts.unfinished.get(instance)
+
+    def _take(self, node: str, demand: PodDemand) -> None:
+        self._memory[node] += demand.memory_bytes
+        self._cpu[node] += demand.cpu_millicores
+        self._pods[node] += 1
+
+    def _count_migration(self, source: str, target: str) -> None:
+        self._in_flight += 1
+        if source:
+            self._outbound[source] += 1
+        if target:
+            self._inbound[target] += 1
+
+
+def _counts_itself(arrival: Pod | None) -> bool:
+    """Whether a target launcher is bound, and so among its node's pods; or has ended, and takes nothing any more."""
+    return arrival is not None and (bool(arrival.node) or arrival.ended)
+
+
+def _in_flight(
+    migration: Migration, instance: Instance | None, arrival: Pod | None, by_hostname: Mapping[str, str]
+) -> InFlight:
+    """Where a migration leaves and arrives: by the handed-off state, the target launcher, or the selector it asks with."""
+    state = instance.migration if instance is not None else None
+    handed_off = state if state is not None and state.migration_uid == migration.uid else None
+    hostname = migration.added_node_selector.get(HOSTNAME_LABEL)
+    asked = by_hostname.get(hostname, "") if hostname else ""
+    source = (handed_off.source_node if handed_off else "") or (instance.node if instance is not None else "")
+    target = (handed_off.target_node if handed_off else "") or (arrival.node if arrival is not None else "") or asked
+    return InFlight(migration, source, target)
+
+
+def _by_instance(flights: list[InFlight], snapshot: Snapshot) -> Mapping[Key, InFlight]:
+    """One unfinished migration per instance: the one handed off, else the oldest."""
+
+    def rank(flight: InFlight) -> tuple[bool, object, Key]:
+        instance = snapshot.instances.get(flight.migration.instance_key)
+        state = instance.migration if instance is not None else None
+        handed_off = state is not None and state.migration_uid == flight.migration.uid
+        return (not handed_off, flight.migration.created_at, flight.migration.key)
+
+    chosen: dict[Key, InFlight] = {}
+    for flight in sorted(flights, key=rank):
+        chosen.setdefault(flight.migration.instance_key, flight)
+    return chosen
