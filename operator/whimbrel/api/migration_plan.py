@@ -310,6 +310,14 @@ class ActiveMove(ApiModel):
     remaining_mib: int | None = Field(None, ge=0, description="MiB still to copy, by the last sample.")
 
 
+class WaitSummary(ApiModel):
+    """How many moves wait for one reason."""
+
+    reason: Reason = Field(description="Stable code of the reason.")
+    count: int = Field(ge=1, description="How many moves wait for it.")
+    message: Message = Field("", description="What the first of them waits for.")
+
+
 class MigrationPlanStatus(ApiModel):
     """The outcome, written by the operator alone."""
 
@@ -324,6 +332,7 @@ class MigrationPlanStatus(ApiModel):
     quote: Quote | None = Field(None, description="What will happen, before anything moves.")
     moves: Counts = Field(default=Counts(), description="How many moves are in which state.")
     active: tuple[ActiveMove, ...] = Field((), max_length=32, description="The first 32 moves in flight.")
+    waits: tuple[WaitSummary, ...] = Field((), max_length=16, description="Why moves wait, by reason.")
     conditions: tuple[Condition, ...] = conditions_field()
 
 

@@ -142,7 +142,7 @@ class AttemptRecord(ApiModel):
     reason: Reason = Field("", description="Stable code of the reason.")
     message: Message = Field("", description="What happened.")
     started_at: Timestamp | None = Field(None, description="KubeVirt's start time.")
-    ended_at: Timestamp | None = Field(None, description="KubeVirt's end time.")
+    ended_at: Timestamp | None = Field(None, description="KubeVirt's end time, else when the end was seen.")
 
 
 class AbortRecord(ApiModel):
@@ -188,7 +188,6 @@ class VirtualMachineMoveSpec(ApiModel):
     """What was quoted: the virtual machine and attempt 1."""
 
     instance: InstanceReference = Field(description="The VirtualMachineInstance that moves.")
-    plan_generation: int = Field(ge=0, description="Generation of the plan that was quoted.")
     attempt: AttemptSpec | None = Field(None, description="Attempt 1; absent while the virtual machine cannot move.")
     rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that may be tried, in this order.")
 

@@ -276,6 +276,8 @@ class Plan:
     """Value of the annotation whimbrel.dev/approve, or empty."""
     plan: MigrationPlan | None
     error: str = ""
+    reported_error: str = ""
+    """The error that the stored status already reports (message of its condition with reason InvalidSpec)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,8 @@ class Profile:
     created_at: datetime
     profile: HostProfile | None
     error: str = ""
+    reported_error: str = ""
+    """As for a Plan."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,6 @@ class RecordStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class DetachPolicy:
-    """KubeVirt has resolved the configuration, or never will: the reserved labels must go."""
-
-
-@dataclass(frozen=True, slots=True)
 class RecordAbort:
     """An abort must be recorded before it is asked for: a migration deleted before the hand-off leaves no trace."""
 
@@ -54,7 +49,7 @@ class LookAgain:
     after_s: float
 
 
-Need = RecordStarted | DetachPolicy | RecordAbort | AbortMigration | RecordEnd | LookAgain
+Need = RecordStarted | RecordAbort | AbortMigration | RecordEnd | LookAgain
 
 
 def needs(evidence: Evidence, unwanted: tuple[str, str] | None) -> Iterator[Need]:
@@ -66,10 +61,6 @@ def needs(evidence: Evidence, unwanted: tuple[str, str] | None) -> Iterator[Need
     attempt, phase = evidence.attempt, phase_of(evidence)
     if attempt is None:
         return
-    if evidence.label_on_instance and (
-        phase != MovePhase.STARTING or evidence.label_on_instance != evidence.migration_key.name
-    ):
-        yield DetachPolicy()
     if phase == MovePhase.VERIFYING:
         match conclude(evidence, attempt):
             case Conclusion() as conclusion:
@@ -81,9 +72,9 @@ def needs(evidence: Evidence, unwanted: tuple[str, str] | None) -> Iterator[Need
         return
     if phase == MovePhase.ABORTING:
         abort = evidence.move.move.status.abort
-        if evidence.abort_recorded and abort is not None and evidence.migration is not None:
-            if not evidence.migration.deleting:
-                yield AbortMigration(f"{abort.reason}: {abort.message}")
+        migration = evidence.migration
+        if evidence.abort_recorded and abort is not None and migration is not None and not migration.deleting:
+            yield AbortMigration(f"{abort.reason}: {abort.message}")
         return
     if unwanted is not None:
         yield RecordAbort(*unwanted)
@@ -91,7 +82,8 @@ def needs(evidence: Evidence, unwanted: tuple[str, str] | None) -> Iterator[Need
     if phase == MovePhase.STARTING and evidence.migration is not None:
         waited_s = (evidence.now - evidence.migration.created_at).total_seconds()
         if waited_s >= STARTING_LIMIT_S:
-            message = f"KubeVirt did not prepare the target within {STARTING_LIMIT_S} s (migration is {evidence.migration.phase})."
+            phase_text = evidence.migration.phase or "without a phase"
+            message = f"KubeVirt did not prepare the target within {STARTING_LIMIT_S} s (migration is {phase_text})."
             yield RecordAbort("StartTimeout", message)
             return
         yield LookAgain(STARTING_LIMIT_S - waited_s)

@@ -125,7 +125,7 @@ def _ended(
         reason=reason,
         message=message,
         started_at=state.started_at if state is not None else None,
-        ended_at=state.ended_at if state is not None else None,
+        ended_at=(state.ended_at if state is not None else None) or evidence.now.replace(microsecond=0),
     )
     return Conclusion(record, final)
 

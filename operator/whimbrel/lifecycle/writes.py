@@ -1,21 +1,43 @@
 """The complete writes of one move, each with its fence.
 
-The migration is built from the specification as the server returned it, never from the decision in hand. Migrations carry labels and UIDs, never owner references: garbage collection would be an unguarded abort.
+The migration is built from the specification as the server returned it, never from the decision in hand. Migrations
+carry labels and UIDs, never owner references: garbage collection would be an unguarded abort.
 """
 
 from typing import Any
 
-from whimbrel.api.migration_plan import MigrationPlan
+from whimbrel.api.migration_plan import FINALIZER, MigrationPlan
 from whimbrel.api.virtual_machine_move import (
     AttemptSpec,
     VirtualMachineMoveSpec,
     VirtualMachineMoveStatus,
 )
 from whimbrel.domain import naming
-from whimbrel.domain.decision import Create, Delete, LiveGuard, ReplaceSpec, ReplaceStatus
+from whimbrel.domain.decision import Create, Delete, JsonPatch, LiveGuard, ReplaceSpec, ReplaceStatus
 from whimbrel.domain.records import Instance, Key, Migration, Move, Plan
-from whimbrel.domain.resources import MIGRATIONS, VIRTUAL_MACHINE_MOVES
+from whimbrel.domain.resources import MIGRATION_PLANS, MIGRATIONS, VIRTUAL_MACHINE_MOVES
 from whimbrel.lifecycle.evidence import migration_key
+
+
+def add_finalizer(plan: Plan) -> JsonPatch:
+    """The plan's finalizer, which precedes its first move: moves and their budgets outlive what they guard."""
+    operations: list[dict[str, Any]] = [
+        {"op": "test", "path": "/metadata/uid", "value": plan.uid},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": plan.resource_version},
+        {"op": "add", "path": "/metadata/finalizers", "value": [*plan.finalizers, FINALIZER]},
+    ]
+    return JsonPatch(MIGRATION_PLANS, plan.key, operations, "guard its moves against the plan's deletion")
+
+
+def remove_finalizer(plan: Plan) -> JsonPatch:
+    """Release the plan: nothing of it is in flight."""
+    at = plan.finalizers.index(FINALIZER)
+    operations = [
+        {"op": "test", "path": "/metadata/uid", "value": plan.uid},
+        {"op": "test", "path": f"/metadata/finalizers/{at}", "value": FINALIZER},
+        {"op": "remove", "path": f"/metadata/finalizers/{at}"},
+    ]
+    return JsonPatch(MIGRATION_PLANS, plan.key, operations, "nothing of it is in flight")
 
 
 def move_key(plan: Plan, instance: Instance) -> Key:

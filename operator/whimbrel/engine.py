@@ -1,0 +1,178 @@
+"""One tick: from a snapshot of the cluster to all writes that it calls for.
+
+Pure: no clock, no I/O, no randomness; the same snapshot gives the same decisions, whatever its order. Called by
+`runtime.loop`, by what-if questions and by the simulation alike.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from whimbrel.api.migration_plan import FINALIZER, MigrationPlanSpec, MigrationPlanStatus, WaitSummary
+from whimbrel.domain.decision import Announcement, Decisions, Write
+from whimbrel.domain.records import Key, Plan
+from whimbrel.domain.resources import Resource
+from whimbrel.inventory.hosts import profile_coverage
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.lifecycle import writes
+from whimbrel.lifecycle.evidence import IN_FLIGHT, phase_of
+from whimbrel.lifecycle.needs import LookAgain
+from whimbrel.schedule.admit import Held, Start, admit
+from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
+from whimbrel.schedule.following import follow
+from whimbrel.schedule.review import Gate, Review, begun_candidates, review
+from whimbrel.schedule.starting import next_write
+from whimbrel.schedule.survey import Survey, still_chooses, survey
+from whimbrel.schedule.sweeping import sweep
+from whimbrel.status import course as courses
+from whimbrel.status.plan import Course, Tracked, report
+from whimbrel.status.profile import profile_status
+
+ACTIVE_INTERVAL_S = 5.0
+"""While moves are in flight a tick happens at least this often, for limits that only time reaches."""
+
+
+class _Outbox:
+    """Collects the decisions of a tick; the first write on an object wins, a later tick decides about the second."""
+
+    def __init__(self) -> None:
+        self.writes: dict[tuple[Resource, Key], Write] = {}
+        self.announcements: list[Announcement] = []
+        self.wakes: list[float] = []
+
+    def put(self, items: Iterable[Write | Announcement | LookAgain]) -> None:
+        for item in items:
+            match item:
+                case Announcement():
+                    self.announcements.append(item)
+                case LookAgain(after_s):
+                    self.wakes.append(after_s)
+                case _:
+                    self.writes.setdefault((item.resource, item.key), item)
+
+    def decisions(self) -> Decisions:
+        return Decisions(tuple(self.writes.values()), tuple(self.announcements), min(self.wakes, default=None))
+
+
+def decide(snapshot: Snapshot) -> Decisions:
+    """All writes that the snapshot calls for, and when to look again."""
+    seen, box = survey(snapshot), _Outbox()
+    for plan in seen.plans:
+        for move in seen.moves_of(plan):
+            evidence = seen.evidence[move.key]
+            if phase_of(evidence) in IN_FLIGHT:
+                box.put(follow(plan, evidence, seen))
+                box.put([LookAgain(ACTIVE_INTERVAL_S)])
+    reviews = {plan.uid: reviewed for plan in seen.plans if (reviewed := _review(plan, seen)) is not None}
+    for reviewed in reviews.values():
+        box.put(reviewed.writes)
+    starting, waits = _start(reviews, seen, box)
+    box.put(sweep(seen, starting))
+    for plan in seen.plans:
+        box.put(_plan_status(plan, reviews.get(plan.uid), waits.get(plan.uid, ()), seen))
+        box.put(_release(plan, seen))
+    coverage = profile_coverage(snapshot)
+    for key in sorted(snapshot.profiles):
+        write = profile_status(snapshot.profiles[key], coverage[key.name], snapshot.now)
+        box.put([] if write is None else [write])
+    return box.decisions()
+
+
+def _review(plan: Plan, seen: Survey) -> Review | None:
+    if plan.plan is None or not still_chooses(plan):
+        return None
+    return review(plan, plan.plan.spec, plan.plan.status, seen)
+
+
+def _start(
+    reviews: Mapping[str, Review], seen: Survey, box: _Outbox
+) -> tuple[frozenset[str], Mapping[str, tuple[Wait, ...]]]:
+    """Admit what waits; names of the migrations whose labels must stay, and per plan why moves wait."""
+    candidates: list[Candidate] = []
+    for reviewed in reviews.values():
+        if reviewed.gate in (Gate.OPEN, Gate.QUOTING) and (spec := _spec(reviewed.plan)) is not None:
+            begun = list(begun_candidates(reviewed.plan, spec, seen))
+            candidates += [*begun, *reviewed.candidates]
+    names = {plan.uid: str(plan.key) for plan in seen.plans}
+    circumstances = Circumstances(seen.snapshot.now, seen.snapshot, seen.hosts, seen.claims, names)
+    starting, waits = set(), dict[str, list[Wait]]()
+    for verdict in admit(candidates, seen.ledger.copy(), circumstances):
+        match verdict:
+            case Start(candidate):
+                starting.add(candidate.migration_key.name)
+                write = next_write(candidate, seen.snapshot)
+                box.put([] if write is None else [write])
+            case Held(candidate, wait):
+                waits.setdefault(candidate.plan.uid, []).append(wait)
+                if wait.until is not None:
+                    box.put([LookAgain(max(0.1, (wait.until - seen.snapshot.now).total_seconds()))])
+    for evidence in seen.evidence.values():
+        if evidence.migration is not None and not evidence.migration.final and evidence.state is None:
+            starting.add(evidence.migration_key.name)
+    return frozenset(starting), {uid: tuple(held) for uid, held in waits.items()}
+
+
+def _spec(plan: Plan) -> MigrationPlanSpec | None:
+    return plan.plan.spec if plan.plan is not None else None
+
+
+def _plan_status(
+    plan: Plan, reviewed: Review | None, waits: tuple[Wait, ...], seen: Survey
+) -> Iterable[Write | Announcement | LookAgain]:
+    moves = tuple(_tracked(plan, seen))
+    stored = plan.plan.status if plan.plan is not None else MigrationPlanStatus()
+    course = _course(plan, stored, reviewed, moves)
+    if course is None:
+        return
+    quote = reviewed.quote if reviewed is not None else stored.quote
+    not_running = len(reviewed.selection.not_running) if reviewed is not None else 0
+    write, announcement, wake = report(
+        plan, stored, course, quote, moves, not_running, _summaries(waits), seen.snapshot.now
+    )
+    if write is not None:
+        yield write
+    if announcement is not None:
+        yield announcement
+    if wake is not None:
+        yield LookAgain(wake)
+
+
+def _tracked(plan: Plan, seen: Survey) -> Iterable[Tracked]:
+    for move in seen.moves_of(plan):
+        evidence = seen.evidence[move.key]
+        yield Tracked(evidence, phase_of(evidence), seen.snapshot.samples.get(move.instance_key))
+
+
+def _course(
+    plan: Plan, stored: MigrationPlanStatus, reviewed: Review | None, moves: tuple[Tracked, ...]
+) -> Course | None:
+    """Where the plan stands; None where its status must stay as it is."""
+    if plan.deleting:
+        return courses.cancelling(stored) if _in_flight(moves) else None
+    if plan.plan is None:
+        return courses.invalid(plan) if plan.error != plan.reported_error else None
+    if stored.finished_at is not None:
+        return courses.frozen(stored) if stored.observed_generation != plan.generation else None
+    return courses.course(reviewed, plan.plan.spec, moves) if reviewed is not None else None
+
+
+def _release(plan: Plan, seen: Survey) -> Iterable[Write]:
+    """The finalizer goes when the plan is over and nothing of it is in flight."""
+    over = plan.deleting or (plan.plan is not None and plan.plan.status.finished_at is not None)
+    if over and FINALIZER in plan.finalizers and not _in_flight(tuple(_tracked(plan, seen))):
+        yield writes.remove_finalizer(plan)
+
+
+def _in_flight(moves: Iterable[Tracked]) -> bool:
+    """Whether anything of a plan is under way, an attempt that is just about to begin included."""
+    return any(
+        tracked.phase in IN_FLIGHT or tracked.evidence.label_on_instance == tracked.evidence.migration_key.name
+        for tracked in moves
+    )
+
+
+def _summaries(waits: tuple[Wait, ...]) -> tuple[WaitSummary, ...]:
+    first = {wait.reason: wait.message for wait in reversed(waits)}
+    counts = Counter(wait.reason for wait in waits)
+    return tuple(
+        WaitSummary(reason=reason, count=counts[reason], message=first[reason][:4096]) for reason in sorted(counts)[:16]
+    )

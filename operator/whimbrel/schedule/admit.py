@@ -1,0 +1,45 @@
+"""Which waiting moves may start now. Called by `engine` at every event."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
+from whimbrel.schedule.constraints import CONSTRAINTS
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """This move may start, or go on starting."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """This move waits, and why."""
+
+    candidate: Candidate
+    wait: Wait
+
+
+def admit(candidates: Iterable[Candidate], ledger: Ledger, circumstances: Circumstances) -> list[Start | Held]:
+    """Greedy on purpose: the quote did the searching, this only keeps the limits true at this instant.
+
+    Moves that have begun to start come first, because they hold their slots; then in the order of their plans, the
+    biggest first. The ledger is the caller's own copy and holds every admitted move afterwards.
+    """
+    verdicts: list[Start | Held] = []
+    for candidate in sorted(candidates, key=_turn):
+        wait = next((w for c in CONSTRAINTS if (w := c(candidate, ledger, circumstances)) is not None), None)
+        if wait is not None:
+            verdicts.append(Held(candidate, wait))
+        else:
+            ledger.reserve(candidate.instance, candidate.instance.node, candidate.attempt.target_node)
+            verdicts.append(Start(candidate))
+    return verdicts
+
+
+def _turn(candidate: Candidate) -> tuple[object, ...]:
+    plan = candidate.plan
+    return (not candidate.begun, plan.created_at, plan.uid, -candidate.instance.memory_bytes, candidate.move.key)

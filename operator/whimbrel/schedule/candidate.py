@@ -1,0 +1,57 @@
+"""A move that waits for its turn, and the circumstances that decide about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from whimbrel.api.migration_plan import MigrationPlanSpec
+from whimbrel.api.virtual_machine_move import AttemptSpec
+from whimbrel.domain.records import Instance, Key, KubeVirt, Move, Plan
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.snapshot import Refusal, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A move whose current attempt has not begun."""
+
+    plan: Plan
+    spec: MigrationPlanSpec
+    move: Move
+    attempt: AttemptSpec
+    instance: Instance
+    migration_key: Key
+    begun: bool
+    """Whether its labels are set already: it holds its slots, whoever else waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What constraints look at beside the ledger."""
+
+    now: datetime
+    snapshot: Snapshot
+    hosts: Mapping[str, Host]
+    claims: Mapping[str, str]
+    """UID of the instance → UID of the plan that has it."""
+    plan_names: Mapping[str, str]
+    """UID of a plan → `namespace/name`."""
+
+    @property
+    def kubevirt(self) -> KubeVirt | None:
+        """The KubeVirt installation."""
+        return self.snapshot.kubevirt
+
+    @property
+    def refusals(self) -> Mapping[Key, Refusal]:
+        """Creates that the API server did not accept."""
+        return self.snapshot.refusals
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a move does not start now; `until` where only time decides."""
+
+    reason: str
+    message: str
+    until: datetime | None = None

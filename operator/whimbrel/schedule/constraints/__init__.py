@@ -1,0 +1,30 @@
+"""What can hold a move back, one file each: `blocks(candidate, ledger, circumstances) -> Wait | None`.
+
+The first that blocks is the reason that people read, so the order goes from what lasts to what passes.
+"""
+
+from collections.abc import Callable
+
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
+from whimbrel.schedule.constraints import (
+    claims,
+    fitness,
+    foreign_migration,
+    host_slots,
+    kubevirt_health,
+    kubevirt_slots,
+    refusals,
+    retry_delay,
+)
+
+CONSTRAINTS: tuple[Callable[[Candidate, Ledger, Circumstances], Wait | None], ...] = (
+    claims.blocks,
+    kubevirt_health.blocks,
+    foreign_migration.blocks,
+    refusals.blocks,
+    retry_delay.blocks,
+    fitness.blocks,
+    kubevirt_slots.blocks,
+    host_slots.blocks,
+)

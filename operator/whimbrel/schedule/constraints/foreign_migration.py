@@ -1,0 +1,16 @@
+"""One migration per virtual machine, whoever began it; and one launcher, because KubeVirt waits for the old one too."""
+
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
+
+
+def blocks(candidate: Candidate, ledger: Ledger, _circumstances: Circumstances) -> Wait | None:
+    """Waits while anybody's migration of the instance is unfinished, or a second launcher lingers."""
+    migration = ledger.unfinished_migration(candidate.instance.key)
+    if migration is not None:
+        return Wait(
+            "ForeignMigration", f"{migration.key} moves this virtual machine; this attempt follows when it ended."
+        )
+    if len(candidate.instance.active_pods) > 1:
+        return Wait("LauncherLingers", "The launcher of an earlier migration has not ended yet.")
+    return None

@@ -1,0 +1,24 @@
+"""The limits that HostProfiles declare for both ends, everybody's migrations counted."""
+
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
+
+
+def blocks(candidate: Candidate, ledger: Ledger, circumstances: Circumstances) -> Wait | None:
+    """Waits for a free outbound slot of the source and a free inbound slot of the target."""
+    source, target = candidate.instance.node, candidate.attempt.target_node
+    for node, used, direction in (
+        (source, ledger.outbound(source), "out of"),
+        (target, ledger.inbound(target), "into"),
+    ):
+        host = circumstances.hosts.get(node)
+        if host is None or host.migration is None:
+            continue
+        limits = host.migration.limits
+        limit = limits.parallel_outbound if direction == "out of" else limits.parallel_inbound
+        if used >= limit:
+            reason = "OutboundLimit" if direction == "out of" else "InboundLimit"
+            return Wait(
+                reason, f"HostProfile {host.profile_name} allows {limit} migrations {direction} {node} at once."
+            )
+    return None

@@ -1,0 +1,189 @@
+"""Moves in flight: from what each needs to the write that answers it."""
+
+from collections.abc import Iterator
+
+from whimbrel.api.migration_plan import MigrationPlanSpec
+from whimbrel.api.virtual_machine_move import (
+    AbortRecord,
+    AttemptOutcome,
+    AttemptRecord,
+    AttemptSpec,
+    MovePhase,
+    VirtualMachineMoveStatus,
+)
+from whimbrel.domain.conditions import Claim, conditions
+from whimbrel.domain.decision import Announcement, ReplaceStatus, Write
+from whimbrel.domain.records import Instance, Plan
+from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
+from whimbrel.ladder.policy import unconsented
+from whimbrel.lifecycle import writes
+from whimbrel.lifecycle.evidence import IN_FLIGHT, Evidence, phase_of
+from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
+from whimbrel.lifecycle.outcome import receipt
+from whimbrel.schedule.outlook import attempt_for, quote
+from whimbrel.schedule.survey import Survey
+
+Followed = Write | Announcement | LookAgain
+
+MAX_HISTORY = 16
+
+
+def follow(plan: Plan, evidence: Evidence, survey: Survey) -> Iterator[Followed]:
+    """The writes, events and waits of one move whose attempt was begun; at most one write."""
+    for need in needs(evidence, _unwanted(plan, evidence)):
+        match need:
+            case LookAgain():
+                yield need
+            case RecordStarted():
+                yield from _started(evidence, survey)
+            case RecordAbort(reason, message):
+                yield from _abort_recorded(evidence, reason, message)
+            case AbortMigration(why) if evidence.migration is not None:
+                yield writes.delete_migration(evidence.migration, why)
+            case RecordEnd(conclusion):
+                yield from _ended(plan, evidence, conclusion.record, survey, final=conclusion.final)
+
+
+def _unwanted(plan: Plan, evidence: Evidence) -> tuple[str, str] | None:
+    """Why the attempt must not go on, or None."""
+    if plan.deleting:
+        return "PlanDeleted", "The plan was deleted."
+    state, attempt = evidence.state, evidence.attempt
+    if state is not None and attempt is not None and state.configuration is not None:
+        may = unconsented(attempt.configuration, state.configuration)
+        if may:
+            policy = state.policy_name or "the cluster's configuration"
+            return (
+                "ConfigurationMismatch",
+                f"Under {policy} KubeVirt could {', '.join(may)}; the plan does not permit it.",
+            )
+    return None
+
+
+def _started(evidence: Evidence, survey: Survey) -> Iterator[Followed]:
+    attempt = evidence.attempt
+    if attempt is None:
+        return
+    stored = evidence.move.move.status
+    message = f"{attempt.source_node} to {attempt.target_node}, {attempt.rung}."
+    status = stored.model_copy(
+        update={"phase": MovePhase.MOVING, "reason": "Started", "message": message, "verdicts": ()}
+    )
+    yield from _status(evidence, status, "move has begun")
+    yield _announce(evidence, survey, "MigrationStarted", f"Live migration from {message}")
+
+
+def _abort_recorded(evidence: Evidence, reason: str, message: str) -> Iterator[Followed]:
+    attempt = evidence.attempt
+    if attempt is None:
+        return
+    record = AbortRecord(
+        number=attempt.number,
+        migration_uid=evidence.migration.uid if evidence.migration is not None else "",
+        reason=reason,
+        message=message,
+        requested_at=evidence.now.replace(microsecond=0),
+    )
+    stored = evidence.move.move.status
+    status = stored.model_copy(
+        update={"phase": MovePhase.MOVING, "reason": reason, "message": message, "abort": record}
+    )
+    yield from _status(evidence, status, f"abort attempt {attempt.number}: {reason}")
+
+
+def _ended(plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey, *, final: bool) -> Iterator[Followed]:
+    stored = evidence.move.move.status
+    history = (*stored.history, record)[-MAX_HISTORY:]
+    verified = record.outcome == AttemptOutcome.SUCCEEDED
+    unverified = record.outcome == AttemptOutcome.UNVERIFIED
+    spec = plan.plan.spec if plan.plan is not None else None
+    if not (verified or unverified or final or plan.deleting):
+        if spec is None:
+            return
+        following = _next_attempt(evidence, history, spec, survey) if record.number < spec.migration.attempts else None
+        if following is not None:
+            message = (
+                f"{record.message} Attempt {following.number} follows: {following.rung} to {following.target_node}."
+            )
+            status = stored.model_copy(
+                update={
+                    "phase": MovePhase.MOVING,
+                    "reason": record.reason,
+                    "message": message,
+                    "attempt": following,
+                    "history": history,
+                }
+            )
+            yield from _status(evidence, status, f"attempt {record.number} ended: {record.reason}")
+            yield _announce(evidence, survey, "MigrationRetried", message, warning=True)
+            return
+    phase = MovePhase.SUCCEEDED if verified else MovePhase.UNVERIFIED if unverified else MovePhase.FAILED
+    if plan.deleting and phase == MovePhase.FAILED and not final:
+        phase = MovePhase.CANCELLED
+    message = record.message
+    if phase == MovePhase.FAILED and not final and spec is not None:
+        message = (
+            f"{record.message} All {spec.migration.attempts} attempts are spent; it still runs on {_node(evidence)}."
+        )
+    sample = survey.snapshot.samples.get(evidence.move.instance_key)
+    now = evidence.now.replace(microsecond=0)
+    claim = Claim("Finished", True, record.reason, message)
+    status = VirtualMachineMoveStatus(
+        phase=phase,
+        reason=record.reason,
+        message=message,
+        attempt=stored.attempt,
+        abort=stored.abort,
+        history=history,
+        receipt=receipt(evidence, sample, record.number),
+        finished_at=now,
+        conditions=conditions(stored.conditions, [claim], evidence.move.generation, now),
+    )
+    yield from _status(evidence, status, f"move ended: {phase} ({record.reason})")
+    reason = {MovePhase.SUCCEEDED: "Migrated", MovePhase.CANCELLED: "MigrationCancelled"}.get(phase, "MigrationFailed")
+    yield _announce(evidence, survey, reason, message, warning=not verified)
+
+
+def _node(evidence: Evidence) -> str:
+    return evidence.instance.node if evidence.instance is not None else "no node"
+
+
+def _next_attempt(
+    evidence: Evidence, history: tuple[AttemptRecord, ...], spec: MigrationPlanSpec, survey: Survey
+) -> AttemptSpec | None:
+    """The specification of the next attempt: another target where the last one does not fit any more.
+
+    Where no target fits now, the last one stands: admission waits with the reason, and the quote repairs it later.
+    """
+    last, instance = evidence.attempt, evidence.instance
+    if last is None or instance is None:
+        return None
+    (line,) = quote(
+        [instance], spec, survey.hosts, survey.ledger, survey.snapshot, keep={instance.uid: last.target_node}
+    )
+    following = attempt_for(line, last.number + 1, history, survey.snapshot)
+    if following is not None:
+        return following
+    previous = instance.migration.migration_uid if instance.migration is not None else ""
+    return last.model_copy(update={"number": last.number + 1, "previous_migration_uid": previous})
+
+
+def _status(evidence: Evidence, status: VirtualMachineMoveStatus, why: str) -> Iterator[ReplaceStatus]:
+    write = writes.move_status(evidence.move, status, f"{evidence.move.instance_key}: {why}")
+    if write is not None:
+        yield write
+
+
+def _announce(evidence: Evidence, survey: Survey, reason: str, message: str, *, warning: bool = False) -> Announcement:
+    """An event on the VirtualMachine, where its owner looks; on the instance where it has none."""
+    instance: Instance | None = evidence.instance
+    if instance is not None and instance.owner_vm:
+        machine = survey.snapshot.virtual_machines.get(instance.key._replace(name=instance.owner_vm))
+        if machine is not None:
+            return Announcement(VIRTUAL_MACHINES, machine.key, machine.uid, reason, message, warning)
+    return Announcement(INSTANCES, evidence.move.instance_key, evidence.move.instance_uid, reason, message, warning)
+
+
+def is_followed(evidence: Evidence) -> bool:
+    """Whether the current attempt was begun and has not been judged."""
+    return phase_of(evidence) in IN_FLIGHT

@@ -1,0 +1,208 @@
+"""The quote: for each selected virtual machine its target, rungs, duration and pauses, or every reason why it cannot move.
+
+A quote keeps the targets that moves already have while they are still possible, so it is stable across restarts.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from whimbrel.api.migration_plan import MigrationPlanSpec
+from whimbrel.api.virtual_machine_move import (
+    AttemptRecord,
+    AttemptSpec,
+    Forecast,
+    InstanceReference,
+    Rung,
+    Verdict,
+    VirtualMachineMoveSpec,
+)
+from whimbrel.domain.records import Instance, Plan
+from whimbrel.domain.verdict import Reason
+from whimbrel.forecast import admitted_rate, pass_seconds
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.ladder import Load, Offer, next_offer, offers
+from whimbrel.ladder.attachment import reserved_labels
+from whimbrel.ladder.policy import is_wanted, label_pairs_needed, policy_name, resolve
+from whimbrel.placement import capacity_reasons, place
+from whimbrel.preflight import Assessment, assess
+
+MAX_VERDICTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a quote. Without a target it cannot move now; `reasons` then says why, completely."""
+
+    instance: Instance
+    target: Host | None
+    offers: tuple[Offer, ...]
+    rate_bytes_per_second: int
+    reasons: tuple[Reason, ...]
+    capacity_only: bool
+    """Whether only capacity is missing, which other moves of the plan may free."""
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """Rungs that may be tried, from gentle to hard."""
+        return tuple(offer.rung for offer in self.offers)
+
+    @property
+    def duration_s(self) -> int:
+        """One pass over memory: a floor."""
+        return pass_seconds(self.instance.memory_bytes, self.rate_bytes_per_second) if self.target else 0
+
+    @property
+    def budget_ms(self) -> int | None:
+        """Longest suspension that may be caused; None where the guest is never suspended."""
+        return max((o.budget_ms for o in self.offers if o.budget_ms is not None), default=None)
+
+    @property
+    def unattended_downtime_ms(self) -> int | None:
+        """Longest suspension if no operator is alive."""
+        return max(
+            (o.unattended_downtime_ms for o in self.offers if o.unattended_downtime_ms is not None), default=None
+        )
+
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The reasons as they stand in the move's status."""
+        return tuple(
+            Verdict(
+                code=reason.code,
+                node=reason.node,
+                field=reason.field[:256],
+                found=reason.found[:256],
+                needed=reason.needed[:256],
+                remedy=reason.cure()[:4096],
+            )
+            for reason in self.reasons[:MAX_VERDICTS]
+        )
+
+
+def quote(
+    instances: Sequence[Instance],
+    spec: MigrationPlanSpec,
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    snapshot: Snapshot,
+    keep: Mapping[str, str],
+) -> tuple[Line, ...]:
+    """One line for each instance, in the order of their keys. `keep`: instance UID → target it already has."""
+    assessment = assess(instances, spec, hosts, ledger, snapshot)
+    movable = [
+        instance for instance in instances if assessment.movable(instance.uid) or assessment.transient(instance.uid)
+    ]
+    targets = place(movable, assessment, ledger, keep)
+    ordered = sorted(instances, key=lambda instance: instance.key)
+    return tuple(_line(instance, spec, hosts, ledger, assessment, targets.get(instance.uid)) for instance in ordered)
+
+
+def _line(
+    instance: Instance,
+    spec: MigrationPlanSpec,
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    assessment: Assessment,
+    target_name: str | None,
+) -> Line:
+    source, target = hosts.get(instance.node), hosts.get(target_name) if target_name else None
+    if target is None or target.migration is None or source is None or source.migration is None:
+        reasons = assessment.reasons(instance.uid)
+        fits_somewhere = assessment.movable(instance.uid)
+        if fits_somewhere:
+            reasons = reasons + capacity_reasons(instance, assessment, ledger)
+        return Line(instance, None, (), 0, reasons, capacity_only=fits_somewhere)
+    rate = admitted_rate(source.migration, target.migration, spec.migration.bandwidth.max_mbps)
+    load = Load(instance.memory_bytes, rate)
+    return Line(instance, target, offers(load, spec.migration.disruption), rate, (), capacity_only=False)
+
+
+def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], snapshot: Snapshot) -> AttemptSpec | None:
+    """The specification of the next attempt of a line; None where it has no target."""
+    if line.target is None:
+        return None
+    instance = line.instance
+    offer = next_offer(line.offers, history)
+    kubevirt = snapshot.kubevirt
+    foreign = [policy for policy in snapshot.policies.values() if not policy.ours]
+    pairs = label_pairs_needed(foreign)
+    own = reserved_labels(instance)
+    labels = {key: value for key, value in instance.labels.items() if key not in own}
+    namespace = next((n for n in snapshot.namespaces.values() if n.key.name == instance.key.namespace), None)
+    namespace_labels = namespace.labels if namespace is not None else {}
+    without_us = resolve(kubevirt.configuration, foreign, labels, namespace_labels) if kubevirt is not None else None
+    needed = without_us is None or not is_wanted(offer.configuration, without_us)
+    return AttemptSpec(
+        number=number,
+        rung=offer.rung,
+        source_node=instance.node,
+        target_node=line.target.node.name,
+        target_hostname=line.target.node.hostname,
+        configuration=offer.configuration,
+        policy_name=policy_name(offer.configuration, pairs) if needed else "",
+        policy_labels=pairs if needed else 0,
+        deadline_seconds=offer.deadline_seconds,
+        previous_migration_uid=instance.migration.migration_uid if instance.migration is not None else "",
+        forecast=Forecast(
+            duration_seconds=line.duration_s,
+            bytes=instance.memory_bytes,
+            budget_ms=offer.budget_ms,
+            unattended_downtime_ms=offer.unattended_downtime_ms,
+        ),
+    )
+
+
+def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
+    """The quoted move of a line."""
+    instance = line.instance
+    return VirtualMachineMoveSpec(
+        instance=InstanceReference(
+            namespace=instance.key.namespace,
+            name=instance.key.name,
+            uid=instance.uid,
+            memory_bytes=instance.memory_bytes,
+            agent_connected=instance.agent_connected,
+        ),
+        attempt=attempt_for(line, 1, (), snapshot),
+        rungs=line.rungs,
+    )
+
+
+def quote_hash(plan: Plan, lines: Iterable[Line]) -> str:
+    """SHA-256 over canonical JSON of the plan's generation and each line's UID, verdict, target, rungs and bounds."""
+    rows = sorted(
+        [
+            line.instance.uid,
+            sorted({reason.code for reason in line.reasons}),
+            line.target.node.name if line.target is not None else "",
+            [str(rung) for rung in line.rungs],
+            line.budget_ms,
+            line.unattended_downtime_ms,
+        ]
+        for line in lines
+    )
+    document = json.dumps([plan.generation, rows], separators=(",", ":"))
+    return hashlib.sha256(document.encode()).hexdigest()
+
+
+def duration_floor_s(lines: Sequence[Line], hosts: Mapping[str, Host]) -> int:
+    """A floor of the whole plan's duration: the longest move, or the busiest node's moves shared by its slots."""
+    out: dict[str, int] = defaultdict(int)
+    into: dict[str, int] = defaultdict(int)
+    for line in lines:
+        if line.target is not None:
+            out[line.instance.node] += line.duration_s
+            into[line.target.node.name] += line.duration_s
+    floors = [line.duration_s for line in lines]
+    for node, total in out.items():
+        migration = hosts[node].migration
+        floors.append(ceil(total / migration.limits.parallel_outbound) if migration else total)
+    for node, total in into.items():
+        migration = hosts[node].migration
+        floors.append(ceil(total / migration.limits.parallel_inbound) if migration else total)
+    return max(floors, default=0)

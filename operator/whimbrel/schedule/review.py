@@ -1,0 +1,271 @@
+"""One plan at one tick: is its quote complete, what does it wait for, and which of its moves may ask for a turn.
+
+Called by `engine` for each plan that still chooses; `status.course` turns the result into words.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from whimbrel.api.migration_plan import (
+    FINALIZER,
+    Approval,
+    MigrationPlanSpec,
+    MigrationPlanStatus,
+    NonMigratable,
+    Quote,
+    QuotedMove,
+)
+from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec, MovePhase, VirtualMachineMoveStatus
+from whimbrel.domain.decision import Write
+from whimbrel.domain.records import Instance, Key, Move, Plan
+from whimbrel.inventory.selection import Selection
+from whimbrel.lifecycle import writes
+from whimbrel.lifecycle.evidence import Evidence, phase_of
+from whimbrel.schedule.candidate import Candidate
+from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
+from whimbrel.schedule.survey import Survey
+
+MAX_QUOTED = 100
+
+
+class Gate(Enum):
+    """What stands between a plan and its next start."""
+
+    PROBLEM = auto()
+    """The plan names things that are not there, or selects nothing."""
+    QUOTING = auto()
+    """The quote is being written down."""
+    DRY_RUN = auto()
+    BLOCKED = auto()
+    """A selected virtual machine cannot move, and the plan says Block."""
+    APPROVAL = auto()
+    SUSPENDED = auto()
+    OPEN = auto()
+    DONE = auto()
+    """Every move is terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A plan, its quote, and what it may do now."""
+
+    plan: Plan
+    stored: MigrationPlanStatus
+    gate: Gate
+    selection: Selection
+    lines: tuple[Line, ...]
+    quote: Quote | None
+    writes: tuple[Write, ...]
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def blocked(self) -> tuple[Line, ...]:
+        """Lines that have no target."""
+        return tuple(line for line in self.lines if line.target is None)
+
+
+def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey) -> Review:
+    """Quote what has not begun, and see which gate is shut."""
+    selection = survey.selections[plan.uid]
+    evidence = {move.instance_uid: survey.evidence[move.key] for move in survey.moves_of(plan)}
+    started = stored.started_at is not None or any(_begun(e) or _terminal(e) for e in evidence.values())
+    open_moves = {uid: e for uid, e in evidence.items() if not _begun(e) and not _terminal(e)}
+    if not started and selection.problems:
+        return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, (), ())
+    selected = {instance.uid: instance for instance in selection.instances}
+    subjects = [i for uid, i in selected.items() if uid in open_moves or (not started and uid not in evidence)]
+    keep = {uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None}
+    lines = quote(subjects, spec, survey.hosts, survey.ledger, survey.snapshot, keep)
+    left = [e for uid, e in open_moves.items() if uid not in selected]
+    changes = [*_converge(plan, lines, open_moves, survey), *_gone(left, started=started)]
+    if FINALIZER not in plan.finalizers:
+        return Review(plan, stored, Gate.QUOTING, selection, lines, stored.quote, (writes.add_finalizer(plan),), ())
+    fresh = _quote(plan, lines, selection, survey)
+    frozen = started and stored.quote is not None and stored.observed_generation == plan.generation
+    current = stored.quote if frozen else fresh
+    gate = _gate(plan, spec, stored, current, lines, selection, list(evidence.values()), bool(changes), started=started)
+    if gate == Gate.OPEN and spec.virtual_machines.non_migratable == NonMigratable.LEAVE:
+        changes += _skip(lines, open_moves, evidence)
+    candidates = tuple(_candidates(plan, spec, lines, open_moves)) if gate == Gate.OPEN else ()
+    return Review(plan, stored, gate, selection, lines, current, tuple(changes), candidates)
+
+
+def _begun(evidence: Evidence) -> bool:
+    """Whether the current attempt was begun, or is just about to be (its labels are set)."""
+    return evidence.spent or evidence.label_on_instance == evidence.migration_key.name
+
+
+def _terminal(evidence: Evidence) -> bool:
+    return evidence.move.move.status.phase in TERMINAL_PHASES
+
+
+def _gate(
+    plan: Plan,
+    spec: MigrationPlanSpec,
+    stored: MigrationPlanStatus,
+    current: Quote | None,
+    lines: tuple[Line, ...],
+    selection: Selection,
+    evidence: list[Evidence],
+    changing: bool,
+    *,
+    started: bool,
+) -> Gate:
+    if started and not changing and all(_terminal(e) for e in evidence):
+        return Gate.DONE
+    if changing or current is None or stored.quote is None or stored.quote.hash != current.hash:
+        return Gate.QUOTING
+    if spec.dry_run:
+        return Gate.DRY_RUN
+    busy = started and any(not _terminal(e) and _begun(e) for e in evidence)
+    lasting = any(line.target is None and not (line.capacity_only and busy) for line in lines)
+    stopped = bool(selection.not_running) and not started
+    if spec.virtual_machines.non_migratable == NonMigratable.BLOCK and (lasting or stopped):
+        return Gate.BLOCKED
+    if spec.approval == Approval.MANUAL and plan.approved_hash != current.hash:
+        return Gate.APPROVAL
+    if spec.suspend:
+        return Gate.SUSPENDED
+    return Gate.OPEN if evidence or lines else Gate.DONE
+
+
+def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey) -> Iterator[Write]:
+    """The writes that make the stored moves say what the quote says; none when they do."""
+    for line in lines:
+        evidence = open_moves.get(line.instance.uid)
+        if evidence is None:
+            yield writes.create_move(plan, writes.move_key(plan, line.instance), move_spec(line, survey.snapshot))
+            continue
+        stored = evidence.move.move.status
+        if stored.attempt is not None:
+            following = attempt_for(line, stored.attempt.number, stored.history, survey.snapshot)
+            if following is not None and following != stored.attempt:
+                status = stored.model_copy(update={"attempt": following})
+                yield from _status(evidence.move, status, f"attempt {following.number} goes elsewhere")
+            continue
+        spec = move_spec(line, survey.snapshot)
+        if spec != evidence.move.move.spec:
+            yield writes.requote_move(plan, evidence.move, spec)
+        else:
+            yield from _status(evidence.move, _quoted_status(line, stored), "quoted")
+
+
+def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachineMoveStatus:
+    if line.target is None:
+        verdicts = line.verdicts()
+        reason = verdicts[0].code if verdicts else "NoTarget"
+        codes = ", ".join(dict.fromkeys(v.code for v in verdicts))
+        message = f"It cannot move: {codes or 'no host fits'}. Each verdict names the field, the values and the remedy."
+        return stored.model_copy(
+            update={"phase": MovePhase.BLOCKED, "reason": reason, "message": message, "verdicts": verdicts}
+        )
+    if stored.phase == MovePhase.BLOCKED:
+        return VirtualMachineMoveStatus()
+    return stored
+
+
+def _gone(left: list[Evidence], *, started: bool) -> Iterator[Write]:
+    """Moves that never began and whose virtual machine is not selected any more: deleted before, skipped after a start."""
+    for evidence in left:
+        if not started:
+            yield writes.delete_move(evidence.move, "not selected any more")
+            continue
+        reason = "NoLongerSelected" if evidence.same_guest else "VirtualMachineGone"
+        message = {
+            "NoLongerSelected": "It does not match the plan's terms any more; it stays where it is.",
+            "VirtualMachineGone": "The instance that was quoted does not run any more.",
+        }[reason]
+        yield from _skipped(evidence, reason, message)
+
+
+def _skip(lines: tuple[Line, ...], open_moves: dict[str, Evidence], evidence: dict[str, Evidence]) -> list[Write]:
+    """Moves that cannot be, where the plan leaves them; those that only lack room wait until the plan is still."""
+    busy = any(not _terminal(e) and uid not in _blocked_uids(lines) for uid, e in evidence.items())
+    skipped: list[Write] = []
+    for line in lines:
+        move = open_moves.get(line.instance.uid)
+        if line.target is None and move is not None and not (line.capacity_only and busy):
+            stored = move.move.move.status
+            skipped += _skipped(move, stored.reason or "NoTarget", stored.message)
+    return skipped
+
+
+def _blocked_uids(lines: tuple[Line, ...]) -> frozenset[str]:
+    return frozenset(line.instance.uid for line in lines if line.target is None)
+
+
+def _skipped(evidence: Evidence, reason: str, message: str) -> Iterator[Write]:
+    """A move that ends without having moved; one that failed before is called failed."""
+    stored = evidence.move.move.status
+    phase = MovePhase.FAILED if stored.history else MovePhase.SKIPPED
+    update = {
+        "phase": phase,
+        "reason": reason,
+        "message": message,
+        "finished_at": evidence.now.replace(microsecond=0),
+    }
+    yield from _status(evidence.move, stored.model_copy(update=update), f"{phase}: {reason}")
+
+
+def _status(move: Move, status: VirtualMachineMoveStatus, why: str) -> Iterator[Write]:
+    write = writes.move_status(move, status, f"{move.instance_key}: {why}")
+    if write is not None:
+        yield write
+
+
+def _candidates(
+    plan: Plan, spec: MigrationPlanSpec, lines: tuple[Line, ...], open_moves: dict[str, Evidence]
+) -> Iterator[Candidate]:
+    for line in lines:
+        evidence = open_moves.get(line.instance.uid)
+        if evidence is not None and line.target is not None and evidence.attempt is not None:
+            yield _candidate(plan, spec, evidence, evidence.attempt, line.instance, begun=False)
+
+
+def begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Iterator[Candidate]:
+    """Moves whose labels are set and whose migration is not there yet: they hold their slots."""
+    for move in survey.moves_of(plan):
+        evidence = survey.evidence[move.key]
+        instance, attempt = evidence.instance, evidence.attempt
+        if (
+            instance is not None
+            and attempt is not None
+            and evidence.same_guest
+            and phase_of(evidence) == MovePhase.WAITING
+            and evidence.label_on_instance == evidence.migration_key.name
+        ):
+            yield _candidate(plan, spec, evidence, attempt, instance, begun=True)
+
+
+def _candidate(
+    plan: Plan, spec: MigrationPlanSpec, evidence: Evidence, attempt: AttemptSpec, instance: Instance, *, begun: bool
+) -> Candidate:
+    key: Key = evidence.migration_key
+    return Candidate(plan, spec, evidence.move, attempt, instance, key, begun)
+
+
+def _quote(plan: Plan, lines: tuple[Line, ...], selection: Selection, survey: Survey) -> Quote:
+    rows = [_row(line) for line in lines]
+    rows += [QuotedMove(virtual_machine=str(key), reasons=("NotRunning",)) for key in selection.not_running]
+    return Quote(
+        hash=quote_hash(plan, lines),
+        virtual_machines=len(rows),
+        movable=sum(line.target is not None for line in lines),
+        duration_seconds=duration_floor_s(lines, survey.hosts),
+        moves=tuple(rows[:MAX_QUOTED]),
+        omitted=max(0, len(rows) - MAX_QUOTED),
+    )
+
+
+def _row(line: Line) -> QuotedMove:
+    return QuotedMove(
+        virtual_machine=str(line.instance.key),
+        source_node=line.instance.node,
+        target_node=line.target.node.name if line.target is not None else "",
+        duration_seconds=line.duration_s if line.target is not None else None,
+        rungs=line.rungs,
+        budget_ms=line.budget_ms,
+        unattended_downtime_ms=line.unattended_downtime_ms,
+        reasons=tuple(dict.fromkeys(reason.code for reason in line.reasons))[:32],
+    )

@@ -1,0 +1,63 @@
+"""What all plans of one tick share: hosts, the ledger, the evidence about each move, selections and claims."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from whimbrel.domain.records import Key, Move, Plan
+from whimbrel.inventory.claims import claims
+from whimbrel.inventory.hosts import Host, effective_hosts
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.selection import Selection, select
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.lifecycle.evidence import Evidence, gather
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One tick's view of the snapshot; nothing in it changes while the tick decides."""
+
+    snapshot: Snapshot
+    hosts: Mapping[str, Host]
+    ledger: Ledger
+    plans: tuple[Plan, ...]
+    """Oldest first."""
+    moves: Mapping[str, tuple[Move, ...]]
+    """By UID of the plan, sorted by key."""
+    evidence: Mapping[Key, Evidence]
+    """By key of the move."""
+    selections: Mapping[str, Selection]
+    """By UID of the plan; only of plans that still choose."""
+    claims: Mapping[str, str]
+    """UID of the instance → UID of the plan that has it."""
+
+    def moves_of(self, plan: Plan) -> tuple[Move, ...]:
+        """The plan's moves, sorted by key."""
+        return self.moves.get(plan.uid, ())
+
+
+def survey(snapshot: Snapshot) -> Survey:
+    """Look at a snapshot once, for all plans."""
+    plans = tuple(sorted(snapshot.plans.values(), key=lambda plan: (plan.created_at, plan.uid)))
+    moves: dict[str, list[Move]] = defaultdict(list)
+    for key in sorted(snapshot.moves):
+        moves[snapshot.moves[key].plan_uid].append(snapshot.moves[key])
+    selections = {plan.uid: select(plan, snapshot) for plan in plans if still_chooses(plan)}
+    return Survey(
+        snapshot=snapshot,
+        hosts=effective_hosts(snapshot),
+        ledger=Ledger.of(snapshot),
+        plans=plans,
+        moves={uid: tuple(of_plan) for uid, of_plan in moves.items()},
+        evidence={
+            key: gather(move, snapshot.migrations, snapshot.instances, snapshot.now)
+            for key, move in snapshot.moves.items()
+        },
+        selections=selections,
+        claims=claims(snapshot, {plan.key: selections[plan.uid] for plan in plans if plan.uid in selections}),
+    )
+
+
+def still_chooses(plan: Plan) -> bool:
+    """Whether the plan may still begin anything: valid, not finished, not being deleted."""
+    return plan.plan is not None and plan.plan.status.finished_at is None and not plan.deleting

@@ -1,0 +1,85 @@
+"""What must not lie about: labels, migrations and policies of ours without a current attempt."""
+
+from collections.abc import Iterator, Set
+from datetime import timedelta
+
+from whimbrel.api.virtual_machine_move import TERMINAL_PHASES
+from whimbrel.domain import naming
+from whimbrel.domain.decision import Delete, Write
+from whimbrel.domain.records import Instance, Key, Migration, Move
+from whimbrel.domain.resources import MIGRATION_POLICIES, MIGRATIONS, VIRTUAL_MACHINE_MOVES
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.ladder.attachment import labels_off, reserved_labels
+from whimbrel.lifecycle.evidence import migration_key
+from whimbrel.schedule.survey import Survey
+
+ORPHAN_GRACE_S = 10
+"""A migration younger than this is not judged an orphan: its move may not have reached us yet."""
+
+
+def sweep(survey: Survey, starting: Set[str]) -> Iterator[Write]:
+    """Deletes and label removals. `starting`: names of migrations whose labels must stay."""
+    snapshot = survey.snapshot
+    policies_on_instances: set[str] = set()
+    for key in sorted(snapshot.instances):
+        instance = snapshot.instances[key]
+        own = reserved_labels(instance)
+        if not own:
+            continue
+        policies_on_instances.update(own.values())
+        if own.get(naming.LABEL_MIGRATION) not in starting and (write := labels_off(instance)) is not None:
+            yield write
+    for key in sorted(snapshot.migrations):
+        migration = snapshot.migrations[key]
+        if naming.LABEL_MANAGED in migration.labels and not migration.final and not migration.deleting:
+            yield from _orphan(migration, survey)
+    yield from _unused_policies(survey, policies_on_instances)
+
+
+def _orphan(migration: Migration, survey: Survey) -> Iterator[Delete]:
+    """Delete a migration of ours without a current attempt, unless its guest is in post-copy."""
+    snapshot = survey.snapshot
+    instance = snapshot.instances.get(migration.instance_key)
+    if _in_post_copy(migration, instance):
+        return
+    if snapshot.now - migration.created_at < timedelta(seconds=ORPHAN_GRACE_S):
+        return
+    plan_namespace = migration.annotations.get(naming.ANNOTATION_PLAN, "/").split("/")[0]
+    key = Key(plan_namespace, migration.annotations.get(naming.ANNOTATION_MOVE, ""))
+    move = snapshot.moves.get(key)
+    if move is None:
+        yield Delete(MIGRATIONS, migration.key, migration.uid, f"its move {key} is gone", (VIRTUAL_MACHINE_MOVES, key))
+    elif not _is_current(migration, move):
+        yield Delete(MIGRATIONS, migration.key, migration.uid, f"its move {key} is finished or at another attempt")
+    elif instance is not None and instance.uid != move.instance_uid:
+        yield Delete(MIGRATIONS, migration.key, migration.uid, f"{migration.instance_key} is another guest now")
+
+
+def _is_current(migration: Migration, move: Move) -> bool:
+    attempt = move.move.status.attempt or move.move.spec.attempt
+    return (
+        move.move.status.phase not in TERMINAL_PHASES
+        and attempt is not None
+        and migration_key(move, attempt.number) == migration.key
+    )
+
+
+def _in_post_copy(migration: Migration, instance: Instance | None) -> bool:
+    state = instance.migration if instance is not None else None
+    return state is not None and state.migration_uid == migration.uid and state.mode == "PostCopy"
+
+
+def _unused_policies(survey: Survey, on_instances: Set[str]) -> Iterator[Delete]:
+    needed = set(on_instances)
+    for move in survey.snapshot.moves.values():
+        attempt = move.move.status.attempt or move.move.spec.attempt
+        if attempt is not None and move.move.status.phase not in TERMINAL_PHASES:
+            needed.add(attempt.policy_name)
+    yield from _delete_policies(survey.snapshot, needed)
+
+
+def _delete_policies(snapshot: Snapshot, needed: Set[str]) -> Iterator[Delete]:
+    for key in sorted(snapshot.policies):
+        policy = snapshot.policies[key]
+        if policy.ours and key.name not in needed:
+            yield Delete(MIGRATION_POLICIES, key, policy.uid, "no move needs it any more")

@@ -1,0 +1,53 @@
+"""The status of a HostProfile: where it is in effect, and who has the nodes that it does not get."""
+
+from datetime import datetime
+
+from whimbrel.api.host_profile import HostProfileStatus, OverriddenNode
+from whimbrel.domain.conditions import Claim, conditions
+from whimbrel.domain.decision import ReplaceStatus
+from whimbrel.domain.records import Profile
+from whimbrel.domain.resources import HOST_PROFILES
+from whimbrel.inventory.hosts import Coverage
+
+MAX_NODES = 100
+
+
+def profile_status(record: Profile, coverage: Coverage, now: datetime) -> ReplaceStatus | None:
+    """The profile's status, or None where it already says so."""
+    if record.profile is None:
+        return _invalid(record, now)
+    old, nodes, overridden = record.profile.status, coverage.nodes, coverage.overridden
+    if nodes:
+        ready = Claim("Ready", True, "InEffect", f"Applies to {len(nodes)} nodes.")
+    elif overridden:
+        ready = Claim("Ready", False, "Overridden", "Other profiles match all of its nodes with more keys.")
+    else:
+        ready = Claim("Ready", False, "NoNodes", "No node has the labels of spec.nodeSelector.")
+    status = HostProfileStatus(
+        observed_generation=record.generation,
+        node_count=len(nodes),
+        nodes=nodes[:MAX_NODES] or None,
+        overridden=tuple(OverriddenNode(node=n, profile=p) for n, p in overridden)[:MAX_NODES],
+        conditions=conditions(old.conditions, [ready], record.generation, now),
+    )
+    return None if status == old else _write(record, status)
+
+
+def _invalid(record: Profile, now: datetime) -> ReplaceStatus | None:
+    if record.error == record.reported_error:
+        return None
+    claim = Claim("Ready", False, "InvalidSpec", record.error)
+    status = HostProfileStatus(
+        observed_generation=record.generation, conditions=conditions((), [claim], record.generation, now)
+    )
+    return _write(record, status)
+
+
+def _write(record: Profile, status: HostProfileStatus) -> ReplaceStatus:
+    body = {
+        "apiVersion": HOST_PROFILES.api_version,
+        "kind": HOST_PROFILES.kind,
+        "metadata": {"name": record.key.name, "uid": record.uid, "resourceVersion": record.resource_version},
+        "status": status.to_json(),
+    }
+    return ReplaceStatus(HOST_PROFILES, record.key, body, f"profile in effect on {status.node_count} nodes")
