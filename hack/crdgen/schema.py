@@ -40,9 +40,13 @@ def structural_schema(model: type[BaseModel]) -> Schema:
     definitions: Schema = raw.pop("$defs", {})
     schema = _translate(_inline(raw, definitions, model.__name__, ()), model.__name__)
     if status := schema.get("properties", {}).get("status"):
-        # A status is written whole by the operator. A default there would show a state nobody reported.
+        # A status is written whole by the operator. A default there would show a state nobody reported, unless the
+        # definition asks for it by name.
         status.pop("default", None)
         _drop_defaults(status)
+        for name, value in model.CRD.status_defaults if hasattr(model, "CRD") else ():
+            status["default"] = {}
+            status["properties"][name]["default"] = value
     _shorten_defaults(schema)
     return schema
 

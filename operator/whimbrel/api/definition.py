@@ -37,6 +37,8 @@ class ResourceDefinition:
     categories: tuple[str, ...] = ("whimbrel",)
     selectable_fields: tuple[str, ...] = ()
     status_subresource: bool = True
+    status_defaults: tuple[tuple[str, str], ...] = ()
+    """Fields of a status that the API server shows before the operator has written one."""
     group: str = field(default=GROUP)
     version: str = field(default=VERSION)
 

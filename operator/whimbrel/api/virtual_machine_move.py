@@ -219,6 +219,7 @@ class VirtualMachineMove(ApiModel):
         singular="virtualmachinemove",
         short_names=("vmove",),
         scope="Namespaced",
+        status_defaults=(("phase", "Waiting"),),
         printer_columns=(
             PrinterColumn("VM", ".spec.instance.name"),
             PrinterColumn("Phase", ".status.phase"),
