@@ -25,6 +25,8 @@ class Witness:
     beats: BeatReport
     beats_on: bool
     """Whether new beats came after the end."""
+    memory_seen: bool
+    """Whether the guest has looked at all of its memory since the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,9 @@ def checks(moves: Sequence[VirtualMachineMove], witnesses: Sequence[Witness], bu
             [f"{w.name} beats no more" for w in witnesses if not w.beats_on],
         ),
         _all(
-            "every guest finds its memory as it wrote it",
+            "every guest has looked at all of its memory since, and found it as it wrote it",
             [f"{w.name} found a page that differs" for w in witnesses if not w.beats.memory_intact],
+            [f"{w.name} has not looked at all of it in time" for w in witnesses if not w.memory_seen],
         ),
         _all(
             "every guest runs once, where its receipt says",

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from whimbrel.api import VirtualMachineMove
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec, MovePhase
 
+_SELF_EVIDENT = frozenset({"Started", "Verified"})
+"""Reasons that say no more than the phase does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
@@ -77,5 +80,5 @@ def _row(move: VirtualMachineMove, glimpse: Glimpse | None, before: Row | None) 
         percent=percent,
         rung=attempt.rung if attempt else "",
         attempt=attempt.number if attempt else 0,
-        reason=reasons or status.reason,
+        reason=reasons or ("" if status.reason in _SELF_EVIDENT else status.reason),
     )

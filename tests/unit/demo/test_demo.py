@@ -73,6 +73,7 @@ def a_witness(name: str = "web", runs_on: tuple[str, ...] = ("node-b",), **beats
         instance_uid=f"uid-{name}",
         beats=report_of_guest,
         beats_on=True,
+        memory_seen=True,
     )
 
 
@@ -92,6 +93,7 @@ def test_a_demo_where_all_went_well_has_nothing_to_complain_of() -> None:
         (a_witness(restarts=1), "began anew"),
         (replace(a_witness(), beats_on=False), "beats no more"),
         (a_witness(memory_intact=False), "found a page that differs"),
+        (replace(a_witness(), memory_seen=False), "has not looked at all of it"),
         (a_witness(runs_on=("node-c",)), "should run on node-b, runs on node-c"),
         (a_witness(runs_on=("node-a", "node-b")), "should run on node-b, runs on node-a, node-b"),
         (a_witness(runs_on=()), "runs on no host"),

@@ -1,0 +1,72 @@
+"""Where the demo is shown: a live table in a terminal, plain lines elsewhere, and a recorded picture on demand."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from whimbrel_lab.demo import table
+from whimbrel_lab.demo.view import Row
+
+PICTURE_COLUMNS = 124
+
+
+class Show:
+    """`page` prints something that stays, `rows` the moving table; use it as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._pages: list[RenderableType] = []
+        self._before: dict[str, Row] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.settle()
+
+    def page(self, *pages: RenderableType) -> None:
+        """Print what stays; it will be in the picture too."""
+        self._pages += pages
+        self._console.print(*pages, sep="\n")
+
+    def note(self, text: str) -> None:
+        """A dim line that passes; it will not be in the picture."""
+        self._console.print(Text(text, "dim"))
+
+    def rows(self, elapsed_s: float, rows: Sequence[Row]) -> dict[str, Row]:
+        """Show the rows of this moment; returns them by name."""
+        if self._console.is_terminal:
+            if self._live is None:
+                self._live = Live(console=self._console, refresh_per_second=8, transient=True)
+                self._live.start()
+            self._live.update(table.live(f"Moving, {elapsed_s:.0f} s", rows))
+        else:
+            for line in table.changed_lines(elapsed_s, rows, self._before):
+                self._console.out(line, highlight=False)
+        self._before = {row.virtual_machine: row for row in rows}
+        return self._before
+
+    def settle(self) -> None:
+        """The moving table stands still and goes, to be replaced by what stays."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def record(self, path: Path, title: str) -> None:
+        """Write the pages as an SVG picture."""
+        recorder = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO(), force_terminal=True)
+        recorder.print(*self._pages, sep="\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        recorder.save_svg(str(path), title=title)
+
+
+def console() -> Console:
+    """The terminal, or standard output with a width at which no cell is cut off."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=PICTURE_COLUMNS)
