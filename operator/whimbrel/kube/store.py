@@ -69,13 +69,15 @@ def version_of(text: object) -> int:
 class _Shelf:
     """Records of one kind, the versions they were made of, and what is known to be gone."""
 
-    __slots__ = ("copy", "records", "tombstones", "versions")
+    __slots__ = ("copy", "floor", "records", "tombstones", "versions")
 
     def __init__(self) -> None:
         self.records: dict[Key, Any] = {}
         self.versions: dict[Key, tuple[int, str] | int] = {}
         """Of every object that was seen. With its UID only where the projection keeps no record of it."""
         self.tombstones: OrderedDict[Key, tuple[str, int]] = OrderedDict()
+        self.floor = UNORDERED
+        """Version of the newest whole list: what is not held and not newer than this is gone, whoever tells of it late."""
         self.copy: Mapping[Key, Any] | None = None
 
     def version(self, key: Key) -> int | None:
@@ -170,8 +172,10 @@ class Store:
         uid, version = str(metadata.get("uid") or ""), version_of(metadata.get("resourceVersion"))
         held_uid, held_version = shelf.uid(key), shelf.version(key)
         self._unreadable.pop((resource, key), None)
-        successor = held_version is not None and held_uid != uid and UNORDERED != version < held_version
-        if successor:
+        if version != UNORDERED and (
+            (held_version is not None and held_uid != uid and version < held_version)
+            or (held_version is None and self._gone(shelf, key, uid, version))
+        ):
             return False
         changed = shelf.bury(key, uid, version)
         if changed:
@@ -216,8 +220,7 @@ class Store:
         if version != UNORDERED:
             if held_version is not None and version <= held_version:
                 return False
-            grave = shelf.tombstones.get(key)
-            if grave is not None and (uid == grave[0] or version <= grave[1]):
+            if held_version is None and self._gone(shelf, key, uid, version):
                 return False
         record = self._project(resource, key, raw)
         if record is UNREADABLE:
@@ -237,6 +240,12 @@ class Store:
         shelf.records[key] = record
         shelf.copy = None
         return True
+
+    @staticmethod
+    def _gone(shelf: _Shelf, key: Key, uid: str, version: int) -> bool:
+        """Whether a state of an object that is not held is late news of one that is gone."""
+        grave = shelf.tombstones.get(key)
+        return version <= shelf.floor or (grave is not None and (uid == grave[0] or version <= grave[1]))
 
     def _project(self, resource: Resource, key: Key, raw: Mapping[str, Any]) -> Any:
         try:
@@ -265,8 +274,10 @@ class Store:
         ]
         changed = False
         for key in gone:
-            self._unreadable.pop((resource, key), None)
             changed |= shelf.bury(key, shelf.uid(key), version)
+        shelf.floor = max(shelf.floor, version)
+        for what in [held for held in self._unreadable if held[0] == resource and held[1] not in seen]:
+            del self._unreadable[what]
         return changed
 
     def _changed(self) -> None:
