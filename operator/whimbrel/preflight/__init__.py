@@ -1,0 +1,83 @@
+"""May this virtual machine go to that host? One file per family: demand · supply · judge · reasons.
+
+The two tuples below are all that is looked at. A family is a module in the shape of `family.GuestFamily` or
+`family.HostFamily`; a new rule is a file, a line here, and a test.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from whimbrel.api.migration_plan import MigrationPlanSpec
+from whimbrel.domain.records import Instance
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.preflight import capacity, cpu, elsewhere, guest, in_flight, node_selector, source, target
+from whimbrel.preflight.assessment import Assessment, candidate, host_demand
+from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason
+from whimbrel.preflight.lineup import Lineup, Terms
+
+EVERYWHERE: tuple[GuestFamily, ...] = (guest, in_flight, source)
+"""Families whose reasons hold for every target."""
+
+BY_HOST: tuple[HostFamily, ...] = (target, elsewhere, cpu, node_selector, capacity)
+"""Families that look at each target."""
+
+FAMILIES: tuple[GuestFamily | HostFamily, ...] = EVERYWHERE + BY_HOST
+
+ALL_REASONS: tuple[type[PreflightReason], ...] = tuple(reason for family in FAMILIES for reason in family.REASONS)
+"""Every reason of this room, for the reference documentation."""
+
+__all__ = [
+    "ALL_REASONS",
+    "BY_HOST",
+    "EVERYWHERE",
+    "FAMILIES",
+    "Assessment",
+    "PreflightReason",
+    "assess",
+    "recheck",
+]
+
+
+def assess(
+    instances: Iterable[Instance],
+    plan_spec: MigrationPlanSpec,
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    snapshot: Snapshot,
+) -> Assessment:
+    """Judge a plan's guests against all hosts. Not for guests that a migration of ours already moves: the ledger counts
+    those at their targets.
+    """
+    lineup = Lineup(hosts, Terms(plan_spec.target, ledger))
+    default = _default_cpu_model(snapshot)
+    guests = (candidate(instance, hosts, ledger, default) for instance in instances)
+    return Assessment.of(guests, lineup, EVERYWHERE, BY_HOST)
+
+
+def recheck(
+    instance: Instance,
+    target_node: str,
+    plan_spec: MigrationPlanSpec,
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    snapshot: Snapshot,
+) -> tuple[PreflightReason, ...]:
+    """Every reason against one guest on one host, just before a start. The ledger must not hold its reservation."""
+    asked = candidate(instance, hosts, ledger, _default_cpu_model(snapshot))
+    found = [reason for guest_family in EVERYWHERE for reason in guest_family.judge(guest_family.demand(asked))]
+    host = hosts.get(target_node)
+    if host is None:
+        missing = target.HostMissing(field="metadata.name", found="absent", needed=target_node, node=target_node)
+        return (*found, missing)
+    pair = {name: hosts[name] for name in {target_node, instance.node} if name in hosts}
+    lineup = Lineup(pair, Terms(plan_spec.target, ledger))
+    for family in BY_HOST:
+        reasons = family.judge(host_demand(family, asked, lineup), lineup.supply(family.supply, host))
+        found += [replace(reason, node=target_node) for reason in reasons]
+    return tuple(found)
+
+
+def _default_cpu_model(snapshot: Snapshot) -> str:
+    return snapshot.kubevirt.cpu_model if snapshot.kubevirt is not None else ""

@@ -1,0 +1,77 @@
+"""What a preflight family is, and what it is told: the shapes that the files of this room share.
+
+A family maps an instance to its `demand` and a host to its `supply`, both hashable values, and judges the two. Whatever
+is equal is judged once. Called by `preflight.assessment`.
+"""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from whimbrel.domain.records import Instance, Migration, Pod
+from whimbrel.domain.verdict import Reason
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.ledger import PodDemand
+from whimbrel.preflight.lineup import Lineup, Terms
+
+
+class PreflightReason(Reason):
+    """Base of all reasons of this room."""
+
+    transient: ClassVar[bool] = False
+    """True: it passes without anybody's doing, so the virtual machine waits instead of being blocked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An instance that a plan wants to move, with what the cluster says of it."""
+
+    instance: Instance
+    source: Host | None
+    """None where its node is not in the snapshot."""
+    migration: Migration | None
+    """Its unfinished migration, anybody's."""
+    launchers: tuple[Pod, ...]
+    """Its launchers that have not ended."""
+    requests: PodDemand
+    """What its launcher takes of a node."""
+    default_cpu_model: str
+    """The cluster's, for guests that name none; may be empty."""
+
+
+class GuestFamily(Protocol):
+    """Rules about the guest where it is: what fails here fails for every target."""
+
+    @property
+    def REASONS(self) -> tuple[type[PreflightReason], ...]:  # noqa: N802 - a constant of the module
+        """The reasons that it may give."""
+
+    def demand(self, candidate: Candidate) -> Hashable:
+        """What the rules look at; equal for all guests of one class."""
+
+    def judge(self, demand: Any) -> Iterator[PreflightReason]:
+        """Every reason against moving it at all."""
+
+
+class HostFamily(Protocol):
+    """Rules about a guest and a target."""
+
+    @property
+    def REASONS(self) -> tuple[type[PreflightReason], ...]:  # noqa: N802 - a constant of the module
+        """The reasons that it may give."""
+
+    @property
+    def OF_THE_MOMENT(self) -> bool:  # noqa: N802 - a constant of the module
+        """Whether the answer changes as machines come and go; placement then counts for itself."""
+
+    def demand(self, candidate: Candidate, home: Any) -> Hashable:
+        """What the guest needs; `home` is what its source host supplies, None where that is unknown."""
+
+    def supply(self, host: Host, terms: Terms) -> Hashable:
+        """What the host offers under the plan's terms."""
+
+    def mask(self, demand: Any, lineup: Lineup) -> int:
+        """The hosts that nothing is said against; equal to asking `judge` about each."""
+
+    def judge(self, demand: Any, supply: Any) -> Iterator[PreflightReason]:
+        """Every reason against this guest on this host."""

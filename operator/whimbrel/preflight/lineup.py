@@ -1,0 +1,111 @@
+"""The hosts of one assessment in a fixed order, so that a set of hosts is an int: bit n is the nth host by name.
+
+Whatever would ask every host about every guest asks here about classes instead: equal supplies, label values, amounts.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from whimbrel.api.migration_plan import Target
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.labels import carries
+from whimbrel.inventory.ledger import Ledger
+
+D = TypeVar("D", bound=Hashable)
+S = TypeVar("S", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a plan asks of targets, and the ledger that they are counted on."""
+
+    target: Target
+    ledger: Ledger
+
+    @property
+    def headroom_percent(self) -> int:
+        """Percent of a target's memory that stays free."""
+        return self.target.headroom.memory_percent
+
+    def admits(self, host: Host) -> bool:
+        """Whether the plan names this host as a possible target."""
+        if host.name in (self.target.exclude_nodes or ()):
+            return False
+        if self.target.node_names is not None:
+            return host.name in self.target.node_names
+        return carries(host.node.labels, self.target.node_selector or {})
+
+
+class Lineup:
+    """Hosts by bit, with what was already found out about them. Lives as long as one assessment."""
+
+    __slots__ = ("_amounts", "_bits", "_classes", "_labels", "_supplies", "everybody", "hosts", "terms")
+
+    def __init__(self, hosts: Mapping[str, Host], terms: Terms) -> None:
+        """All hosts of the cluster under a plan's terms."""
+        self.terms = terms
+        self.hosts = tuple(hosts[name] for name in sorted(hosts))
+        self.everybody = (1 << len(self.hosts)) - 1
+        self._bits = {host.name: 1 << position for position, host in enumerate(self.hosts)}
+        self._supplies: dict[tuple[Callable[..., Hashable], str], Hashable] = {}
+        self._classes: dict[Callable[..., Hashable], dict[Hashable, int]] = {}
+        self._labels: dict[str, dict[str, int]] = {}
+        self._amounts: dict[Callable[..., int], tuple[list[int], list[int]]] = {}
+
+    def bit(self, name: str) -> int:
+        """The mask of one host; 0 where there is none of that name."""
+        return self._bits.get(name, 0)
+
+    def names(self, mask: int) -> tuple[str, ...]:
+        """Names of the hosts of a mask, sorted."""
+        found = []
+        while mask:
+            lowest = mask & -mask
+            found.append(self.hosts[lowest.bit_length() - 1].name)
+            mask ^= lowest
+        return tuple(found)
+
+    def supply(self, supply: Callable[[Host, Terms], S], host: Host) -> S:
+        """What a host supplies, found out once."""
+        known = (supply, host.name)
+        if known not in self._supplies:
+            self._supplies[known] = supply(host, self.terms)
+        return cast(S, self._supplies[known])
+
+    def by_class(self, demand: D, supply: Callable[[Host, Terms], S], judge: Callable[[D, S], Iterable[object]]) -> int:
+        """The hosts that `judge` says nothing against, asked once for each distinct supply."""
+        if supply not in self._classes:
+            grouped: dict[Hashable, int] = {}
+            for host in self.hosts:
+                offered = self.supply(supply, host)
+                grouped[offered] = grouped.get(offered, 0) | self._bits[host.name]
+            self._classes[supply] = grouped
+        passed = 0
+        for known, mask in self._classes[supply].items():
+            if next(iter(judge(demand, cast(S, known))), None) is None:
+                passed |= mask
+        return passed
+
+    def carrying(self, label: str, value: str) -> int:
+        """The hosts whose node carries this label with this value."""
+        values = self._labels.get(label)
+        if values is None:
+            values = self._labels[label] = {}
+            for host in self.hosts:
+                found = host.node.labels.get(label)
+                if found is not None:
+                    values[found] = values.get(found, 0) | self._bits[host.name]
+        return values.get(value, 0)
+
+    def at_least(self, measure: Callable[[Host, Terms], int], amount: int) -> int:
+        """The hosts that have at least this amount of what is measured."""
+        if measure not in self._amounts:
+            ordered = sorted((measure(host, self.terms), self._bits[host.name]) for host in self.hosts)
+            masks = [0]
+            for _, bit in reversed(ordered):
+                masks.append(masks[-1] | bit)
+            self._amounts[measure] = ([found for found, _ in ordered], masks[::-1])
+        amounts, masks = self._amounts[measure]
+        return masks[bisect_left(amounts, amount)]

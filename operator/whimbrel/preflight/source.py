@@ -1,0 +1,59 @@
+"""Source: may guests leave the host where this one runs? What fails here holds for every target.
+
+Called through `preflight.FAMILIES`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from whimbrel.preflight.family import Candidate, PreflightReason
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The source host; equal for all guests on it."""
+
+    node: str
+    known: bool
+    profile: str
+    enabled: bool
+
+
+class SourceUnknown(PreflightReason):
+    """The node that the guest is said to run on is not in the cluster."""
+
+    remedy = "See where the virtual machine runs; if its node is gone for good, restart it."
+
+
+class SourceNotEnabled(PreflightReason):
+    """No HostProfile allows migrations from the host where the guest runs."""
+
+    remedy = "Set migration.enabled: true in the HostProfile that applies there, or write one that selects the node."
+
+
+REASONS = (SourceUnknown, SourceNotEnabled)
+
+
+def demand(candidate: Candidate) -> Demand:
+    """Where the guest is."""
+    host = candidate.source
+    return Demand(
+        node=candidate.instance.node,
+        known=host is not None,
+        profile=host.profile_name if host is not None else "",
+        enabled=host is not None and host.enabled,
+    )
+
+
+def judge(demand: Demand) -> Iterator[PreflightReason]:
+    """Every reason against leaving this host. Nothing is said of a guest that has no node: it does not run."""
+    if not demand.node:
+        return
+    if not demand.known:
+        yield SourceUnknown(field="status.nodeName", found=demand.node, needed="a node of this cluster")
+    elif not demand.enabled:
+        yield SourceNotEnabled(
+            field="HostProfile.spec.migration.enabled",
+            found=f"{demand.node}: {f'HostProfile {demand.profile} says false' if demand.profile else 'no HostProfile'}",
+            needed="true",
+        )

@@ -1,0 +1,152 @@
+"""Target: does this host take virtual machines, and does the plan want it to?
+
+The scheduler looks at the same facts when it binds the target launcher (KubeVirt contract §6.3, §10), and refuses in
+silence. Tolerations are not among the records; a guest is taken to tolerate what its source node is tainted with, since it
+runs there. Taints that Kubernetes sets for cordoned and unready nodes are left to the rules that say so in words, and
+KubeVirt's drain taint is tolerated by nobody. Called through `preflight.FAMILIES`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from whimbrel.domain.records import Taint
+from whimbrel.inventory.hosts import Host
+from whimbrel.preflight.family import Candidate, PreflightReason
+from whimbrel.preflight.lineup import Lineup, Terms
+
+OF_THE_MOMENT = False
+
+SCHEDULABLE_LABEL = "kubevirt.io/schedulable"
+DRAIN_TAINT = "kubevirt.io/drain"
+_SAID_ELSEWHERE = frozenset(
+    {
+        "node.kubernetes.io/unschedulable",
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    }
+)
+_KEEPS_PODS_OUT = frozenset({"NoSchedule", "NoExecute"})
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the guest brings along."""
+
+    tolerated: frozenset[Taint]
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """How a host stands; equal for all hosts that are well and alike."""
+
+    ready: bool
+    cordoned: bool
+    schedulable: str
+    """Value of the label kubevirt.io/schedulable, or empty."""
+    taints: frozenset[Taint]
+    """Those that keep pods out and that no other rule names."""
+    wanted: bool
+    """Whether the plan's target term admits it."""
+    profile: str
+    enabled: bool
+
+
+class HostNotReady(PreflightReason):
+    """The node is not Ready."""
+
+    remedy = "See why the kubelet of {node} does not report; its conditions say more."
+
+
+class HostCordoned(PreflightReason):
+    """The node takes no new pods."""
+
+    remedy = "Uncordon {node} (kubectl uncordon {node}), or choose other targets."
+
+
+class HostNotSchedulable(PreflightReason):
+    """KubeVirt takes no virtual machines there: virt-handler does not report, or lacks a device."""
+
+    remedy = "See whether virt-handler runs well on {node}; it sets the label {field} to true each minute."
+
+
+class HostTainted(PreflightReason):
+    """The node has a taint that the guest is not known to tolerate."""
+
+    remedy = "Remove the taint {found} from {node}, or choose other targets."
+
+
+class NotATarget(PreflightReason):
+    """The plan does not want it as a target."""
+
+    remedy = "Change spec.target of the plan if {node} should be a target."
+
+
+class TargetNotEnabled(PreflightReason):
+    """No HostProfile allows migrations to this host."""
+
+    remedy = "Set migration.enabled: true in the HostProfile that applies to {node}, or write one that selects it."
+
+
+class HostMissing(PreflightReason):
+    """There is no node of this name."""
+
+    remedy = "Choose another target than {node}."
+
+
+REASONS = (
+    HostMissing,
+    HostNotReady,
+    HostCordoned,
+    HostNotSchedulable,
+    HostTainted,
+    NotATarget,
+    TargetNotEnabled,
+)
+
+
+def demand(candidate: Candidate, home: Supply | None) -> Demand:
+    """The taints that the guest evidently tolerates."""
+    taints = home.taints if home is not None else frozenset()
+    return Demand(tolerated=frozenset(taint for taint in taints if taint.key != DRAIN_TAINT))
+
+
+def supply(host: Host, terms: Terms) -> Supply:
+    """How the host stands, under the plan's target term."""
+    node = host.node
+    return Supply(
+        ready=node.ready,
+        cordoned=node.unschedulable,
+        schedulable=node.labels.get(SCHEDULABLE_LABEL, ""),
+        taints=frozenset(
+            taint for taint in node.taints if taint.effect in _KEEPS_PODS_OUT and taint.key not in _SAID_ELSEWHERE
+        ),
+        wanted=terms.admits(host),
+        profile=host.profile_name,
+        enabled=host.enabled,
+    )
+
+
+def mask(demand: Demand, lineup: Lineup) -> int:
+    """The hosts that take the guest."""
+    return lineup.by_class(demand, supply, judge)
+
+
+def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
+    """Every reason against the host."""
+    if not supply.ready:
+        yield HostNotReady(field="status.conditions[Ready]", found="not True", needed="True")
+    if supply.cordoned:
+        yield HostCordoned(field="spec.unschedulable", found="true", needed="false")
+    if supply.schedulable != "true":
+        yield HostNotSchedulable(field=SCHEDULABLE_LABEL, found=supply.schedulable or "absent", needed="true")
+    for taint in sorted(supply.taints - demand.tolerated, key=lambda taint: (taint.key, taint.value, taint.effect)):
+        value = f"={taint.value}" if taint.value else ""
+        yield HostTainted(field="spec.taints", found=f"{taint.key}{value}:{taint.effect}", needed="no such taint")
+    if not supply.wanted:
+        yield NotATarget(field="spec.target", found="does not admit this node", needed="a node that it admits")
+    if not supply.enabled:
+        yield TargetNotEnabled(
+            field="HostProfile.spec.migration.enabled",
+            found=f"HostProfile {supply.profile} says false" if supply.profile else "no HostProfile",
+            needed="true",
+        )
