@@ -144,9 +144,8 @@ class Checker:
             state = at(instance, "status", "migrationState") or {}
             if state.get("migrationUid") == change.before["metadata"]["uid"] and state.get("mode") == "PostCopy":
                 yield "invariant 12: a migration in post-copy was aborted"
-        if change.resource == MIGRATION_POLICIES and change.after is not None and change.actor == OPERATOR:
-            if at(change.after, "spec", "allowPostCopy"):
-                yield "invariant 7: a policy of ours allows post-copy"
+        if change.resource == MIGRATION_POLICIES and change.actor == OPERATOR and at(change.after, "spec", "allowPostCopy"):
+            yield "invariant 7: a policy of ours allows post-copy"
 
     # 11, 15: others' objects
 
