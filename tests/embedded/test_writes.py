@@ -1,0 +1,316 @@
+"""Create, replace and read: versions, optimistic locking, generation, and what belongs to the status subresource."""
+
+import asyncio
+from typing import Any
+
+from whimbrel_lab.controlplane.client import RawClient
+from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
+
+
+async def test_a_created_object_gets_uid_version_generation_and_time(
+    client: RawClient, widgets: str, build: Any
+) -> None:
+    answer = await client.create(widgets, build.widget())
+
+    metadata = answer.body["metadata"]
+    assert answer.code == 201
+    assert set(metadata) == {"name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp"}
+    assert metadata["generation"] == 1
+    assert metadata["creationTimestamp"].endswith("Z")
+
+
+async def test_versions_grow_over_all_kinds(client: RawClient, widgets: str, config_maps: str, build: Any) -> None:
+    first = await client.create(widgets, build.widget())
+    second = await client.create(config_maps, build.config_map())
+    third = await client.create(widgets, build.widget("two"))
+
+    versions = [int(each.body["metadata"]["resourceVersion"]) for each in (first, second, third)]
+    assert versions == sorted(set(versions))
+
+
+async def test_a_second_create_of_one_name_is_answered_already_exists(
+    client: RawClient, widgets: str, build: Any
+) -> None:
+    await client.create(widgets, build.widget())
+
+    answer = await client.create(widgets, build.widget())
+
+    assert (answer.code, answer.body["reason"]) == (409, "AlreadyExists")
+    assert answer.body["message"] == 'widgets.example.com "one" already exists'
+    assert answer.body["details"] == {"name": "one", "group": "example.com", "kind": "widgets"}
+
+
+async def test_a_replace_at_a_stale_version_is_a_conflict(client: RawClient, widgets: str, build: Any) -> None:
+    stale = (await client.create(widgets, build.widget())).body
+    await client.replace(f"{widgets}/one", {**stale, "spec": {"size": 2}})
+
+    answer = await client.replace(f"{widgets}/one", {**stale, "spec": {"size": 3}})
+
+    assert (answer.code, answer.body["reason"]) == (409, "Conflict")
+    assert answer.body["message"] == (
+        'Operation cannot be fulfilled on widgets.example.com "one": the object has been modified; '
+        "please apply your changes to the latest version and try again"
+    )
+
+
+async def test_of_many_writers_at_one_version_exactly_one_wins(client: RawClient, widgets: str, build: Any) -> None:
+    seen = (await client.create(widgets, build.widget())).body
+    bodies = [{**seen, "spec": {"size": size}} for size in range(2, 12)]
+
+    answers = await asyncio.gather(*(client.replace(f"{widgets}/one", body) for body in bodies))
+
+    assert sorted(answer.code for answer in answers) == [200] + [409] * 9
+
+
+async def test_a_custom_object_cannot_be_replaced_without_its_version(
+    client: RawClient, widgets: str, build: Any
+) -> None:
+    await client.create(widgets, build.widget())
+
+    answer = await client.replace(f"{widgets}/one", build.widget(size=2))
+
+    assert answer.code == 422
+    assert "must be specified for an update" in answer.causes["metadata.resourceVersion"]
+
+
+async def test_a_config_map_may_be_replaced_without_its_version(
+    client: RawClient, config_maps: str, build: Any
+) -> None:
+    await client.create(config_maps, build.config_map())
+
+    answer = await client.replace(f"{config_maps}/one", {**build.config_map(), "data": {"other": "value"}})
+
+    assert (answer.code, answer.body["data"]) == (200, {"other": "value"})
+
+
+async def test_a_replace_of_a_recreated_object_is_refused_by_its_uid(
+    client: RawClient, config_maps: str, build: Any
+) -> None:
+    await client.create(config_maps, build.config_map())
+
+    answer = await client.replace(f"{config_maps}/one", build.config_map(uid="somebody-else"))
+
+    assert answer.code == 409
+    assert "Precondition failed: UID in precondition: somebody-else" in answer.body["message"]
+
+
+async def test_an_identical_replace_writes_nothing(client: RawClient, widgets: str, build: Any) -> None:
+    created = (await client.create(widgets, build.widget())).body
+
+    answer = await client.replace(f"{widgets}/one", created)
+
+    assert answer.body == created
+
+
+async def test_an_identical_status_writes_nothing(client: RawClient, widgets: str, build: Any) -> None:
+    created = (await client.create(widgets, build.widget())).body
+    written = (await client.replace(f"{widgets}/one/status", {**created, "status": {"phase": "Up"}})).body
+
+    again = await client.replace(f"{widgets}/one/status", written)
+
+    assert again.body["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"]
+    assert written["metadata"]["resourceVersion"] != created["metadata"]["resourceVersion"]
+
+
+async def test_a_status_sent_with_a_create_is_dropped(client: RawClient, widgets: str, build: Any) -> None:
+    answer = await client.create(widgets, {**build.widget(), "status": {"phase": "Forged"}})
+
+    assert "status" not in answer.body
+
+
+async def test_a_replace_ignores_the_status_and_a_status_write_ignores_all_else(
+    client: RawClient, widgets: str, build: Any
+) -> None:
+    created = (await client.create(widgets, build.widget())).body
+    both = {**created, "spec": {"size": 7}, "status": {"phase": "Up"}}
+
+    main = (await client.replace(f"{widgets}/one", both)).body
+    labelled = {**main["metadata"], "labels": {"a": "b"}}
+    status = (
+        await client.replace(
+            f"{widgets}/one/status", {**main, "metadata": labelled, "spec": {"size": 9}, "status": {"phase": "Up"}}
+        )
+    ).body
+
+    assert "status" not in main
+    assert (status["spec"]["size"], status["status"]) == (7, {"phase": "Up"})
+    assert "labels" not in status["metadata"]
+
+
+async def test_generation_counts_changes_of_the_spec_only(client: RawClient, widgets: str, build: Any) -> None:
+    await client.create(widgets, build.widget())
+
+    labelled = await client.patch(f"{widgets}/one", {"metadata": {"labels": {"a": "b"}}})
+    status = await client.patch(f"{widgets}/one/status", {"status": {"phase": "Up"}})
+    resized = await client.patch(f"{widgets}/one", {"spec": {"size": 2}})
+
+    assert [each.body["metadata"]["generation"] for each in (labelled, status, resized)] == [1, 1, 2]
+
+
+async def test_without_a_status_subresource_the_status_is_part_of_the_object(
+    plane: EmbeddedControlPlane, client: RawClient, build: Any
+) -> None:
+    await plane.load([build.definition(kind="Gadget", status=False)])
+    path = "/apis/example.com/v1/namespaces/default/gadgets"
+    gadget = {**build.widget(), "kind": "Gadget", "status": {"phase": "New"}}
+
+    created = await client.create(path, gadget)
+    patched = await client.patch(f"{path}/one", {"status": {"phase": "Up"}})
+    subresource = await client.get(f"{path}/one/status")
+
+    assert created.body["status"] == {"phase": "New"}
+    assert (patched.body["status"], patched.body["metadata"]["generation"]) == ({"phase": "Up"}, 2)
+    assert subresource.code == 404
+
+
+async def test_a_node_registers_with_its_status_and_a_pod_without(client: RawClient, pods: str, build: Any) -> None:
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "4"}}}
+
+    registered = await client.create("/api/v1/nodes", node)
+    pod = await client.create(pods, {**build.pod(), "status": {"phase": "Running"}})
+
+    assert registered.body["status"]["allocatable"] == {"cpu": "4"}
+    assert pod.body["status"] == {"phase": "Pending"}
+
+
+async def test_a_generated_name_begins_with_its_prefix(client: RawClient, widgets: str, build: Any) -> None:
+    body = {**build.widget(), "metadata": {"generateName": "move-"}}
+
+    names = {(await client.create(widgets, body)).body["metadata"]["name"] for _ in range(5)}
+
+    assert len(names) == 5
+    assert all(name.startswith("move-") and len(name) == 10 for name in names)
+
+
+async def test_an_object_in_a_namespace_that_is_not_there_is_refused(client: RawClient, build: Any) -> None:
+    answer = await client.create("/api/v1/namespaces/nowhere/configmaps", build.config_map())
+
+    assert (answer.code, answer.body["message"]) == (404, 'namespaces "nowhere" not found')
+
+
+async def test_a_body_that_contradicts_the_url_is_refused(
+    client: RawClient, config_maps: str, widgets: str, build: Any
+) -> None:
+    elsewhere = await client.create(config_maps, build.config_map(namespace="kube-system"))
+    await client.create(config_maps, build.config_map())
+    renamed = await client.replace(f"{config_maps}/one", build.config_map("two"))
+    wrong_kind = await client.create(widgets, build.config_map())
+
+    assert [each.code for each in (elsewhere, renamed, wrong_kind)] == [400, 400, 400]
+    assert "does not match the namespace" in elsewhere.body["message"]
+    assert "the name of the object (two) does not match the name on the URL (one)" in renamed.body["message"]
+    assert "must be of type Widget" in wrong_kind.body["message"]
+
+
+async def test_a_dry_run_answers_as_if_and_stores_nothing(client: RawClient, widgets: str, build: Any) -> None:
+    created = await client.create(widgets, build.widget(), dryRun="All")
+    missing = await client.get(f"{widgets}/one")
+    await client.create(widgets, build.widget("two"))
+    patched = await client.patch(f"{widgets}/two", {"spec": {"size": 9}}, dryRun="All")
+    deleted = await client.delete(f"{widgets}/two", dryRun="All")
+    kept = await client.get(f"{widgets}/two")
+
+    assert (created.code, created.body["spec"]["color"]) == (201, "Red")
+    assert missing.code == 404
+    assert (patched.body["spec"]["size"], deleted.code, kept.body["spec"]["size"]) == (9, 200, 1)
+
+
+async def test_a_dry_run_that_would_fail_fails(client: RawClient, widgets: str, build: Any) -> None:
+    answer = await client.create(widgets, build.widget(size=0), dryRun="All")
+
+    assert answer.code == 422
+
+
+async def test_a_lease_is_created_by_the_first_put(client: RawClient) -> None:
+    path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/leader"
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "leader"},
+        "spec": {"holderIdentity": "a", "renewTime": "2026-01-01T00:00:00.000000Z"},
+    }
+
+    first = await client.replace(path, lease)
+    renewed = await client.replace(path, {**first.body, "spec": {**lease["spec"], "holderIdentity": "b"}})
+    late = await client.replace(path, {**first.body, "spec": {**lease["spec"], "holderIdentity": "c"}})
+
+    assert [first.code, renewed.code, late.code] == [201, 200, 409]
+    assert renewed.body["spec"]["renewTime"] == "2026-01-01T00:00:00.000000Z"
+
+
+async def test_an_object_larger_than_the_storage_takes_is_refused(client: RawClient, config_maps: str) -> None:
+    large = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "l"}, "data": {"x": "x" * 2_000_000}}
+    huge = {**large, "data": {"x": "x" * 4_000_000}}
+
+    assert (await client.create(config_maps, large)).body["message"] == "etcdserver: request is too large"
+    assert (await client.create(config_maps, huge)).code == 413
+
+
+async def test_an_event_is_one_object_in_both_groups(client: RawClient) -> None:
+    event = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": "e"},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "whimbrel.dev/operator",
+        "reportingInstance": "pod-1",
+        "action": "Move",
+        "reason": "Moved",
+        "type": "Normal",
+        "note": "moved to node-2",
+        "regarding": {"apiVersion": "v1", "kind": "Pod", "name": "p", "namespace": "default"},
+    }
+
+    created = await client.create("/apis/events.k8s.io/v1/namespaces/default/events", event)
+    core = await client.get("/api/v1/namespaces/default/events/e")
+    selected = await client.get("/api/v1/events", fieldSelector="involvedObject.name=p")
+    incomplete = await client.create(
+        "/apis/events.k8s.io/v1/namespaces/default/events", {**event, "metadata": {"name": "f"}, "action": ""}
+    )
+
+    assert (created.body["note"], created.body["apiVersion"]) == ("moved to node-2", "events.k8s.io/v1")
+    assert (core.body["message"], core.body["apiVersion"]) == ("moved to node-2", "v1")
+    assert len(selected.body["items"]) == 1
+    assert incomplete.causes == {"action": "Required value"}
+
+
+async def test_a_body_in_yaml_is_read(client: RawClient, config_maps: str) -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: y}\ndata: {a: b}\n"
+
+    answer = await client.send("POST", config_maps, text, content_type="application/yaml")
+
+    assert (answer.code, answer.body["data"]) == (201, {"a": "b"})
+
+
+async def test_what_cannot_be_read_is_a_bad_request(client: RawClient, config_maps: str) -> None:
+    broken = await client.send("POST", config_maps, "{not json")
+    foreign = await client.send("POST", config_maps, "x", content_type="text/plain")
+    labels = await client.create(
+        config_maps, {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"labels": {"a": 1}}}
+    )
+
+    assert [broken.code, foreign.code, labels.code] == [400, 415, 400]
+
+
+async def test_a_path_that_is_not_served_is_not_found(client: RawClient) -> None:
+    answers = [await client.get(path) for path in ("/apis/none.example/v1/things", "/api/v1/things", "/nothing")]
+
+    assert [answer.code for answer in answers] == [404, 404, 404]
+    assert answers[0].text == "404 page not found\n"
+
+
+async def test_the_server_starts_fast_and_stops_fast_with_open_watches() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    plane = EmbeddedControlPlane()
+    await plane.start()
+    started_s = loop.time() - began
+    async with RawClient(plane.url) as client, client.watch("/api/v1/pods") as stream:
+        began = loop.time()
+        await plane.stop()
+        stopped_s = loop.time() - began
+        ended = await stream.next()
+
+    assert started_s < 0.3
+    assert stopped_s < 1.0
+    assert ended is None
