@@ -176,15 +176,20 @@ class Elector:
         except (ApiError, TimeoutError) as error:
             log.warning("The Lease %s could not be released and will expire by itself: %s", self.key, error)
 
+    def _trouble(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            self._on_change()
+
     async def _observe(self) -> None:
         try:
             self._note(await self._api.get(LEASES, self.key, timeout_s=self._timing.retry_s * 2))
-            self.problem = ""
+            self._trouble("")
         except NotFound as error:
             self._seen, self._raw = None, None
-            self.problem = "" if error.of_object else f"Leases are not served: {error.message}"
+            self._trouble("" if error.of_object else f"Leases are not served: {error.message}")
         except ApiError as error:
-            self.problem = error.message
+            self._trouble(error.message)
 
     async def _write(self, within_s: float) -> bool:
         began, leading = self._clock(), self._renewed_at is not None
@@ -198,14 +203,14 @@ class Elector:
                 else:
                     raw = await self._api.replace(LEASES, self.key, body)
         except Conflict:
-            self.problem = ""
+            self._trouble("")
             return False
         except (ApiError, TimeoutError) as error:
-            self.problem = str(error) or "the API server did not answer in time"
+            self._trouble(str(error) or "the API server did not answer in time")
             return False
         self._note(raw)
         self._renewed_at = began
-        self.problem = ""
+        self._trouble("")
         if not leading:
             log.info("%s leads: holds the Lease %s.", self.identity, self.key)
             self._on_change()

@@ -114,8 +114,12 @@ class Executor:
                 if announcement.key not in failed:
                     self._announcer.announce(announcement)
         now = self._clock()
-        waits = [failure.not_before - now for failure in self._failures.values() if failure.not_before > now]
-        if self._throttled_until > now:
+        waits = [
+            max(failure.not_before, self._throttled_until) - now
+            for failure in self._failures.values()
+            if max(failure.not_before, self._throttled_until) > now
+        ]
+        if self._throttled_until > now and not waits:
             waits.append(self._throttled_until - now)
         fenced = "fenced" in results
         return Outcome(

@@ -1,0 +1,306 @@
+"""The executor sends each write once, fenced, and feeds what the server answered into the store."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from support.raw_objects import a_migration, a_plan, an_instance
+from support.waiting import WaitingStore
+from whimbrel.domain.decision import (
+    Announcement,
+    Create,
+    Decisions,
+    Delete,
+    JsonPatch,
+    LiveGuard,
+    ReplaceSpec,
+    ReplaceStatus,
+    Write,
+)
+from whimbrel.domain.naming import LABEL_MIGRATION
+from whimbrel.domain.records import Key
+from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS
+from whimbrel.kube.api import KubeApi
+from whimbrel.kube.telemetry import Telemetry
+from whimbrel.runtime.executor import Executor, Outcome
+from whimbrel_lab.controlplane.embedded import AdmissionRequest, EmbeddedControlPlane, Fault, Refusal
+
+DB = Key("shop", "db1")
+M1 = Key("shop", "m1")
+P1 = Key("shop", "p1")
+RESOURCE = "virtualmachineinstancemigrations.kubevirt.io"
+
+
+class Bench:
+    """An executor with everything that it touches in reach."""
+
+    def __init__(self, cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, telemetry: Telemetry) -> None:
+        self.cluster, self.api, self.store = cluster, api, store
+        self.lease_s = 15.0
+        self.now = 100.0
+        self.said: list[Announcement] = []
+        self.executor = Executor(
+            api, store, telemetry, self, lambda: self.lease_s, clock=lambda: self.now, write_timeout_s=10
+        )
+
+    def announce(self, announcement: Announcement) -> bool:
+        self.said.append(announcement)
+        return True
+
+    async def send(self, *writes: Write) -> Outcome:
+        return await self.executor.execute(Decisions(writes=writes))
+
+    async def loaded(self, resource: Any, raw: dict[str, Any]) -> dict[str, Any]:
+        """Creates an object behind the operator's back, and shows it to the store."""
+        await self.cluster.load([raw])
+        found = await self.api.get(resource, Key("shop", raw["metadata"]["name"]))
+        self.store.apply(resource, found)
+        return found
+
+
+@pytest.fixture
+def bench(cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, telemetry: Telemetry) -> Bench:
+    return Bench(cluster, api, store, telemetry)
+
+
+def creation(name: str = "m1", guard: LiveGuard | None = None) -> Create:
+    return Create(MIGRATIONS, Key("shop", name), a_migration(name), "attempt 1", guard)
+
+
+def writes_of(cluster: EmbeddedControlPlane) -> int:
+    return sum(
+        count
+        for key, count in cluster.counters.snapshot().items()
+        if key.verb in {"create", "update", "patch", "delete"}
+    )
+
+
+async def test_an_answered_create_is_in_the_store_before_the_next_decision(bench: Bench) -> None:
+    outcome = await bench.send(creation())
+
+    assert outcome == Outcome(done=1)
+    assert bench.store.records(MIGRATIONS)[M1].instance_name == "db1"
+
+
+async def test_nothing_is_sent_when_the_lease_is_shorter_than_a_write_may_take(bench: Bench) -> None:
+    bench.lease_s = 9.9
+
+    outcome = await bench.send(creation())
+
+    assert (outcome.done, outcome.failed) == (0, 1)
+    assert outcome.retry_after_s is not None
+    assert writes_of(bench.cluster) == 0
+
+
+async def test_nothing_is_sent_after_the_end_was_announced(bench: Bench) -> None:
+    bench.executor.close()
+
+    assert (await bench.send(creation())).done == 0
+    assert writes_of(bench.cluster) == 0
+
+
+async def test_a_name_that_is_taken_shows_the_engine_what_is_there(bench: Bench) -> None:
+    await bench.cluster.load([a_migration("m1", "somebody")])
+
+    outcome = await bench.send(creation())
+
+    assert outcome.failed == 1
+    assert outcome.retry_after_s is None, "the store has changed; nobody need wait"
+    assert bench.store.records(MIGRATIONS)[M1].instance_name == "somebody"
+    assert not bench.store.snapshot(datetime.now(UTC)).refusals
+
+
+async def test_a_create_whose_answer_was_lost_is_found_by_its_name(bench: Bench) -> None:
+    bench.cluster.faults.add(Fault(verb="create", reset="after"))
+
+    await bench.send(creation())
+
+    assert M1 in bench.store.records(MIGRATIONS)
+
+
+async def test_a_refused_migration_is_remembered_with_the_servers_words(bench: Bench) -> None:
+    def refuse(request: AdmissionRequest) -> None:
+        raise Refusal("in-flight migration detected for the virtual machine")
+
+    bench.cluster.admission.validating(RESOURCE, ["CREATE"], refuse, name="virt-api")
+
+    outcome = await bench.send(creation())
+
+    refusal = bench.store.snapshot(datetime.now(UTC)).refusals[M1]
+    assert "in-flight migration detected" in refusal.message
+    assert outcome.failed == 1
+
+
+async def test_whether_it_was_created_is_not_guessed_when_nobody_answers(bench: Bench) -> None:
+    bench.cluster.faults.add(Fault(status=503, times=None))
+
+    outcome = await bench.send(creation())
+
+    assert not bench.store.snapshot(datetime.now(UTC)).refusals
+    assert outcome.retry_after_s == 0.5
+
+
+@pytest.mark.parametrize("difference", ["uid", "node", "label", "deleting", "gone"])
+async def test_a_migration_is_not_created_for_an_instance_that_is_not_as_decided(bench: Bench, difference: str) -> None:
+    labels = {LABEL_MIGRATION: "other" if difference == "label" else "m1"}
+    raw = an_instance("db1", node="node-2" if difference == "node" else "node-1", labels=labels, finalizers=["x/y"])
+    live = await bench.loaded(INSTANCES, raw)
+    uid = live["metadata"]["uid"]
+    if difference == "deleting":
+        await bench.api.delete(INSTANCES, DB, uid)
+    if difference == "gone":
+        remove = [{"op": "remove", "path": "/metadata/finalizers"}]
+        await bench.api.patch(INSTANCES, DB, remove)
+        await bench.api.delete(INSTANCES, DB, uid)
+
+    guard = LiveGuard(DB, "another" if difference == "uid" else uid, "node-1", "m1")
+    await bench.send(creation(guard=guard))
+
+    assert M1 not in bench.store.records(MIGRATIONS)
+    held = bench.store.records(INSTANCES).get(DB)
+    if difference == "gone":
+        assert held is None
+    else:
+        assert held.deleting is (difference == "deleting"), "the live read is in the store"
+
+
+async def test_a_migration_is_created_for_an_instance_that_is_as_decided(bench: Bench) -> None:
+    live = await bench.loaded(INSTANCES, an_instance("db1", labels={LABEL_MIGRATION: "m1"}))
+
+    outcome = await bench.send(creation(guard=LiveGuard(DB, live["metadata"]["uid"], "node-1", "m1")))
+
+    assert outcome == Outcome(done=1)
+
+
+async def test_a_status_of_an_older_version_is_refused_and_the_newer_object_read(bench: Bench) -> None:
+    old = await bench.loaded(MIGRATION_PLANS, a_plan("p1"))
+    newer = old | {"metadata": old["metadata"] | {"annotations": {"whimbrel.dev/approve": "abc"}}}
+    await bench.api.replace(MIGRATION_PLANS, P1, newer)
+
+    outcome = await bench.send(
+        ReplaceStatus(MIGRATION_PLANS, P1, old | {"status": {"observedGeneration": 1}}, "progress")
+    )
+
+    assert outcome == Outcome(failed=1), "to be decided anew at once"
+    assert bench.store.records(MIGRATION_PLANS)[P1].approved_hash == "abc"
+
+
+async def test_a_spec_is_replaced_and_the_answer_kept(bench: Bench) -> None:
+    old = await bench.loaded(MIGRATION_PLANS, a_plan("p1"))
+    body = old | {"metadata": old["metadata"] | {"finalizers": ["whimbrel.dev/moves"]}}
+
+    await bench.send(ReplaceSpec(MIGRATION_PLANS, P1, body, "finalizer"))
+
+    assert bench.store.records(MIGRATION_PLANS)[P1].finalizers == ("whimbrel.dev/moves",)
+
+
+async def test_a_patch_whose_test_fails_changes_nothing_and_shows_what_is_there(bench: Bench) -> None:
+    await bench.loaded(INSTANCES, an_instance("db1"))
+    await bench.cluster.load([an_instance("db1", node="node-3")])
+
+    outcome = await bench.send(
+        JsonPatch(
+            INSTANCES,
+            DB,
+            (
+                {"op": "test", "path": "/metadata/uid", "value": "another"},
+                {"op": "add", "path": "/metadata/labels", "value": {"a": "b"}},
+            ),
+            "labels",
+        )
+    )
+
+    assert outcome.failed == 1
+    assert bench.store.records(INSTANCES)[DB].node == "node-3"
+    assert bench.store.records(INSTANCES)[DB].labels == {}
+
+
+@pytest.mark.parametrize("finalizers", [[], ["kubevirt.io/migrationJobFinalize"]], ids=["plain", "with finalizer"])
+async def test_a_deleted_migration_is_deleting_or_gone_at_once(bench: Bench, finalizers: list[str]) -> None:
+    live = await bench.loaded(MIGRATIONS, a_migration("m1", finalizers=finalizers))
+
+    outcome = await bench.send(Delete(MIGRATIONS, M1, live["metadata"]["uid"], "cancelled"))
+
+    assert outcome == Outcome(done=1)
+    held = bench.store.records(MIGRATIONS).get(M1)
+    assert held.deleting if finalizers else held is None
+
+
+async def test_deleting_what_is_gone_is_success(bench: Bench) -> None:
+    live = await bench.loaded(MIGRATIONS, a_migration("m1"))
+    await bench.api.delete(MIGRATIONS, M1, live["metadata"]["uid"])
+
+    assert await bench.send(Delete(MIGRATIONS, M1, live["metadata"]["uid"], "cancelled")) == Outcome(done=1)
+    assert M1 not in bench.store.records(MIGRATIONS)
+
+
+async def test_a_successor_under_the_same_name_is_not_deleted(bench: Bench) -> None:
+    await bench.loaded(MIGRATIONS, a_migration("m1"))
+
+    await bench.send(Delete(MIGRATIONS, M1, "uid-of-yesterday", "cancelled"))
+
+    assert (await bench.api.get(MIGRATIONS, M1))["metadata"]["name"] == "m1"
+
+
+async def test_what_keeps_failing_waits_longer_each_time_and_holds_up_nothing_else(bench: Bench) -> None:
+    bench.cluster.faults.add(Fault(verb="create", resource=RESOURCE, status=500, times=None))
+    waits = []
+    for _ in range(3):
+        outcome = await bench.send(creation("m1"))
+        assert outcome.retry_after_s is not None
+        waits.append(outcome.retry_after_s)
+        bench.now += outcome.retry_after_s
+
+    bench.now -= 0.1
+    outcome = await bench.send(creation("m1"), Create(MIGRATION_PLANS, P1, a_plan("p1"), "another object"))
+
+    assert waits == [0.5, 1.0, 2.0]
+    assert (outcome.done, outcome.held_back) == (1, 1)
+
+
+async def test_throttling_holds_back_everything_until_the_server_permits(bench: Bench) -> None:
+    bench.cluster.faults.add(Fault(verb="create", status=429, retry_after_s=5))
+    first = await bench.send(creation("m1"))
+
+    second = await bench.send(creation("m2"))
+    bench.now += 5.1
+    third = await bench.send(creation("m2"))
+
+    assert first.retry_after_s == 5
+    assert second.held_back == 1
+    assert third.done == 1
+
+
+async def test_what_failed_is_not_announced(bench: Bench) -> None:
+    bench.cluster.faults.add(Fault(verb="create", resource=RESOURCE, status=500))
+    plan = Create(MIGRATION_PLANS, P1, a_plan("p1"), "another object")
+    announcements = tuple(
+        Announcement(resource, key, "uid", "Created", "created")
+        for resource, key in ((MIGRATIONS, M1), (MIGRATION_PLANS, P1))
+    )
+
+    await bench.executor.execute(Decisions((creation("m1"), plan), announcements))
+
+    assert [announcement.key for announcement in bench.said] == [P1]
+
+
+async def test_every_write_is_one_log_line_with_its_reason(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "whimbrel.executor"):
+        await bench.send(creation())
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "create VirtualMachineInstanceMigration shop/m1: attempt 1"
+    ]
+
+
+async def test_at_most_sixteen_writes_are_under_way(bench: Bench) -> None:
+    bench.cluster.faults.add(Fault(verb="create", latency_s=0.1, times=None))
+    began = asyncio.get_running_loop().time()
+
+    outcome = await bench.send(*(creation(f"m{number}") for number in range(33)))
+
+    assert outcome.done == 33
+    assert asyncio.get_running_loop().time() - began >= 0.3
