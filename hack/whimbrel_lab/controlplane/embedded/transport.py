@@ -136,7 +136,8 @@ class Transport:
         )
         if not permitted(self._parts.authorizer(), question):
             raise denial(question)
-        if kind.namespaced and not target.namespace and target.verb not in ("list", "watch"):
+        nameless = target.verb in ("update", "patch") and not target.name
+        if nameless or (kind.namespaced and not target.namespace and target.verb not in ("list", "watch")):
             raise method_not_allowed()
         if target.verb in ("list", "watch"):
             if target.verb not in kind.verbs:

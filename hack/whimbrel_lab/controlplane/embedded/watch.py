@@ -67,6 +67,8 @@ class Watches:
         self._faults = faults
         self._bookmark_interval_s = bookmark_interval_s
         self._open: set[asyncio.Event] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closing = False
         faults.on_change(self.wake)
 
@@ -74,6 +76,10 @@ class Watches:
     def count(self) -> int:
         """How many watches are open."""
         return len(self._open)
+
+    async def idle(self) -> None:
+        """Until no watch is open."""
+        await self._idle.wait()
 
     def wake(self) -> None:
         for event in self._open:
@@ -90,12 +96,15 @@ class Watches:
         waker = asyncio.Event()
         table.wakers.add(waker)
         self._open.add(waker)
+        self._idle.clear()
         try:
             async for piece in self._pieces(request, waker):
                 yield piece
         finally:
             table.wakers.discard(waker)
             self._open.discard(waker)
+            if not self._open:
+                self._idle.set()
 
     async def _pieces(self, request: WatchRequest, waker: asyncio.Event) -> AsyncIterator[bytes]:
         storage, kind = self._storage, request.kind

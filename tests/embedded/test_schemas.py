@@ -1,0 +1,348 @@
+"""Custom kinds: defaults, pruning, validation in the server's words, versions, and what is not evaluated."""
+
+import copy
+import logging
+from typing import Any
+
+import pytest
+
+from whimbrel_lab.controlplane.client import RawClient
+from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+async def test_unknown_fields_are_pruned_and_defaults_filled_in(client: RawClient, widgets: str, build: Any) -> None:
+    widget = build.widget(
+        surprise=1, parts=[{"name": "a", "odd": True}], free={"any": {"thing": 1}}, limits={"cpu": 2}, note=None
+    )
+    widget["extra"] = {}
+
+    answer = await client.create(widgets, widget)
+
+    assert answer.body["spec"] == {
+        "size": 1,
+        "parts": [{"name": "a", "count": 1}],
+        "free": {"any": {"thing": 1}},
+        "limits": {"cpu": 2},
+        "note": None,
+        "color": "Red",
+    }
+    assert "extra" not in answer.body
+
+
+async def test_pruned_fields_are_warned_of_ignored_or_refused_as_asked(
+    client: RawClient, widgets: str, build: Any
+) -> None:
+    widget = build.widget(surprise=1)
+
+    warned = await client.create(widgets, widget, dryRun="All")
+    ignored = await client.create(widgets, widget, dryRun="All", fieldValidation="Ignore")
+    refused = await client.create(widgets, widget, fieldValidation="Strict")
+
+    assert warned.warnings == ('299 - "unknown field \\"spec.surprise\\""',)
+    assert ignored.warnings == ()
+    assert (refused.code, refused.body["message"]) == (
+        400,
+        'Widget in version "v1" cannot be handled as a Widget: strict decoding error: unknown field "spec.surprise"',
+    )
+
+
+async def test_a_field_given_twice_is_refused_when_strict(client: RawClient, widgets: str) -> None:
+    body = '{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"one"},"spec":{"size":1,"size":2}}'
+
+    answer = await client.send("POST", widgets, body, params={"fieldValidation": "Strict"})
+
+    assert (answer.code, 'duplicate field "spec.size"' in answer.body["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "reason", "message"),
+    [
+        ({}, "spec.size", "FieldValueRequired", "Required value"),
+        (
+            {"size": 0},
+            "spec.size",
+            "FieldValueInvalid",
+            "Invalid value: 0: spec.size in body should be greater than or equal to 1",
+        ),
+        (
+            {"size": 101},
+            "spec.size",
+            "FieldValueInvalid",
+            "Invalid value: 101: spec.size in body should be less than or equal to 100",
+        ),
+        (
+            {"size": "x"},
+            "spec.size",
+            "FieldValueTypeInvalid",
+            'Invalid value: "string": spec.size in body must be of type integer: "string"',
+        ),
+        (
+            {"size": 1, "color": "Green"},
+            "spec.color",
+            "FieldValueNotSupported",
+            'Unsupported value: "Green": supported values: "Red", "Blue"',
+        ),
+        (
+            {"size": 1, "label": "A1"},
+            "spec.label",
+            "FieldValueInvalid",
+            "Invalid value: \"A1\": spec.label in body should match '^[a-z]+$'",
+        ),
+        (
+            {"size": 1, "label": "a"},
+            "spec.label",
+            "FieldValueInvalid",
+            'Invalid value: "a": spec.label in body should be at least 2 chars long',
+        ),
+        ({"size": 1, "label": "abcdef"}, "spec.label", "FieldValueTooLong", "Too long: may not be more than 5 bytes"),
+        (
+            {"size": 1, "at": "tomorrow"},
+            "spec.at",
+            "FieldValueInvalid",
+            'Invalid value: "tomorrow": spec.at in body must be of type date-time: "tomorrow"',
+        ),
+        (
+            {"size": 1, "tags": ["a", "b", "c", "d"]},
+            "spec.tags",
+            "FieldValueTooMany",
+            "Too many: 4: must have at most 3 items",
+        ),
+        ({"size": 1, "tags": ["a", "b", "a"]}, "spec.tags[2]", "FieldValueDuplicate", 'Duplicate value: "a"'),
+        (
+            {"size": 1, "parts": [{"name": "a"}, {"name": "a"}]},
+            "spec.parts[1]",
+            "FieldValueDuplicate",
+            'Duplicate value: {"name":"a"}',
+        ),
+        ({"size": 1, "parts": [{}]}, "spec.parts[0].name", "FieldValueRequired", "Required value"),
+        (
+            {"size": 1, "limits": {"cpu": "x"}},
+            "spec.limits.cpu",
+            "FieldValueTypeInvalid",
+            'Invalid value: "string": spec.limits.cpu in body must be of type integer: "string"',
+        ),
+        (
+            {"size": 1, "port": 1.5},
+            "spec.port",
+            "FieldValueTypeInvalid",
+            'Invalid value: "number": spec.port in body must be of type integer,string: "number"',
+        ),
+    ],
+)
+async def test_a_spec_that_breaks_its_schema_is_refused_by_field(
+    client: RawClient, widgets: str, build: Any, spec: dict[str, Any], field: str, reason: str, message: str
+) -> None:
+    answer = await client.create(widgets, {**build.widget(), "spec": spec})
+
+    details = answer.body["details"]
+    assert (answer.code, answer.body["reason"]) == (422, "Invalid")
+    assert answer.body["message"] == f'Widget.example.com "one" is invalid: {field}: {message}'
+    assert details["causes"] == [{"reason": reason, "message": message, "field": field}]
+    assert (details["name"], details["group"], details["kind"]) == ("one", "example.com", "Widget")
+
+
+async def test_all_errors_come_at_once(client: RawClient, widgets: str, build: Any) -> None:
+    answer = await client.create(widgets, build.widget(size=0, color="Green"))
+
+    assert set(answer.causes) == {"spec.size", "spec.color"}
+    assert answer.body["message"].startswith('Widget.example.com "one" is invalid: [spec.size: ')
+
+
+async def test_numbers_and_strings_both_fit_int_or_string(client: RawClient, widgets: str, build: Any) -> None:
+    codes = [
+        (await client.create(widgets, build.widget(f"w{index}", port=port))).code
+        for index, port in enumerate((80, "http", "25%"))
+    ]
+
+    assert codes == [201, 201, 201]
+
+
+async def test_branches_of_a_schema_are_judged(client: RawClient, plane: EmbeddedControlPlane, build: Any) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {
+                "type": "object",
+                "properties": {"names": {"type": "array", "items": {"type": "string"}}, "selector": {"type": "object"}},
+                "oneOf": [{"required": ["names"]}, {"required": ["selector"]}],
+                "not": {"required": ["names"], "properties": {"names": {"maxItems": 0}}},
+            }
+        },
+    }
+    await plane.load([build.definition(kind="Choice", schema=schema)])
+    path = "/apis/example.com/v1/namespaces/default/choices"
+
+    def choice(**spec: Any) -> dict[str, Any]:
+        return {"apiVersion": "example.com/v1", "kind": "Choice", "metadata": {"name": "c"}, "spec": spec}
+
+    neither = await client.create(path, choice())
+    both = await client.create(path, choice(names=["a"], selector={}))
+    one = await client.create(path, choice(names=["a"]))
+
+    assert neither.causes["spec"].endswith('"spec" must validate one and only one schema (oneOf). Found none valid')
+    assert both.causes["spec"].endswith("Found 2 valid alternatives")
+    assert one.code == 201
+
+
+@pytest.mark.parametrize(
+    ("metadata", "field", "part"),
+    [
+        ({"name": "Not_A_Name"}, "metadata.name", "a lowercase RFC 1123 subdomain must consist of"),
+        ({"name": "x" * 254}, "metadata.name", "must be no more than 253 bytes"),
+        ({"name": "a", "labels": {"bad key": "x"}}, "metadata.labels", "name part must consist of"),
+        ({"name": "a", "labels": {"k": "x" * 64}}, "metadata.labels", "must be no more than 63 bytes"),
+        ({"name": "a", "labels": {"k": "-x"}}, "metadata.labels", "a valid label must be an empty string or"),
+        ({"name": "a", "labels": {"Bad_Prefix/k": "x"}}, "metadata.labels", "prefix part a lowercase RFC 1123"),
+        ({"name": "a", "annotations": {"bad key": "x"}}, "metadata.annotations", "name part must consist of"),
+        ({"name": "a", "annotations": {"k": "x" * 262_145}}, "metadata.annotations", "Too long"),
+        ({"name": "a", "finalizers": ["bad finalizer"]}, "metadata.finalizers", "name part must consist of"),
+        ({}, "metadata.name", "name or generateName is required"),
+    ],
+)
+async def test_metadata_is_held_to_its_rules(
+    client: RawClient, widgets: str, build: Any, metadata: dict[str, Any], field: str, part: str
+) -> None:
+    answer = await client.create(widgets, {**build.widget(), "metadata": metadata})
+
+    assert answer.code == 422
+    assert part in answer.causes[field]
+
+
+async def test_an_owner_reference_is_complete_and_only_one_controls(
+    client: RawClient, widgets: str, build: Any
+) -> None:
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1", "controller": True}
+    both = build.widget()
+    both["metadata"]["ownerReferences"] = [owner, {**owner, "uid": "2", "name": "q"}]
+    incomplete = build.widget()
+    incomplete["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]
+
+    two = await client.create(widgets, both)
+    without_uid = await client.create(widgets, incomplete)
+
+    assert "Only one reference can have Controller set to true" in two.causes["metadata.ownerReferences"]
+    assert "must not be empty" in without_uid.causes["metadata.ownerReferences[0].uid"]
+
+
+async def test_a_definition_is_established_and_served_at_once_and_gone_with_its_objects(
+    client: RawClient, build: Any
+) -> None:
+    path = "/apis/example.com/v1/things"
+    created = await client.create(DEFINITIONS, build.definition(kind="Thing", scope="Cluster"))
+    thing = {**build.widget(), "kind": "Thing"}
+    served = await client.create(path, thing)
+    async with client.watch(DEFINITIONS, fieldSelector="metadata.name=things.example.com") as stream:
+        await stream.next()
+        await client.delete(f"{DEFINITIONS}/things.example.com")
+        types = []
+        while "DELETED" not in types:
+            event = await stream.next()
+            assert event is not None
+            types.append(event["type"])
+
+    conditions = {each["type"]: each["status"] for each in created.body["status"]["conditions"]}
+    assert conditions == {"NamesAccepted": "True", "Established": "True"}
+    assert created.body["status"]["storedVersions"] == ["v1"]
+    assert served.code == 201
+    assert (await client.get(path)).code == 404
+    assert (await client.get("/apis/example.com/v1")).code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"scope": "Galaxy"}, "spec.scope"),
+        ({"group": "other.com"}, "metadata.name"),
+        ({"versions": []}, "spec.versions"),
+        ({"conversion": {"strategy": "Webhook"}}, "spec.conversion.strategy"),
+    ],
+)
+async def test_a_definition_that_cannot_be_served_is_refused(
+    client: RawClient, build: Any, change: dict[str, Any], field: str
+) -> None:
+    definition = build.definition(kind="Thing")
+    definition["spec"] |= change
+
+    answer = await client.create(DEFINITIONS, definition)
+
+    assert (answer.code, field in answer.causes) == (422, True)
+
+
+async def test_a_schema_that_is_not_structural_is_refused(client: RawClient, build: Any) -> None:
+    schema = {"type": "object", "properties": {"spec": {"properties": {}}}}
+
+    answer = await client.create(DEFINITIONS, build.definition(kind="Thing", schema=schema))
+
+    assert "spec.versions[0].schema.openAPIV3Schema.properties[spec].type" in answer.causes
+
+
+async def test_two_versions_share_their_objects_and_each_shows_its_own_fields(
+    plane: EmbeddedControlPlane, client: RawClient, build: Any
+) -> None:
+    definition = build.definition(kind="Thing")
+    newer = copy.deepcopy(definition["spec"]["versions"][0])
+    older = copy.deepcopy(newer) | {"name": "v1beta1", "storage": False}
+    del older["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["label"]
+    definition["spec"]["versions"] = [newer, older]
+    await plane.load([definition])
+    thing = {**build.widget(label="abc"), "kind": "Thing"}
+
+    await client.create("/apis/example.com/v1/namespaces/default/things", thing)
+    shown = (await client.get("/apis/example.com/v1beta1/namespaces/default/things/one")).body
+    listed = (await client.get("/apis/example.com/v1beta1/things")).body
+    changed = await client.patch("/apis/example.com/v1beta1/namespaces/default/things/one", {"spec": {"size": 3}})
+    stored = (await client.get("/apis/example.com/v1/namespaces/default/things/one")).body
+
+    assert (shown["apiVersion"], "label" in shown["spec"]) == ("example.com/v1beta1", False)
+    assert listed["items"][0]["apiVersion"] == "example.com/v1beta1"
+    assert changed.body["apiVersion"] == "example.com/v1beta1"
+    assert (stored["apiVersion"], stored["spec"]["size"]) == ("example.com/v1", 3)
+
+
+async def test_objects_stored_under_an_older_schema_are_read_under_the_new_one(
+    plane: EmbeddedControlPlane, client: RawClient, widgets: str, build: Any
+) -> None:
+    before = (await client.create(widgets, build.widget(label="abc"))).body
+    definition = build.definition()
+    properties = copy.deepcopy(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    del properties["properties"]["spec"]["properties"]["label"]
+    properties["properties"]["spec"]["properties"]["weight"] = {"type": "integer", "default": 7}
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = properties
+
+    await plane.load([definition])
+    after = (await client.get(f"{widgets}/one")).body
+
+    assert (after["spec"]["weight"], "label" in after["spec"]) == (7, False)
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+async def test_rules_that_are_not_evaluated_are_warned_of_at_every_write(
+    plane: EmbeddedControlPlane, client: RawClient, build: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {
+                "type": "object",
+                "x-kubernetes-validations": [{"rule": "false", "message": "never"}],
+                "properties": {"size": {"type": "integer"}},
+            }
+        },
+    }
+    with caplog.at_level(logging.WARNING):
+        await plane.load([build.definition(kind="Ruled", schema=schema)])
+    ruled = {**build.widget(), "kind": "Ruled"}
+    path = "/apis/example.com/v1/namespaces/default/ruleds"
+
+    created = await client.create(path, ruled)
+    patched = await client.patch(f"{path}/one", {"spec": {"size": 2}})
+    read = await client.get(f"{path}/one")
+
+    assert [record.message for record in caplog.records if "NOT evaluated" in record.message] == [
+        "embedded control plane: the schema of ruleds.example.com has x-kubernetes-validations; "
+        "they are NOT evaluated here"
+    ]
+    assert all("x-kubernetes-validations (CEL rules) of Ruled" in each.warnings[0] for each in (created, patched))
+    assert read.warnings == ()
