@@ -20,8 +20,9 @@ test-all: .venv/.installed bootstrap ## the tests that take longer
 verify: .venv/.installed ## lint, format, types, import contracts, generated files: changes nothing
 	@hack/verify
 
-generate: .venv/.installed ## CRDs from the models, into crds/ and the chart
+generate: .venv/.installed ## CRDs from the models, into crds/ and the chart; docs/reference from the code
 	@$(PY) -m crdgen
+	@$(PY) -m docgen
 
 bench: .venv/.installed ## the figures: API writes, latency, memory
 	@$(PY) -m whimbrel_lab.bench

@@ -4,11 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from whimbrel.preflight import ALL_REASONS
-
 from crdgen.document import definition_of
 from docgen import fields, metrics, reasons
 from whimbrel.api import KINDS
+from whimbrel.preflight import ALL_REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("docs/reference")

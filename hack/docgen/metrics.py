@@ -16,7 +16,7 @@ def page() -> str:
     lines = [
         "# Metrics",
         "",
-        "What the operator serves at `/metrics` on its health port, in Prometheus' format. Counters end in `_total` there.",
+        "What the operator serves at `/metrics` on its health port, in Prometheus' format.",
         "",
         "| Metric | Type | Labels | Meaning |",
         "| --- | --- | --- | --- |",
@@ -24,7 +24,8 @@ def page() -> str:
     for metric in found:
         family = _family(metric)
         labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "–"
-        lines.append(f"| `{family.name}` | {family.type} | {labels} | {family.documentation} |")
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join(lines) + "\n"
 
 

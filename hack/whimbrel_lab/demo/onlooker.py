@@ -58,7 +58,9 @@ class Onlooker:
             moves=tuple(move.move for move in mine),
             glimpses={
                 move.instance_key.name: Glimpse(
-                    evidence.phase_of(evidence.gather(move, migrations, instances, now)), percents.get(str(move.instance_key))
+                    phase=evidence.phase_of(evidence.gather(move, migrations, instances, now)),
+                    percent=percents.get(str(move.instance_key)),
+                    node=instances[move.instance_key].node if move.instance_key in instances else "",
                 )
                 for move in mine
             },

@@ -15,10 +15,11 @@ _SELF_EVIDENT = frozenset({"Started", "Verified"})
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """What one look at the cluster tells of a move in flight. `percent`: None where nobody said."""
+    """What one look at the cluster tells of a move. `percent`: None where nobody said; `node`: where its guest runs."""
 
     phase: MovePhase
     percent: int | None = None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _row(move: VirtualMachineMove, glimpse: Glimpse | None, before: Row | None) 
     reasons = ", ".join(dict.fromkeys(verdict.code for verdict in status.verdicts))
     return Row(
         virtual_machine=name,
-        source=attempt.source_node if attempt else "",
+        source=attempt.source_node if attempt else glimpse.node if glimpse else "",
         target=attempt.target_node if attempt else "",
         phase=phase,
         percent=percent,
