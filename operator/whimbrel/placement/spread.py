@@ -16,19 +16,22 @@ from whimbrel.preflight import Assessment, PreflightReason, capacity
 class _Queue:
     """Suitable hosts, the one with most free memory first, then by name."""
 
-    __slots__ = ("_headroom_percent", "_heap", "_ledger")
+    __slots__ = ("_headroom_percent", "_heap", "_hopeless", "_ledger")
 
     def __init__(self, names: Iterable[str], ledger: Ledger, headroom_percent: int) -> None:
         self._ledger = ledger
         self._headroom_percent = headroom_percent
         self._heap = [(-self._free(name), name) for name in names]
         heapify(self._heap)
+        self._hopeless: set[PodDemand] = set()
 
     def _free(self, name: str) -> int:
         return self._ledger.free_memory_bytes(name, self._headroom_percent)
 
     def roomiest(self, demand: PodDemand, source: str) -> str | None:
         """The host with most free memory that has room for the demand and is not the source."""
+        if demand in self._hopeless:
+            return None
         passed_over = []
         found = None
         while self._heap and -self._heap[0][0] >= demand.memory_bytes:
@@ -43,6 +46,8 @@ class _Queue:
                 break
         for entry in passed_over:
             heappush(self._heap, entry)
+        if found is None and not self._ledger.fits(demand, source, self._headroom_percent):
+            self._hopeless.add(demand)
         return found
 
 

@@ -101,7 +101,8 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     by_host_model = named == "host-model"
     if by_host_model:
         named = min(home.host_models, default="") if home else ""
-        features |= home.host_model_features if home else frozenset()
+        required = home.host_model_features if home else frozenset()
+        features = features | required if features else required
     elif named == "host-passthrough":
         named = ""
     return Demand(architecture, named, by_host_model, features, home.vendors if home else frozenset())

@@ -1,0 +1,241 @@
+"""The ledger counts everybody: pods, migrations, arrivals that are not there yet, and what is reserved."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.builders import (
+    GIB,
+    MIB,
+    a_launcher,
+    a_migration,
+    a_migration_state,
+    a_node,
+    a_pod,
+    a_snapshot,
+    an_instance,
+)
+from whimbrel.domain.records import Migration
+from whimbrel.inventory.ledger import Ledger, PodDemand
+from whimbrel.inventory.snapshot import Snapshot
+
+NODES = (a_node("node-1"), a_node("node-2"), a_node("node-3"))
+
+
+def test_pods_that_have_not_ended_take_what_they_request() -> None:
+    snapshot = a_snapshot(
+        a_node(memory_bytes=8 * GIB, cpu_millicores=4000, pods=10),
+        a_pod("runs", memory_bytes=GIB, cpu_millicores=500),
+        a_pod("leaves", memory_bytes=GIB, cpu_millicores=500, deleting=True),
+        a_pod("ended", memory_bytes=GIB, phase="Succeeded"),
+        a_pod("unbound", memory_bytes=GIB, node="", phase="Pending"),
+    )
+
+    ledger = Ledger.of(snapshot)
+
+    assert ledger.free_memory_bytes("node-1") == 6 * GIB
+    assert ledger.free_cpu_millicores("node-1") == 3000
+    assert ledger.free_pods("node-1") == 8
+
+
+def test_headroom_is_a_share_of_what_the_node_has() -> None:
+    ledger = Ledger.of(a_snapshot(a_node(memory_bytes=10 * GIB), a_pod(memory_bytes=5 * GIB)))
+
+    assert ledger.free_memory_bytes("node-1", 20) == 3 * GIB
+    assert ledger.free_memory_bytes("node-1", 90) == -4 * GIB
+
+
+def test_a_foreign_migration_takes_a_slot_at_both_ends_and_its_room_before_its_pod_is_there() -> None:
+    instance = an_instance(memory_bytes=4 * GIB)
+    launcher = a_launcher(instance, memory_bytes=5 * GIB, cpu_millicores=700)
+    snapshot = a_snapshot(*NODES, instance, launcher, a_migration(instance, phase="Pending", target="node-2"))
+
+    ledger = Ledger.of(snapshot)
+
+    assert (ledger.in_flight, ledger.outbound("node-1"), ledger.inbound("node-2")) == (1, 1, 1)
+    assert ledger.free_memory_bytes("node-2") == 59 * GIB
+    assert ledger.free_cpu_millicores("node-2") == 32_000 - 700
+    assert ledger.free_pods("node-2") == 109
+
+
+def test_a_target_launcher_that_is_bound_counts_once() -> None:
+    instance = an_instance()
+    migration = a_migration(instance, phase="Scheduling")
+    arrival = a_launcher(instance, node="node-3", migration_uid=migration.uid, phase="Pending", memory_bytes=2 * GIB)
+    snapshot = a_snapshot(*NODES, instance, a_launcher(instance), migration, arrival)
+
+    ledger = Ledger.of(snapshot)
+
+    assert ledger.inbound("node-3") == 1
+    assert ledger.free_memory_bytes("node-3") == 62 * GIB
+
+
+def test_a_target_launcher_that_is_not_bound_yet_is_reserved_where_its_migration_asks_for() -> None:
+    instance = an_instance()
+    migration = a_migration(instance, phase="Scheduling", target="node-2")
+    arrival = a_launcher(instance, node="", migration_uid=migration.uid, phase="Pending")
+    snapshot = a_snapshot(*NODES, instance, a_launcher(instance, memory_bytes=2 * GIB), migration, arrival)
+
+    assert Ledger.of(snapshot).free_memory_bytes("node-2") == 62 * GIB
+
+
+def test_the_nodes_of_a_migration_that_was_handed_off_are_those_of_its_state() -> None:
+    migration_uid = "uid-migration-migrate-db1"
+    instance = an_instance(node="node-2", migration=a_migration_state(migration_uid, "node-1", "node-2"))
+    snapshot = a_snapshot(*NODES, instance, a_launcher(instance), a_migration(instance, target="node-3"))
+
+    ledger = Ledger.of(snapshot)
+
+    assert (ledger.outbound("node-1"), ledger.outbound("node-2")) == (1, 0)
+    assert (ledger.inbound("node-2"), ledger.inbound("node-3")) == (1, 0)
+
+
+def test_the_state_of_an_earlier_migration_is_not_believed() -> None:
+    instance = an_instance(node="node-2", migration=a_migration_state("another", "node-1", "node-2"))
+    snapshot = a_snapshot(*NODES, instance, a_launcher(instance), a_migration(instance, phase="Pending"))
+
+    ledger = Ledger.of(snapshot)
+
+    assert (ledger.outbound("node-2"), ledger.inbound("node-2"), ledger.in_flight) == (1, 0, 1)
+
+
+def test_a_target_is_asked_for_by_the_value_of_the_hostname_label() -> None:
+    instance = an_instance()
+    there = a_node("node-9", labels={"kubernetes.io/hostname": "nine"})
+    snapshot = a_snapshot(*NODES, there, instance, a_migration(instance, target="nine"))
+
+    assert Ledger.of(snapshot).inbound("node-9") == 1
+
+
+def test_a_migration_that_has_ended_counts_nowhere() -> None:
+    instance = an_instance()
+    snapshot = a_snapshot(*NODES, instance, a_migration(instance, phase="Succeeded", target="node-2"))
+
+    ledger = Ledger.of(snapshot)
+
+    assert (ledger.in_flight, ledger.inbound("node-2"), ledger.free_pods("node-2")) == (0, 0, 110)
+    assert ledger.unfinished_migration(instance.key) is None
+
+
+def test_a_migration_of_an_instance_that_is_gone_still_takes_a_slot_of_the_cluster() -> None:
+    ledger = Ledger.of(a_snapshot(*NODES, a_migration(an_instance(), target="node-2")))
+
+    assert (ledger.in_flight, ledger.inbound("node-2"), ledger.outbound("node-1")) == (1, 1, 0)
+
+
+def test_of_several_unfinished_migrations_the_one_handed_off_is_the_instances_own() -> None:
+    instance = an_instance(migration=a_migration_state("uid-migration-b"))
+    older, handed_off = a_migration(instance, "a"), a_migration(instance, "b")
+
+    ledger = Ledger.of(a_snapshot(*NODES, instance, older, handed_off))
+
+    assert ledger.unfinished_migration(instance.key) == handed_off
+    assert ledger.in_flight == 2
+
+
+def test_the_demand_of_a_guest_is_what_its_launcher_requests() -> None:
+    instance = an_instance(node="node-2")
+    former = a_launcher(instance, node="node-1", memory_bytes=9 * GIB)
+    current = a_launcher(instance, node="node-2", migration_uid="done", memory_bytes=2 * GIB, cpu_millicores=300)
+
+    ledger = Ledger.of(a_snapshot(*NODES, instance, former, current))
+
+    assert ledger.demand(instance) == PodDemand(2 * GIB, 300)
+    assert ledger.launchers(instance) == (former, current)
+
+
+def test_a_guest_without_a_known_launcher_demands_its_memory() -> None:
+    instance = an_instance(memory_bytes=3 * GIB)
+
+    assert Ledger.of(a_snapshot(instance)).demand(instance) == PodDemand(3 * GIB, 0)
+
+
+def test_what_is_reserved_on_a_copy_does_not_touch_the_original() -> None:
+    instance = an_instance(memory_bytes=GIB)
+    ledger = Ledger.of(a_snapshot(*NODES, instance, a_launcher(instance, memory_bytes=GIB + 200 * MIB)))
+
+    copy = ledger.copy()
+    copy.reserve(instance, "node-1", "node-2")
+
+    assert (copy.in_flight, copy.outbound("node-1"), copy.inbound("node-2")) == (1, 1, 1)
+    assert copy.free_memory_bytes("node-2") == 63 * GIB - 200 * MIB
+    assert (ledger.in_flight, ledger.outbound("node-1"), ledger.inbound("node-2")) == (0, 0, 0)
+    assert ledger.free_memory_bytes("node-2") == 64 * GIB
+
+
+def test_an_unknown_node_has_room_for_nothing() -> None:
+    ledger = Ledger.of(a_snapshot(a_node()))
+
+    assert (ledger.free_memory_bytes("x"), ledger.free_cpu_millicores("x"), ledger.free_pods("x")) == (0, 0, 0)
+    assert not ledger.fits(PodDemand(0, 0), "x")
+
+
+_NAMES = st.sampled_from(["node-1", "node-2", "node-3", "gone", ""])
+
+
+@st.composite
+def _clusters(draw: st.DrawFn) -> Snapshot:
+    instances = [
+        an_instance(f"vm{number}", node=draw(_NAMES), memory_bytes=draw(st.integers(0, 80 * GIB)))
+        for number in range(draw(st.integers(0, 6)))
+    ]
+    migrations: list[Migration] = []
+    pods = [a_pod(f"p{number}", node=draw(_NAMES)) for number in range(draw(st.integers(0, 5)))]
+    for instance in instances:
+        if draw(st.booleans()):
+            pods.append(a_launcher(instance))
+        for number in range(draw(st.integers(0, 2))):
+            phase = draw(st.sampled_from(["", "Pending", "Running", "Failed", "Succeeded"]))
+            migration = a_migration(instance, f"m{instance.key.name}{number}", phase=phase, target=draw(_NAMES))
+            migrations.append(migration)
+            if draw(st.booleans()):
+                pods.append(a_launcher(instance, node=draw(_NAMES), migration_uid=migration.uid))
+    return a_snapshot(*NODES, *instances, *migrations, *pods)
+
+
+@given(_clusters())
+def test_every_unfinished_migration_counts_once_and_at_most_once_at_each_end(snapshot: Snapshot) -> None:
+    unfinished = sum(not migration.final for migration in snapshot.migrations.values())
+
+    ledger = Ledger.of(snapshot)
+
+    nodes = ("node-1", "node-2", "node-3", "gone")
+    assert ledger.in_flight == unfinished
+    assert sum(ledger.outbound(node) for node in nodes) <= unfinished
+    assert sum(ledger.inbound(node) for node in nodes) <= unfinished
+
+
+@given(_clusters(), _NAMES, _NAMES)
+def test_a_reservation_takes_exactly_the_demand_of_its_instance(snapshot: Snapshot, source: str, target: str) -> None:
+    instance = an_instance("newcomer", memory_bytes=7 * GIB)
+    before = Ledger.of(snapshot)
+
+    after = before.copy()
+    after.reserve(instance, source, target)
+
+    for node in ("node-1", "node-2", "node-3"):
+        arrived = 7 * GIB if node == target else 0
+        assert after.free_memory_bytes(node) == before.free_memory_bytes(node) - arrived
+        assert after.free_pods(node) == before.free_pods(node) - (1 if node == target else 0)
+        assert after.outbound(node) == before.outbound(node) + (1 if node == source else 0)
+
+
+@given(_clusters())
+def test_the_ledger_does_not_depend_on_the_order_of_the_records(snapshot: Snapshot) -> None:
+    turned = a_snapshot(
+        *reversed(
+            [
+                *snapshot.nodes.values(),
+                *snapshot.instances.values(),
+                *snapshot.migrations.values(),
+                *snapshot.pods.values(),
+            ]
+        )
+    )
+
+    one, other = Ledger.of(snapshot), Ledger.of(turned)
+
+    for node in ("node-1", "node-2", "node-3"):
+        assert one.free_memory_bytes(node) == other.free_memory_bytes(node)
+        assert (one.inbound(node), one.outbound(node)) == (other.inbound(node), other.outbound(node))
+    for key in snapshot.instances:
+        assert one.flight(key) == other.flight(key)
