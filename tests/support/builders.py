@@ -72,9 +72,7 @@ __all__ = [
     "node_labels",
 ]
 
-AnyRecord = (
-    Plan | Profile | Move | VirtualMachine | Instance | Migration | Node | Namespace | Pod | KubeVirt | Policy
-)
+AnyRecord = Plan | Profile | Move | VirtualMachine | Instance | Migration | Node | Namespace | Pod | KubeVirt | Policy
 
 
 _FIELDS: Mapping[type, str] = {
@@ -103,9 +101,7 @@ def a_snapshot(
     filed: dict[str, dict[Key, Any]] = {field: {} for field in _FIELDS.values()}
     for record in records:
         filed[_FIELDS[type(record)]][record.key] = record
-    return Snapshot(
-        now=now, samples=dict(samples or {}), refusals=dict(refusals or {}), generation=generation, **filed
-    )
+    return Snapshot(now=now, samples=dict(samples or {}), refusals=dict(refusals or {}), generation=generation, **filed)
 
 
 def a_cluster(
@@ -128,9 +124,7 @@ def a_cluster(
     if Node not in kinds:
         given += [a_node(f"node-{number}") for number in (1, 2, 3)]
     there = {(type(record), record.key) for record in given}
-    launched = {
-        record.instance_uid for record in given if isinstance(record, Pod) and not record.migration_uid
-    }
+    launched = {record.instance_uid for record in given if isinstance(record, Pod) and not record.migration_uid}
     for record in list(given):
         if record.key.namespace and (Namespace, Key("", record.key.namespace)) not in there:
             there.add((Namespace, Key("", record.key.namespace)))

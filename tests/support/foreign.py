@@ -78,9 +78,7 @@ def a_node(
     )
 
 
-def a_namespace(
-    name: str = "default", *, labels: Mapping[str, str] | None = None, deleting: bool = False
-) -> Namespace:
+def a_namespace(name: str = "default", *, labels: Mapping[str, str] | None = None, deleting: bool = False) -> Namespace:
     """A namespace."""
     return Namespace(
         Key("", name),
@@ -99,9 +97,7 @@ def a_virtual_machine(
     running: bool = True,
 ) -> VirtualMachine:
     """A VirtualMachine that is meant to run."""
-    return VirtualMachine(
-        Key(namespace, name), f"uid-vm-{name}", dict(labels or {}), dict(annotations or {}), running
-    )
+    return VirtualMachine(Key(namespace, name), f"uid-vm-{name}", dict(labels or {}), dict(annotations or {}), running)
 
 
 def a_migration_state(

@@ -221,15 +221,12 @@ def test_a_reservation_takes_exactly_the_demand_of_its_instance(snapshot: Snapsh
 
 @given(_clusters())
 def test_the_ledger_does_not_depend_on_the_order_of_the_records(snapshot: Snapshot) -> None:
-    turned = a_snapshot(
-        *reversed(
-            [
-                *snapshot.nodes.values(),
-                *snapshot.instances.values(),
-                *snapshot.migrations.values(),
-                *snapshot.pods.values(),
-            ]
-        )
+    turned = Snapshot(
+        now=snapshot.now,
+        nodes=dict(reversed(list(snapshot.nodes.items()))),
+        instances=dict(reversed(list(snapshot.instances.items()))),
+        migrations=dict(reversed(list(snapshot.migrations.items()))),
+        pods=dict(reversed(list(snapshot.pods.items()))),
     )
 
     one, other = Ledger.of(snapshot), Ledger.of(turned)

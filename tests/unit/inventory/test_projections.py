@@ -1,15 +1,12 @@
 """Projections: any object becomes a record or nothing; what matters survives, what is odd does no harm."""
 
-import json
-import tracemalloc
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from support.raw import INSTANCE
 from whimbrel.api import MigrationPlan
 from whimbrel.domain import resources
 from whimbrel.domain.naming import LABEL_MANAGED
@@ -36,60 +33,6 @@ from whimbrel.inventory.projections import PROJECTIONS
 
 GIB = 1024**3
 
-RAW_INSTANCE: dict[str, Any] = {
-    "metadata": {
-        "name": "db1",
-        "namespace": "shop",
-        "uid": "0c6d0a4e-0000-4000-8000-000000000001",
-        "creationTimestamp": "2026-03-01T12:00:00Z",
-        "resourceVersion": "4711",
-        "labels": {"app": "db", "kubevirt.io/nodeName": "node-1"},
-        "annotations": {"whimbrel.dev/graphics": "Automatic", "kubevirt.io/latest-observed-api-version": "v1"},
-        "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "db1", "uid": "x"}],
-    },
-    "spec": {
-        "architecture": "amd64",
-        "nodeSelector": {"zone": "a"},
-        "domain": {
-            "cpu": {
-                "cores": 2,
-                "model": "Haswell",
-                "features": [{"name": "vmx"}, {"name": "aes", "policy": "require"}],
-            },
-            "memory": {"guest": "4Gi"},
-            "resources": {"requests": {"memory": "2Gi"}},
-        },
-    },
-    "status": {
-        "phase": "Running",
-        "nodeName": "node-1",
-        "activePods": {"pod-2": "", "pod-1": "node-1"},
-        "migrationMethod": "BlockMigration",
-        "evacuationNodeName": "node-1",
-        "conditions": [
-            {"type": "LiveMigratable", "status": "False", "reason": "DisksNotLiveMigratable", "message": "PVC d"},
-            {"type": "Paused", "status": "True", "reason": "PausedByUser"},
-            {"type": "AgentConnected", "status": "True"},
-        ],
-        "migrationState": {
-            "migrationUid": "m-1",
-            "sourceNode": "node-1",
-            "targetNode": "node-2",
-            "mode": "Paused",
-            "startTimestamp": "2026-03-01T12:00:05Z",
-            "abortRequested": True,
-            "migrationPolicyName": "p",
-            "migrationConfiguration": {
-                "bandwidthPerMigration": "64Mi",
-                "completionTimeoutPerGiB": 150,
-                "allowPostCopy": False,
-                "allowWorkloadDisruption": True,
-                "progressTimeout": 150,
-            },
-        },
-    },
-}
-
 
 def project(resource: Resource, raw: Mapping[str, Any]) -> Any:
     return PROJECTIONS[resource](raw)
@@ -104,7 +47,7 @@ def test_there_is_a_projection_for_every_kind_that_is_watched_and_for_our_own() 
 
 
 def test_an_instance_keeps_what_decisions_need() -> None:
-    instance = project(resources.INSTANCES, RAW_INSTANCE)
+    instance = project(resources.INSTANCES, INSTANCE)
 
     assert isinstance(instance, Instance)
     assert instance.key == Key("shop", "db1")
@@ -408,115 +351,3 @@ def test_equal_labels_of_different_objects_are_one_map() -> None:
     one, two = project(resources.PODS, launcher("a")), project(resources.PODS, launcher("b"))
 
     assert one.labels is two.labels
-
-
-_FIELD = st.sampled_from(
-    ["metadata", "spec", "status", "name", "namespace", "labels", "annotations", "conditions", "type", "domain", "cpu",
-     "features", "containers", "initContainers", "resources", "requests", "limits", "memory", "allocatable", "guest",
-     "migrationState", "startTimestamp", "creationTimestamp", "migrationConfiguration", "bandwidthPerMigration",
-     "selectors", "taints", "ports", "ownerReferences", "kind", "virtualMachines", "names", "configuration",
-     "migrations", "overhead", "activePods", "kubevirt.io", "finalizers", "generation", "featureGates",
-     "developerConfiguration", "instance", "attempt", "target", "phase", "finishedAt", "observedKubeVirtVersion"]
-)  # fmt: skip
-_LEAF = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12)
-    | st.sampled_from(["1Gi", "LiveMigratable", "Ready", "virt-launcher", "2026-03-01T12:00:00Z", "v1.3.0", "Always", "1e9"])
-)  # fmt: skip
-_JSON = st.recursive(
-    _LEAF,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_FIELD | st.text(max_size=6), inner, max_size=6),
-    max_leaves=25,
-)
-_OBJECT = st.fixed_dictionaries(
-    {
-        "metadata": st.fixed_dictionaries({"name": st.just("x")}, optional={"labels": _JSON, "ownerReferences": _JSON})
-        | _JSON
-    },
-    optional={"spec": _JSON, "status": _JSON},
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(_OBJECT)
-def test_no_object_whatever_makes_a_projection_raise(raw: dict[str, Any]) -> None:
-    for resource, projection in PROJECTIONS.items():
-        record = projection(raw)
-
-        assert record is None or record.key.name, resource.kind
-
-
-def _spoiled(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
-    if not path:
-        return junk
-    head, *rest = path
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[head] = _spoiled(copy[head], tuple(rest), junk)
-    return copy
-
-
-def _paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [at, *(path for step, inner in steps for path in _paths(inner, (*at, step)))]
-
-
-@pytest.mark.parametrize("junk", [None, 0, -1, "junk", True, [], {}, [1, "a", {}], {"a": 1}, 1.5])
-def test_a_good_instance_spoiled_in_any_one_place_does_no_harm(junk: Any) -> None:
-    for path in _paths(RAW_INSTANCE):
-        if path:
-            project(resources.INSTANCES, _spoiled(RAW_INSTANCE, path, junk))
-
-
-def _one_virtual_machine(number: int) -> list[tuple[Resource, str]]:
-    """A VirtualMachine, its instance and two pods as JSON, with what a real cluster makes unique about each."""
-    uid, name = f"0c6d0a4e-0000-4000-8000-{number:012d}", f"app-{number:05d}"
-    node = f"node-{number % 100}.example.org"
-    meta = {"name": name, "namespace": "shop", "uid": uid, "creationTimestamp": "2026-03-01T12:00:00Z"}
-    instance = RAW_INSTANCE | {
-        "metadata": RAW_INSTANCE["metadata"] | meta | {
-            "resourceVersion": str(1_000_000 + number),
-            "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": name}],
-            "labels": {"app": f"app-{number % 40}", "tier": "db", "kubevirt.io/nodeName": node, "kubevirt.io/size": "m"},
-        },
-        "status": {
-            "phase": "Running", "nodeName": node, "activePods": {f"pod-{uid}": node},
-            "conditions": [{"type": "LiveMigratable", "status": "True"}, {"type": "Ready", "status": "True"}],
-        },
-    }  # fmt: skip
-
-    def pod(kind: str) -> dict[str, Any]:
-        return {
-            "metadata": meta | {
-                "name": f"virt-launcher-{name}-{kind}", "uid": f"pod-{uid}" if kind == "run" else f"pod2-{uid}",
-                "labels": {
-                    "kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid, "vm.kubevirt.io/name": name,
-                    "vmi.kubevirt.io/id": name, "app": f"app-{number % 40}", "tier": "db", "kubevirt.io/nodeName": node,
-                },
-            },
-            "spec": {"nodeName": node, "containers": [{"resources": {"requests": {"memory": "4300Mi", "cpu": "200m"}}}]},
-            "status": {"phase": "Running", "podIP": f"10.{number // 60000}.{number // 250 % 250}.{number % 250}"},
-        }  # fmt: skip
-
-    return [
-        (resources.VIRTUAL_MACHINES, json.dumps({"metadata": meta | {"uid": f"vm-{uid}", "labels": {"app": "x"}}})),
-        (resources.INSTANCES, json.dumps(instance)),
-        (resources.PODS, json.dumps(pod("run"))),
-        (resources.PODS, json.dumps(pod("other"))),
-    ]
-
-
-def test_a_virtual_machine_its_instance_and_two_pods_take_less_than_two_kibibytes() -> None:
-    documents = [document for number in range(2000) for document in _one_virtual_machine(number)]
-    records: list[Any] = [None] * len(documents)
-    for position, (resource, document) in enumerate(documents[:400]):
-        records[position] = project(resource, json.loads(document))
-
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    for position, (resource, document) in enumerate(documents[400:], start=400):
-        records[position] = project(resource, json.loads(document))
-    taken = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-
-    per_virtual_machine = taken / 1900
-    print(f"{per_virtual_machine:.0f} bytes per virtual machine with instance and two pods")
-    assert per_virtual_machine < 2048

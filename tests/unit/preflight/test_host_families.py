@@ -116,11 +116,7 @@ def test_a_guest_goes_only_to_a_host_whose_profile_enables_migration() -> None:
 
 
 def test_a_guest_does_not_go_to_where_it_is() -> None:
-    snapshot = a_cluster(an_instance(), a_node("node-1"))
-
-    assert codes(elsewhere.judge("node-1", elsewhere.supply(effective_hosts(snapshot)["node-1"], None))) == [
-        "SourceNode"
-    ]  # type: ignore[arg-type]
+    assert codes(judged(elsewhere, a_node("node-1"), here=a_node("node-1"))) == ["SourceNode"]
 
 
 def test_a_guest_with_a_named_model_goes_only_where_that_model_is_offered() -> None:
