@@ -34,6 +34,8 @@ class Evidence:
     """What stands under the name of the current attempt's migration, whoever made it."""
     instance: Instance | None
     """The instance of that name, whatever its UID."""
+    moved_by_another: bool
+    """Whether the instance's migration state is of a migration that stands under another name: somebody else's."""
     now: datetime
 
     @property
@@ -69,14 +71,15 @@ class Evidence:
     def state(self) -> MigrationState | None:
         """The instance's migration state if it is of the current attempt, else None.
 
-        With the migration gone, a state that is not the one seen when the attempt was decided and has its target is it.
+        With the migration gone, a state that is not the one seen when the attempt was decided, has its target, and is of
+        no migration that is still there, is it.
         """
         state = self.instance.migration if self.instance is not None and self.same_guest else None
         if state is None or self.attempt is None:
             return None
         if self.migration is not None:
             return state if self.migration_is_ours and state.migration_uid == self.migration.uid else None
-        changed = state.migration_uid != self.attempt.previous_migration_uid
+        changed = state.migration_uid != self.attempt.previous_migration_uid and not self.moved_by_another
         return state if changed and state.target_node == self.attempt.target_node else None
 
     @property
@@ -97,15 +100,24 @@ def migration_key(move: Move, attempt: int) -> Key:
 
 
 def gather(
-    move: Move, migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], now: datetime
+    move: Move,
+    migrations: Mapping[Key, Migration],
+    names_by_uid: Mapping[str, Key],
+    instances: Mapping[Key, Instance],
+    now: datetime,
 ) -> Evidence:
-    """The evidence about a move among all migrations and instances."""
+    """The evidence about a move among all migrations and instances; `names_by_uid`: the keys of the same migrations."""
     attempt = move.move.status.attempt or move.move.spec.attempt
+    key = migration_key(move, attempt.number) if attempt else None
+    instance = instances.get(move.instance_key)
+    state = instance.migration if instance is not None else None
+    handed_off = names_by_uid.get(state.migration_uid) if state is not None else None
     return Evidence(
         move=move,
         attempt=attempt,
-        migration=migrations.get(migration_key(move, attempt.number)) if attempt else None,
-        instance=instances.get(move.instance_key),
+        migration=migrations.get(key) if key else None,
+        instance=instance,
+        moved_by_another=handed_off is not None and handed_off != key,
         now=now,
     )
 

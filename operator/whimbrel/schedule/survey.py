@@ -43,6 +43,7 @@ def survey(snapshot: Snapshot) -> Survey:
     for key in sorted(snapshot.moves):
         moves[snapshot.moves[key].plan_uid].append(snapshot.moves[key])
     selections = {plan.uid: select(plan, snapshot) for plan in plans if still_chooses(plan)}
+    names_by_uid = {migration.uid: key for key, migration in snapshot.migrations.items()}
     return Survey(
         snapshot=snapshot,
         hosts=effective_hosts(snapshot),
@@ -50,7 +51,7 @@ def survey(snapshot: Snapshot) -> Survey:
         plans=plans,
         moves={uid: tuple(of_plan) for uid, of_plan in moves.items()},
         evidence={
-            key: gather(move, snapshot.migrations, snapshot.instances, snapshot.now)
+            key: gather(move, snapshot.migrations, names_by_uid, snapshot.instances, snapshot.now)
             for key, move in snapshot.moves.items()
         },
         selections=selections,
