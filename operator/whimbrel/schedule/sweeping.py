@@ -37,10 +37,10 @@ def sweep(survey: Survey, starting: Set[str]) -> Iterator[Write]:
 
 
 def _orphan(migration: Migration, survey: Survey) -> Iterator[Delete]:
-    """Delete a migration of ours without a current attempt, unless its guest is in post-copy."""
+    """Delete a migration of ours without a current attempt, unless its guest is in post-copy or has arrived already."""
     snapshot = survey.snapshot
     instance = snapshot.instances.get(migration.instance_key)
-    if _in_post_copy(migration, instance):
+    if _must_not_be_aborted(migration, instance):
         return
     if snapshot.now - migration.created_at < timedelta(seconds=ORPHAN_GRACE_S):
         return
@@ -64,9 +64,14 @@ def _is_current(migration: Migration, move: Move) -> bool:
     )
 
 
-def _in_post_copy(migration: Migration, instance: Instance | None) -> bool:
+def _must_not_be_aborted(migration: Migration, instance: Instance | None) -> bool:
+    """Post-copy is irrevocable; and what the nodes have ended, KubeVirt is about to call ended by itself."""
     state = instance.migration if instance is not None else None
-    return state is not None and state.migration_uid == migration.uid and state.mode == "PostCopy"
+    return (
+        state is not None
+        and state.migration_uid == migration.uid
+        and (state.mode == "PostCopy" or state.completed or state.failed)
+    )
 
 
 def _unused_policies(survey: Survey, on_instances: Set[str]) -> Iterator[Delete]:
