@@ -48,7 +48,8 @@ def overdue_stuns(
             continue
         if state.mode != "Paused":
             continue
-        wait_s = (_abort_at(migration, state) - now).total_seconds()
+        abort_at = _abort_at(migration, state)
+        wait_s = (abort_at - now).total_seconds() if abort_at is not None else 0.0
         if wait_s <= 0:
             why = f"guest of {migration.instance_key} would stay suspended for longer than consented"
             deletes.append(Delete(MIGRATIONS, key, migration.uid, why))
@@ -57,12 +58,13 @@ def overdue_stuns(
     return GuardVerdict(tuple(deletes), min(waits, default=None))
 
 
-def _abort_at(migration: Migration, state: MigrationState) -> datetime:
+def _abort_at(migration: Migration, state: MigrationState) -> datetime | None:
+    """When the abort must be sent at the latest; None where nothing was consented to: at once, whatever the clocks say."""
     consented = migration.annotations.get(naming.ANNOTATION_STUN) == "Allowed"
     deadline_s = _number(migration.annotations.get(naming.ANNOTATION_DEADLINE_S))
     budget_ms = _number(migration.annotations.get(naming.ANNOTATION_BUDGET_MS))
     if not consented or state.started_at is None or deadline_s is None or budget_ms is None:
-        return migration.created_at
+        return None
     began = state.started_at + timedelta(seconds=deadline_s + MONITOR_LAG_S)
     return began + timedelta(milliseconds=max(0.0, budget_ms - RESUME_S * 1000))
 
