@@ -32,7 +32,10 @@ ACTIVE_INTERVAL_S = 5.0
 
 
 class _Outbox:
-    """Collects the decisions of a tick; the first write on an object wins, a later tick decides about the second."""
+    """Collects the decisions of a tick; the first write on an object wins, a later tick decides about the second.
+
+    What is put together belongs together: an announcement behind a write that lost is not made, or it would be made twice.
+    """
 
     def __init__(self) -> None:
         self.writes: dict[tuple[Resource, Key], Write] = {}
@@ -40,14 +43,16 @@ class _Outbox:
         self.wakes: list[float] = []
 
     def put(self, items: Iterable[Write | Announcement | LookAgain]) -> None:
+        lost = False
         for item in items:
             match item:
                 case Announcement():
-                    self.announcements.append(item)
+                    if not lost:
+                        self.announcements.append(item)
                 case LookAgain(after_s):
                     self.wakes.append(after_s)
                 case _:
-                    self.writes.setdefault((item.resource, item.key), item)
+                    lost = self.writes.setdefault((item.resource, item.key), item) is not item
 
     def decisions(self) -> Decisions:
         return Decisions(tuple(self.writes.values()), tuple(self.announcements), min(self.wakes, default=None))
@@ -149,7 +154,8 @@ def _course(
     if plan.deleting:
         return courses.cancelling(stored) if _in_flight(moves) else None
     if plan.plan is None:
-        return courses.invalid(plan) if plan.error != plan.reported_error else None
+        invalid = courses.invalid(plan)
+        return invalid if invalid.message != plan.reported_error else None
     if stored.finished_at is not None:
         return courses.frozen(stored) if stored.observed_generation != plan.generation else None
     return courses.course(reviewed, plan.plan.spec, moves) if reviewed is not None else None

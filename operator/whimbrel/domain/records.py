@@ -277,7 +277,7 @@ class Plan:
     plan: MigrationPlan | None
     error: str = ""
     reported_error: str = ""
-    """The error that the stored status already reports (message of its condition with reason InvalidSpec)."""
+    """What the stored status says about a broken rule: message of its condition Ready with reason InvalidSpec, or empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from whimbrel.api.migration_plan import Approval, MigrationPlanSpec, MigrationPl
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.conditions import Claim
 from whimbrel.domain.records import Plan
+from whimbrel.inventory.projections.validation import INVALID_SPEC
 from whimbrel.schedule.review import Gate, Review
 from whimbrel.status.plan import Course, Tracked
 
@@ -16,8 +17,8 @@ _NO_APPROVAL = Claim("Approved", False, "NotQuoted", "There is no quote to appro
 
 def invalid(plan: Plan) -> Course:
     """A plan whose stored spec breaks a rule."""
-    message = f"{plan.error}. Correct the plan and apply it again."
-    return Course(PlanPhase.BLOCKED, "InvalidSpec", message, _NOT_PLANNED, _NO_APPROVAL, stalled=True)
+    message = f"{plan.error[:4000]}. Correct the plan and apply it again."
+    return Course(PlanPhase.BLOCKED, INVALID_SPEC, message, _NOT_PLANNED, _NO_APPROVAL, stalled=True)
 
 
 def frozen(stored: MigrationPlanStatus) -> Course:
@@ -44,7 +45,7 @@ def course(review: Review, spec: MigrationPlanSpec, moves: tuple[Tracked, ...]) 
     match review.gate:
         case Gate.PROBLEM:
             first = review.selection.problems[0]
-            text = " ".join(f"{p.field}: {p.message} {p.remedy}" for p in review.selection.problems[:10])
+            text = " ".join(f"{p.field}: {p.message}. {p.remedy}" for p in review.selection.problems[:10])
             nothing = Claim("Planned", False, first.code, text)
             return Course(PlanPhase.PENDING, first.code, text, nothing, _NO_APPROVAL, stalled=True)
         case Gate.QUOTING:

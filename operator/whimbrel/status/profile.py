@@ -8,6 +8,7 @@ from whimbrel.domain.decision import ReplaceStatus
 from whimbrel.domain.records import Profile
 from whimbrel.domain.resources import HOST_PROFILES
 from whimbrel.inventory.hosts import Coverage
+from whimbrel.inventory.projections.validation import INVALID_SPEC
 
 MAX_NODES = 100
 
@@ -34,9 +35,10 @@ def profile_status(record: Profile, coverage: Coverage, now: datetime) -> Replac
 
 
 def _invalid(record: Profile, now: datetime) -> ReplaceStatus | None:
-    if record.error == record.reported_error:
+    message = f"{record.error[:4000]}. Correct the profile and apply it again."
+    if message == record.reported_error:
         return None
-    claim = Claim("Ready", False, "InvalidSpec", record.error)
+    claim = Claim("Ready", False, INVALID_SPEC, message)
     status = HostProfileStatus(
         observed_generation=record.generation, conditions=conditions((), [claim], record.generation, now)
     )

@@ -4,7 +4,7 @@ from whimbrel.api import HostProfile
 from whimbrel.domain.records import Profile
 from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
-from whimbrel.inventory.projections.validation import validated
+from whimbrel.inventory.projections.validation import reported_error, validated
 
 
 def project(raw: Json) -> Profile | None:
@@ -21,4 +21,5 @@ def project(raw: Json) -> Profile | None:
         created_at=reading.created_at(raw),
         profile=profile,
         error=error,
+        reported_error=reported_error(raw),
     )

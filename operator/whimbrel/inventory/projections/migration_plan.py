@@ -5,7 +5,7 @@ from whimbrel.api.migration_plan import APPROVE_ANNOTATION
 from whimbrel.domain.records import Plan
 from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
-from whimbrel.inventory.projections.validation import validated
+from whimbrel.inventory.projections.validation import reported_error, validated
 
 
 def project(raw: Json) -> Plan | None:
@@ -25,4 +25,5 @@ def project(raw: Json) -> Plan | None:
         approved_hash=reading.text(raw, "metadata", "annotations", APPROVE_ANNOTATION),
         plan=plan,
         error=error,
+        reported_error=reported_error(raw),
     )

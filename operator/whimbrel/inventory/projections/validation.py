@@ -4,9 +4,13 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
 
 Model = TypeVar("Model", bound=BaseModel)
+
+INVALID_SPEC = "InvalidSpec"
+"""Reason of the condition Ready of an object that breaks a rule."""
 
 _MOST_ERRORS = 8
 _RULE_PREFIX = "Value error, "
@@ -24,6 +28,12 @@ def validated(model: type[Model], raw: Json) -> tuple[Model | None, str]:
     shown = [f"{_path(item['loc'])}: {item['msg'].removeprefix(_RULE_PREFIX)}" for item in found[:_MOST_ERRORS]]
     more = len(found) - len(shown)
     return None, "; ".join([*shown, f"and {more} more"] if more else shown)
+
+
+def reported_error(raw: Json) -> str:
+    """What a stored status says already about a broken rule; without it, it would be written at every tick."""
+    ready = reading.condition(raw, "Ready")
+    return ready.message if ready is not None and ready.reason == INVALID_SPEC else ""
 
 
 def _path(location: tuple[int | str, ...]) -> str:
