@@ -16,6 +16,8 @@ from whimbrel.domain.records import Instance, MigrationSample, MigrationState
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.lifecycle.guard import MONITOR_LAG_S
 
+PLAN_DELETED = "PlanDeleted"
+"""Reason of an abort that somebody asked for by deleting the plan."""
 VERIFY_LIMIT_S = 60
 """How long after KubeVirt's end the node, the launcher and the guest agent may take to agree."""
 
@@ -62,7 +64,8 @@ def conclude(evidence: Evidence, attempt: AttemptSpec) -> Conclusion | NotYet:
 def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | None) -> Conclusion:
     abort = evidence.move.move.status.abort
     if evidence.abort_recorded and abort is not None:
-        return _ended(evidence, attempt, AttemptOutcome.ABORTED, abort.reason, abort.message)
+        outcome = AttemptOutcome.CANCELLED if abort.reason == PLAN_DELETED else AttemptOutcome.ABORTED
+        return _ended(evidence, attempt, outcome, abort.reason, abort.message)
     if state is None:
         message = "KubeVirt ended the migration before the hand-off; the events of the migration tell why."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "TargetNotPrepared", message)
@@ -75,6 +78,8 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
         return _ended(evidence, attempt, AttemptOutcome.ABORTED, "AbortedByOther", "Somebody deleted the migration.")
     if state.abort_status == "Succeeded":
         message = f"Pre-copy did not converge within {attempt.deadline_seconds} s; KubeVirt ended the attempt."
+        if state.mode == "Paused":
+            message = f"The rest was not copied in {attempt.deadline_seconds} s of suspension; KubeVirt ended the attempt."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "NotConverged", message)
     return _ended(
         evidence, attempt, AttemptOutcome.FAILED, "MigrationFailed", state.failure_reason or "KubeVirt gave no reason."

@@ -17,9 +17,9 @@ from whimbrel.domain.records import Instance, Plan
 from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
 from whimbrel.ladder.policy import unconsented
 from whimbrel.lifecycle import writes
-from whimbrel.lifecycle.evidence import IN_FLIGHT, Evidence, phase_of
+from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
-from whimbrel.lifecycle.outcome import receipt
+from whimbrel.lifecycle.outcome import PLAN_DELETED, receipt
 from whimbrel.schedule.outlook import attempt_for, quote
 from whimbrel.schedule.survey import Survey
 
@@ -47,7 +47,7 @@ def follow(plan: Plan, evidence: Evidence, survey: Survey) -> Iterator[Followed]
 def _unwanted(plan: Plan, evidence: Evidence) -> tuple[str, str] | None:
     """Why the attempt must not go on, or None."""
     if plan.deleting:
-        return "PlanDeleted", "The plan was deleted."
+        return PLAN_DELETED, "The plan was deleted."
     state, attempt = evidence.state, evidence.attempt
     if state is not None and attempt is not None and state.configuration is not None:
         may = unconsented(attempt.configuration, state.configuration)
@@ -182,8 +182,3 @@ def _announce(evidence: Evidence, survey: Survey, reason: str, message: str, *, 
         if machine is not None:
             return Announcement(VIRTUAL_MACHINES, machine.key, machine.uid, reason, message, warning)
     return Announcement(INSTANCES, evidence.move.instance_key, evidence.move.instance_uid, reason, message, warning)
-
-
-def is_followed(evidence: Evidence) -> bool:
-    """Whether the current attempt was begun and has not been judged."""
-    return phase_of(evidence) in IN_FLIGHT

@@ -20,7 +20,7 @@ from whimbrel.api.virtual_machine_move import (
     Verdict,
     VirtualMachineMoveSpec,
 )
-from whimbrel.domain.records import Instance, Plan
+from whimbrel.domain.records import Instance, Key, Plan
 from whimbrel.domain.verdict import Reason
 from whimbrel.forecast import admitted_rate, pass_seconds
 from whimbrel.inventory.hosts import Host
@@ -112,7 +112,7 @@ def _line(
 ) -> Line:
     source, target = hosts.get(instance.node), hosts.get(target_name) if target_name else None
     if target is None or target.migration is None or source is None or source.migration is None:
-        reasons = assessment.reasons(instance.uid)
+        reasons = assessment.reasons(instance.uid, MAX_VERDICTS)
         fits_somewhere = assessment.movable(instance.uid)
         if fits_somewhere:
             reasons = reasons + capacity_reasons(instance, assessment, ledger)
@@ -133,7 +133,7 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
     pairs = label_pairs_needed(foreign)
     own = reserved_labels(instance)
     labels = {key: value for key, value in instance.labels.items() if key not in own}
-    namespace = next((n for n in snapshot.namespaces.values() if n.key.name == instance.key.namespace), None)
+    namespace = snapshot.namespaces.get(Key("", instance.key.namespace))
     namespace_labels = namespace.labels if namespace is not None else {}
     without_us = resolve(kubevirt.configuration, foreign, labels, namespace_labels) if kubevirt is not None else None
     needed = without_us is None or not is_wanted(offer.configuration, without_us)

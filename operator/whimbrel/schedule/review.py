@@ -17,6 +17,7 @@ from whimbrel.api.migration_plan import (
     QuotedMove,
 )
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec, MovePhase, VirtualMachineMoveStatus
+from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Write
 from whimbrel.domain.records import Instance, Key, Move, Plan
 from whimbrel.inventory.selection import Selection
@@ -58,11 +59,6 @@ class Review:
     quote: Quote | None
     writes: tuple[Write, ...]
     candidates: tuple[Candidate, ...]
-
-    @property
-    def blocked(self) -> tuple[Line, ...]:
-        """Lines that have no target."""
-        return tuple(line for line in self.lines if line.target is None)
 
 
 def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey) -> Review:
@@ -199,11 +195,13 @@ def _skipped(evidence: Evidence, reason: str, message: str) -> Iterator[Write]:
     """A move that ends without having moved; one that failed before is called failed."""
     stored = evidence.move.move.status
     phase = MovePhase.FAILED if stored.history else MovePhase.SKIPPED
+    claim = Claim("Finished", True, reason, message)
     update = {
         "phase": phase,
         "reason": reason,
         "message": message,
         "finished_at": evidence.now.replace(microsecond=0),
+        "conditions": conditions(stored.conditions, [claim], evidence.move.generation, evidence.now),
     }
     yield from _status(evidence.move, stored.model_copy(update=update), f"{phase}: {reason}")
 

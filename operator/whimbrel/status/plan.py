@@ -27,7 +27,6 @@ REPORT_INTERVAL_S = 15
 MAX_ACTIVE = 32
 
 FINISHED = frozenset({PlanPhase.SUCCEEDED, PlanPhase.FAILED})
-BUSY = frozenset({PlanPhase.RUNNING, PlanPhase.CANCELLING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def report(
     done = counts.total - counts.waiting - counts.active - counts.blocked
     percent = 100 if finished else max(stored.percent, _percent(moves))
     progress = f"{done}/{counts.total}"
-    due_s = REPORT_INTERVAL_S
+    due_s: float = REPORT_INTERVAL_S
     if stored.reported_at is not None:
         due_s = (stored.reported_at + timedelta(seconds=REPORT_INTERVAL_S) - now).total_seconds()
     fresh = {"moves": counts, "active": active, "percent": percent, "progress": progress, "waits": waits}
@@ -135,7 +134,7 @@ def _counts(moves: Sequence[Tracked], not_running: int) -> Counts:
     phases = [tracked.phase for tracked in moves]
     return Counts(
         total=len(phases) + not_running,
-        waiting=phases.count(MovePhase.WAITING) + phases.count(MovePhase.MOVING),
+        waiting=phases.count(MovePhase.WAITING),
         active=sum(phase in IN_FLIGHT for phase in phases),
         blocked=phases.count(MovePhase.BLOCKED),
         succeeded=phases.count(MovePhase.SUCCEEDED),
