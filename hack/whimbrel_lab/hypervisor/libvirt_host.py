@@ -89,6 +89,19 @@ class Host:
 
         return await self.on_connection(found)
 
+    async def on_domain_alone(self, name: str, call: Callable[[Domain], Result]) -> Result:
+        """For a call that lasts: on a connection of its own, since others on the same one would wait for it."""
+
+        def found() -> Result:
+            connection = Connection(self.uri)
+            try:
+                with connection.domain(name) as domain:
+                    return call(domain)
+            finally:
+                connection.close()
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, found)
+
     async def start(self, keeper: ProcessKeeper) -> None:
         """Until the daemon answers; raises HypervisorError with the end of its log when it does not."""
         environment = self._prepare()

@@ -127,7 +127,7 @@ class LibvirtJob:
         parameters = {"migrate_uri": f"unix://{socket}", "bandwidth": limit_mebibytes}
         completed = False
         try:
-            await self._source.on_domain(
+            await self._source.on_domain_alone(
                 self._domain, lambda domain: domain.migrate(self._target.uri, parameters, flags)
             )
             completed = True
