@@ -1,6 +1,7 @@
 """JSON merge patch (RFC 7386) and JSON patch (RFC 6902), neither of which changes its input."""
 
 import copy
+import json
 from dataclasses import dataclass
 
 from whimbrel_lab.controlplane.embedded.errors import ApiError, Json, Object, bad_request
@@ -19,6 +20,9 @@ def merge(target: Json, patch: Json) -> Json:
         else:
             merged[key] = value
     return merged
+
+
+_sorted_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 class _PathError(Exception):
@@ -111,11 +115,20 @@ def _test(place: _Place, wanted: Json) -> None:
 
 
 def equal(left: Json, right: Json) -> bool:
-    """JSON equality, in which true is not 1."""
+    """JSON equality, in which true is not 1.
+
+    Python's own comparison is fast and only ever too lenient; what it calls equal is compared as text.
+    """
+    if left != right:
+        return False
+    return _sorted_json(left) == _sorted_json(right) or _equal(left, right)
+
+
+def _equal(left: Json, right: Json) -> bool:
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(equal(a, b) for a, b in zip(left, right, strict=True))
+        return len(left) == len(right) and all(_equal(a, b) for a, b in zip(left, right, strict=True))
     return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
 
 

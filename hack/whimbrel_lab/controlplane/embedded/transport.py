@@ -213,6 +213,7 @@ class Transport:
 
     async def _body(self, asked: _Asked) -> Json:
         raw = await asked.request.read()
+        asked.call.size_bytes = len(raw)
         body = requests.parse_body(raw, asked.request.headers.get("Content-Type", ""))
         if asked.target.verb in ("delete", "deletecollection"):
             if isinstance(body, dict) and body.get("dryRun"):

@@ -46,7 +46,7 @@ _PATCH_TYPES = "application/json-patch+json, application/merge-patch+json"
 
 @dataclass(slots=True)
 class Call:
-    """One request on one kind, after authentication and routing."""
+    """One request on one kind, after authentication and routing; what it writes has at most `size_bytes`."""
 
     user: User
     kind: Kind
@@ -56,6 +56,7 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     duplicates: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
+    size_bytes: int = 0
 
     @property
     def dry_run(self) -> bool:
@@ -151,6 +152,7 @@ class Verbs:
         kind = call.kind
         for _ in range(5):
             record = self.find(call)
+            call.size_bytes += len(record.tail)
             old = kind.from_stored(record.object) if kind.from_stored else record.object
             document = derive(old)
             if not isinstance(document, dict):
@@ -176,9 +178,10 @@ class Verbs:
 
     async def _judge(self, call: Call, document: Object, old: Object) -> Object:
         kind = call.kind
-        document = objects.prepare_update(kind, document, old, call.subresource)
-        document = await self._mutate(call, "UPDATE", document, old)
-        document = objects.prepare_update(kind, document, old, call.subresource)
+        prepared = objects.prepare_update(kind, document, old, call.subresource)
+        document = await self._mutate(call, "UPDATE", prepared, old)
+        if document is not prepared:
+            document = objects.prepare_update(kind, document, old, call.subresource)
         errors = [*objects.update_errors(document, old), *self._errors(kind, document)]
         objects.raise_if(kind, call.name, errors)
         await self._validate(call, "UPDATE", document, old)
@@ -200,7 +203,7 @@ class Verbs:
             call.warnings.append(_RULES_WARNING.format(kind=kind.kind))
         if call.dry_run:
             return self._unsaved(kind, document)
-        if len(encode(document)) > MAXIMUM_OBJECT_BYTES:
+        if call.size_bytes > MAXIMUM_OBJECT_BYTES and len(encode(document)) > MAXIMUM_OBJECT_BYTES:
             raise ApiError(500, "InternalError", "etcdserver: request is too large")
         return self.storage.save(kind.resource, _stored(kind, document))
 
@@ -253,9 +256,9 @@ class Verbs:
         request = self.admission_request(call, operation, document, old)
         if not await self.admission.mutate(request):
             return document
-        changed = request.object
-        if not isinstance(changed, dict):
+        if not isinstance(request.object, dict):
             raise ApiError(500, "InternalError", "an admission hook took the object away")
+        changed = dict(request.object)
         objects.clean_metadata(changed)
         if call.kind.schema is not None:
             normalise_root(call.kind.schema, changed, lambda _: None)
