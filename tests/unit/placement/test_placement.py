@@ -104,6 +104,16 @@ def test_a_guest_that_cannot_move_has_no_target_and_one_that_waits_has() -> None
     assert place([fixed, waiting], assessment, ledger, {}) == {fixed.uid: None, waiting.uid: "node-2"}
 
 
+def test_a_host_that_is_no_target_for_its_own_guest_is_one_for_its_like() -> None:
+    nodes = [a_node("node-1", memory_bytes=4 * GIB), a_node("node-2", memory_bytes=16 * GIB)]
+    guests = [
+        an_instance("a", memory_bytes=4 * GIB, node="node-2"),
+        an_instance("b", memory_bytes=4 * GIB, node="node-1"),
+    ]
+
+    assert placed(nodes, guests) == {"a": None, "b": "node-2"}
+
+
 def test_room_is_counted_before_any_guest_has_left() -> None:
     """Two full hosts cannot swap their guests: neither departure has happened when the other arrives."""
     nodes = [a_node("node-1", memory_bytes=4 * GIB), a_node("node-2", memory_bytes=4 * GIB)]

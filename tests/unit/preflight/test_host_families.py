@@ -143,6 +143,14 @@ def test_a_guest_with_host_model_needs_the_features_that_its_node_requires() -> 
     assert [(reason.code, reason.needed) for reason in reasons] == [("CpuFeatureMissing", "vmx")]
 
 
+def test_a_guest_with_host_model_needs_the_features_that_it_requires_itself_too() -> None:
+    guest = an_instance(cpu_model="host-model", cpu_features=[("avx512", "require")])
+
+    reasons = judged(cpu, a_node("node-2", without=["cpu-feature.node.kubevirt.io/vmx"]), guest)
+
+    assert [reason.needed for reason in reasons] == ["avx512", "vmx"]
+
+
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [("require", ["CpuFeatureMissing"]), ("", ["CpuFeatureMissing"]), ("optional", []), ("forbid", [])],
