@@ -1,5 +1,7 @@
 """Raw objects as an API server holds them, for tests that go through one."""
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,11 @@ OPEN_SCHEMA = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 def own_definitions() -> list[dict[str, Any]]:
     """Our CRDs, as they ship."""
+    return copy.deepcopy(_parsed())
+
+
+@cache
+def _parsed() -> list[dict[str, Any]]:
     return [document for path in sorted(CRDS.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())]
 
 
@@ -83,4 +90,14 @@ def a_plan(name: str) -> dict[str, Any]:
         "kind": "MigrationPlan",
         "metadata": {"name": name, "namespace": "shop"},
         "spec": {"virtualMachines": {"names": ["db1"]}},
+    }
+
+
+def a_kubevirt() -> dict[str, Any]:
+    return {
+        "apiVersion": KUBEVIRTS.api_version,
+        "kind": KUBEVIRTS.kind,
+        "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+        "spec": {},
+        "status": {"phase": "Deployed", "observedKubeVirtVersion": "v1.6.0", "targetKubeVirtVersion": "v1.6.0"},
     }

@@ -143,17 +143,21 @@ class KopfFeed:
             token = asyncio.run_coroutine_threadsafe(self._connection.bearer_token(), loop).result(30)
             return connection_info(self._connection, token, datetime.now(UTC))
 
+        async def operate() -> None:
+            try:
+                await kopf.operator(
+                    registry=registry_for(feed, login),
+                    settings=settings_of(),
+                    standalone=True,
+                    clusterwide=True,
+                    stop_flag=stop,
+                )
+            finally:
+                stop.set()  # a thread of Kopf's waits for this flag, and the event loop for that thread
+
         def live() -> None:
             try:
-                asyncio.run(
-                    kopf.operator(
-                        registry=registry_for(feed, login),
-                        settings=settings_of(),
-                        standalone=True,
-                        clusterwide=True,
-                        stop_flag=stop,
-                    )
-                )
+                asyncio.run(operate())
             except BaseException as error:  # whatever Kopf dies of is this thread's business alone
                 failure.append(f"{type(error).__name__}: {error}")
             finally:

@@ -5,8 +5,13 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-QUIET = {"kopf": logging.WARNING, "aiohttp.access": logging.WARNING, "asyncio": logging.WARNING}
-"""Loggers of libraries that say too much, and from which level on they may speak."""
+QUIET = {
+    "kopf": logging.WARNING,
+    "kopf._core.reactor": logging.CRITICAL,
+    "aiohttp.access": logging.WARNING,
+    "asyncio": logging.WARNING,
+}
+"""Loggers of libraries that say too much, and from which level on they may speak. How Kopf ends, `kopf_feed` tells."""
 
 
 class TextFormatter(logging.Formatter):

@@ -3,21 +3,18 @@
 import argparse
 import asyncio
 import gc
-import importlib
 import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import cast
 
 from whimbrel import __version__
-from whimbrel.domain.decision import Decisions
+from whimbrel.engine import decide
 from whimbrel.kube.client import NotConfigured, connect
 from whimbrel.runtime import logs
 from whimbrel.runtime.app import Operator, Settings
-from whimbrel.runtime.loop import Decide
 
 log = logging.getLogger("whimbrel")
 
@@ -57,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Parsing JSON makes and drops containers by the thousand; looking for cycles after every 700 of them is waste.
     gc.set_threshold(20_000, 20, 20)
     try:
-        return asyncio.run(_run(options, _engine()))
+        return asyncio.run(_run(options))
     except NotConfigured as error:
         log.critical("%s", error)
         return 2
@@ -66,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-async def _run(options: argparse.Namespace, decide: Decide) -> int:
+async def _run(options: argparse.Namespace) -> int:
     connection = await connect(options.kubeconfig, options.context)
     settings = Settings(
         namespace=options.namespace or connection.namespace or DEFAULT_NAMESPACE,
@@ -82,13 +79,6 @@ async def _run(options: argparse.Namespace, decide: Decide) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return await Operator(connection, settings, decide).run(stop)
-
-
-def _engine() -> Decide:
-    try:
-        return cast(Decide, importlib.import_module("whimbrel.engine").decide)
-    except ModuleNotFoundError:
-        return lambda snapshot: Decisions()
 
 
 def _port(text: str) -> int:
