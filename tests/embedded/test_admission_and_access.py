@@ -11,6 +11,7 @@ from whimbrel_lab.controlplane.embedded import (
     Question,
     Refusal,
     User,
+    rbac_authorizer,
     service_account,
 )
 
@@ -258,3 +259,58 @@ async def test_a_method_that_makes_no_sense_is_not_allowed(client: RawClient, wi
     path = f"{widgets}/one" if method == "POST" else widgets
 
     assert (await client.send(method, path, {"apiVersion": "v1"})).code == 405
+
+
+async def test_roles_in_the_storage_permit_what_their_rules_say(
+    plane: EmbeddedControlPlane, client: RawClient, widgets: str, build: Any
+) -> None:
+    def role(kind: str, *rules: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": "operator"},
+            "rules": list(rules),
+        }
+
+    def binding(kind: str) -> dict[str, Any]:
+        return {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": "operator"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": kind.removesuffix("Binding"),
+                "name": "operator",
+            },
+            "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": "default"}],
+        }
+
+    widget_rule = {"apiGroups": ["example.com"], "resources": ["widgets"], "verbs": ["get", "list"]}
+    status_rule = {**widget_rule, "resources": ["widgets/status"], "verbs": ["patch"]}
+    lease_rule = {
+        "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["leader"], "verbs": ["*"]
+    }  # fmt: skip
+    await plane.load(
+        [
+            role("ClusterRole", widget_rule, status_rule),
+            binding("ClusterRoleBinding"),
+            role("Role", lease_rule),
+            binding("RoleBinding"),
+            build.widget(),
+        ]
+    )
+    plane.tokens["secret"] = service_account("default", "operator")
+    plane.authorizer = rbac_authorizer(plane.storage)
+    leases = "/apis/coordination.k8s.io/v1/namespaces"
+
+    async with RawClient(plane.url, token="secret") as operator:
+        codes = [
+            (await operator.get("/apis/example.com/v1/widgets")).code,
+            (await operator.patch(f"{widgets}/one/status", {"status": {"phase": "Up"}})).code,
+            (await operator.patch(f"{widgets}/one", {"spec": {"size": 2}})).code,
+            (await operator.get(f"{leases}/default/leases/leader")).code,
+            (await operator.get(f"{leases}/default/leases/other")).code,
+            (await operator.get(f"{leases}/kube-system/leases/leader")).code,
+        ]
+
+    assert codes == [200, 200, 403, 404, 403, 403]

@@ -1,10 +1,16 @@
-"""An API server in the process: see `server.py`. Used by the lab and by the tests, never by the operator."""
+"""An API server in the process: see `server.py`. Used by the lab and by the tests, never by the operator.
+
+Refused or warned of loudly: server-side apply (415), rules in CEL (a Warning header at each write), streaming lists
+(422), conversion webhooks. Absent without a word: schemas and immutable fields of built-in kinds, managedFields,
+validation ratcheting, scale, exec and log subresources, TLS. Those are proved on a real API server.
+"""
 
 from whimbrel_lab.controlplane.embedded.access import ADMINISTRATOR, Authorizer, Question, User, service_account
 from whimbrel_lab.controlplane.embedded.admission import Admission, AdmissionRequest, Refusal
 from whimbrel_lab.controlplane.embedded.counters import Counters, RequestKey, writes
 from whimbrel_lab.controlplane.embedded.errors import ApiError, Object
 from whimbrel_lab.controlplane.embedded.faults import Fault, Faults, Target
+from whimbrel_lab.controlplane.embedded.rbac import rbac_authorizer
 from whimbrel_lab.controlplane.embedded.server import EmbeddedControlPlane
 from whimbrel_lab.controlplane.embedded.storage import Storage
 
@@ -25,6 +31,7 @@ __all__ = [
     "Storage",
     "Target",
     "User",
+    "rbac_authorizer",
     "service_account",
     "writes",
 ]

@@ -43,7 +43,7 @@ def required(field: str, detail: str = "") -> FieldError:
 
 
 def unsupported(field: str, value: Json, supported: Sequence[Json]) -> FieldError:
-    known = ", ".join(shown(each) for each in supported)
+    known = ", ".join(shown(each if isinstance(each, str) else shown(each)) for each in supported)
     return FieldError(field, "FieldValueNotSupported", f"Unsupported value: {shown(value)}: supported values: {known}")
 
 
