@@ -29,6 +29,7 @@ from whimbrel.simulation.kubevirt.launchers import containers_ready
 from whimbrel.simulation.kubevirt.phases import View
 from whimbrel.simulation.kubevirt.values import (
     CREATED_BY_LABEL,
+    JOB_UID_LABEL,
     UNPAUSED_GATE,
     clone,
     condition,
@@ -80,7 +81,7 @@ class DataCentre:
         self._used: dict[str, Counter[str]] = defaultdict(Counter)
         self._asked: dict[str, dict[str, int]] = {}
         self._unbound: dict[Key, None] = {}
-        self._pending: dict[Key, None] = {}
+        self._unfinished: dict[Key, None] = {}
         self._scheduling = Alarm(agenda, self._schedule)
 
     # virt-api
@@ -169,14 +170,18 @@ class DataCentre:
         else:
             self._by_instance[instance][change.key] = None
             self._wake(MIGRATIONS, change.key)
-        if change.after is not None and phase(body) == "Pending":
-            self._pending[change.key] = None
-        else:
-            self._pending.pop(change.key, None)
-        if change.after is None or (final(body) and change.before is not None and not final(change.before)):
-            waiting = [self.world.objects(MIGRATIONS)[key] for key in self._pending]
+        if change.after is not None and not final(body):
+            self._unfinished[change.key] = None
+            return
+        self._unfinished.pop(change.key, None)
+        if change.after is None or (change.before is not None and not final(change.before)):
+            waiting = [each for each in self._unfinished_migrations() if phase(each) == "Pending"]
             for each in queueing.woken(waiting, policies.cluster_configuration(self.kubevirt)):
                 self._wake(MIGRATIONS, key_of(each))
+
+    def _unfinished_migrations(self) -> list[Object]:
+        found = (self.world.get(MIGRATIONS, key) for key in self._unfinished)
+        return [body for body in found if body is not None]
 
     def _notice_pod(self, change: Change, body: Object) -> None:
         owner = labels(body).get(CREATED_BY_LABEL, "")
@@ -257,11 +262,13 @@ class DataCentre:
     def _slots(self, migration: Object, instance: Object) -> tuple[int, int]:
         """How many other migrations take a slot, in the cluster and of the same source node."""
         node, running, outbound = queueing.outbound_node(instance), 0, 0
-        for body in self.world.objects(MIGRATIONS).values():
-            if uid(body) == uid(migration) or final(body):
+        for body in self._unfinished_migrations():
+            if uid(body) == uid(migration):
                 continue
             other = self.world.get(INSTANCES, Key(body["metadata"]["namespace"], body["spec"]["vmiName"]))
-            own = any(labels(pod).get("kubevirt.io/migrationJobUID") == uid(body) for pod in self.launchers_of(other))
+            own = phase(body) == "Pending" and any(
+                labels(pod).get(JOB_UID_LABEL) == uid(body) for pod in self.launchers_of(other)
+            )
             if queueing.runs(body, has_target_pod=own):
                 running += 1
                 outbound += other is not None and queueing.outbound_node(other) == node

@@ -53,15 +53,11 @@ class Network:
             name, first = min(self._running.items(), key=lambda item: item[1].next_at)
             if first.next_at > now or first.next_copy is None:
                 break
-            stage = first.copy.stage
-            first.copy, first.as_of = first.next_copy, first.next_at
+            first.copy, first.as_of, first.next_copy = first.next_copy, first.next_at, None
             if first.copy.stage is Stage.DONE:
                 del self._running[name]
                 ended.append(Ended(name, first.copy, first.as_of))
-            if first.copy.stage is stage:
-                self._foresee(first)
-            else:
-                self._share(first.as_of)
+            self._share(first.as_of)
         return ended
 
     def next_change(self) -> float:
@@ -108,6 +104,8 @@ class Network:
         }
         rates = shares(flows, self._links)
         for name, running in self._running.items():
+            if running.next_copy is not None and running.next_at <= now:
+                continue  # it is due at this very instant, and shared anew when it has happened
             if rates[name] != running.rate or running.next_copy is None or running.as_of == now:
                 running.copy, running.as_of = self.copy(name, now), now
                 running.rate = rates[name]

@@ -220,3 +220,14 @@ def test_a_slower_link_holds_back_what_runs_on_it_from_then_on() -> None:
     network.set_link("b", 32 * MIB, 4.0)
 
     assert network.advance_to(100.0)[0].at == pytest.approx(4.0 + 8.0 + fluid.DEVICE_STATE_S)
+
+
+def test_migrations_that_are_alike_end_at_the_same_instant() -> None:
+    network = Network({"a": 64 * MIB, "b": 64 * MIB, "c": 64 * MIB, "d": 64 * MIB})
+    for name, source, target in (("one", "a", "b"), ("two", "b", "c"), ("three", "c", "d"), ("four", "d", "a")):
+        network.begin(name, source, target, fluid.begin(QUIET), 0.0)
+
+    ended = network.advance_to(9.0)
+
+    assert {end.name for end in ended} == {"one", "two", "three", "four"}
+    assert {end.at for end in ended} == {ended[0].at}
