@@ -7,7 +7,7 @@ Pure: no clock, no I/O, no randomness; the same snapshot gives the same decision
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from whimbrel.api.migration_plan import FINALIZER, MigrationPlanSpec, MigrationPlanStatus, WaitSummary
+from whimbrel.api.migration_plan import FINALIZER, MigrationPlanStatus, WaitSummary
 from whimbrel.domain.decision import Announcement, Decisions, Write
 from whimbrel.domain.records import Key, Plan
 from whimbrel.domain.resources import Resource
@@ -17,9 +17,9 @@ from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import IN_FLIGHT, phase_of
 from whimbrel.lifecycle.needs import LookAgain
 from whimbrel.schedule.admit import Held, Start, admit
-from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
+from whimbrel.schedule.candidate import Circumstances, Wait
 from whimbrel.schedule.following import follow
-from whimbrel.schedule.review import Gate, Review, begun_candidates, review
+from whimbrel.schedule.review import Review, review
 from whimbrel.schedule.starting import next_write
 from whimbrel.schedule.survey import Survey, still_chooses, survey
 from whimbrel.schedule.sweeping import sweep
@@ -92,11 +92,7 @@ def _start(
     reviews: Mapping[str, Review], seen: Survey, box: _Outbox
 ) -> tuple[frozenset[str], Mapping[str, tuple[Wait, ...]]]:
     """Admit what waits; names of the migrations whose labels must stay, and per plan why moves wait."""
-    candidates: list[Candidate] = []
-    for reviewed in reviews.values():
-        if reviewed.gate in (Gate.OPEN, Gate.QUOTING) and (spec := _spec(reviewed.plan)) is not None:
-            begun = list(begun_candidates(reviewed.plan, spec, seen))
-            candidates += [*begun, *reviewed.candidates]
+    candidates = [candidate for reviewed in reviews.values() for candidate in reviewed.candidates]
     names = {plan.uid: str(plan.key) for plan in seen.plans}
     circumstances = Circumstances(seen.snapshot.now, seen.snapshot, seen.hosts, seen.claims, names)
     starting, waits = set(), dict[str, list[Wait]]()
@@ -114,10 +110,6 @@ def _start(
         if evidence.migration is not None and not evidence.migration.final and evidence.state is None:
             starting.add(evidence.migration_key.name)
     return frozenset(starting), {uid: tuple(held) for uid, held in waits.items()}
-
-
-def _spec(plan: Plan) -> MigrationPlanSpec | None:
-    return plan.plan.spec if plan.plan is not None else None
 
 
 def _plan_status(

@@ -79,7 +79,9 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
     if state.abort_status == "Succeeded":
         message = f"Pre-copy did not converge within {attempt.deadline_seconds} s; KubeVirt ended the attempt."
         if state.mode == "Paused":
-            message = f"The rest was not copied in {attempt.deadline_seconds} s of suspension; KubeVirt ended the attempt."
+            message = (
+                f"The rest was not copied in {attempt.deadline_seconds} s of suspension; KubeVirt ended the attempt."
+            )
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "NotConverged", message)
     return _ended(
         evidence, attempt, AttemptOutcome.FAILED, "MigrationFailed", state.failure_reason or "KubeVirt gave no reason."

@@ -59,6 +59,7 @@ class Review:
     quote: Quote | None
     writes: tuple[Write, ...]
     candidates: tuple[Candidate, ...]
+    """Moves that ask for their turn; those that have begun to start hold their slots and come first."""
 
 
 def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey) -> Review:
@@ -83,8 +84,12 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     gate = _gate(plan, spec, stored, current, lines, selection, list(evidence.values()), bool(changes), started=started)
     if gate == Gate.OPEN and spec.virtual_machines.non_migratable == NonMigratable.LEAVE:
         changes += _skip(lines, open_moves, evidence)
-    candidates = tuple(_candidates(plan, spec, lines, open_moves)) if gate == Gate.OPEN else ()
-    return Review(plan, stored, gate, selection, lines, current, tuple(changes), candidates)
+    candidates: list[Candidate] = []
+    if gate in (Gate.OPEN, Gate.QUOTING) and _goes_on(plan, spec, stored):
+        candidates += _begun_candidates(plan, spec, survey)
+    if gate == Gate.OPEN:
+        candidates += _candidates(plan, spec, lines, open_moves)
+    return Review(plan, stored, gate, selection, lines, current, tuple(changes), tuple(candidates))
 
 
 def _begun(evidence: Evidence) -> bool:
@@ -94,6 +99,20 @@ def _begun(evidence: Evidence) -> bool:
 
 def _terminal(evidence: Evidence) -> bool:
     return evidence.move.move.status.phase in TERMINAL_PHASES
+
+
+def _approved(plan: Plan, spec: MigrationPlanSpec, current: Quote) -> bool:
+    return spec.approval == Approval.AUTOMATIC or plan.approved_hash == current.hash
+
+
+def _goes_on(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus) -> bool:
+    """Whether what has begun to start may go on although the quote of the rest is being written anew."""
+    return (
+        stored.observed_generation == plan.generation
+        and stored.quote is not None
+        and not (spec.suspend or spec.dry_run)
+        and _approved(plan, spec, stored.quote)
+    )
 
 
 def _gate(
@@ -119,7 +138,7 @@ def _gate(
     stopped = bool(selection.not_running) and not started
     if spec.virtual_machines.non_migratable == NonMigratable.BLOCK and (lasting or stopped):
         return Gate.BLOCKED
-    if spec.approval == Approval.MANUAL and plan.approved_hash != current.hash:
+    if not _approved(plan, spec, current):
         return Gate.APPROVAL
     if spec.suspend:
         return Gate.SUSPENDED
@@ -221,7 +240,7 @@ def _candidates(
             yield _candidate(plan, spec, evidence, evidence.attempt, line.instance, begun=False)
 
 
-def begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Iterator[Candidate]:
+def _begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Iterator[Candidate]:
     """Moves whose labels are set and whose migration is not there yet: they hold their slots."""
     for move in survey.moves_of(plan):
         evidence = survey.evidence[move.key]
