@@ -29,7 +29,7 @@ from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder import Load, Offer, next_offer, offers
 from whimbrel.ladder.attachment import reserved_labels
 from whimbrel.ladder.policy import is_wanted, label_pairs_needed, policy_name, resolve
-from whimbrel.placement import capacity_reasons, place
+from whimbrel.placement import capacity_reasons, place, planned
 from whimbrel.preflight import Assessment, assess
 
 MAX_VERDICTS = 64
@@ -94,29 +94,28 @@ def quote(
 ) -> tuple[Line, ...]:
     """One line for each instance, in the order of their keys. `keep`: instance UID → target it already has."""
     assessment = assess(instances, spec, hosts, ledger, snapshot)
-    movable = [
-        instance for instance in instances if assessment.movable(instance.uid) or assessment.transient(instance.uid)
-    ]
-    targets = place(movable, assessment, ledger, keep)
+    possible = [instance for instance in instances if assessment.mask(instance.uid)]
+    targets = place(possible, assessment, ledger, keep)
+    after = planned(possible, targets, ledger)
     ordered = sorted(instances, key=lambda instance: instance.key)
-    return tuple(_line(instance, spec, hosts, ledger, assessment, targets.get(instance.uid)) for instance in ordered)
+    return tuple(_line(instance, spec, hosts, after, assessment, targets.get(instance.uid)) for instance in ordered)
 
 
 def _line(
     instance: Instance,
     spec: MigrationPlanSpec,
     hosts: Mapping[str, Host],
-    ledger: Ledger,
+    after: Ledger,
     assessment: Assessment,
     target_name: str | None,
 ) -> Line:
     source, target = hosts.get(instance.node), hosts.get(target_name) if target_name else None
     if target is None or target.migration is None or source is None or source.migration is None:
         reasons = assessment.reasons(instance.uid, MAX_VERDICTS)
-        fits_somewhere = assessment.movable(instance.uid)
-        if fits_somewhere:
-            reasons = reasons + capacity_reasons(instance, assessment, ledger)
-        return Line(instance, None, (), 0, reasons, capacity_only=fits_somewhere)
+        if assessment.mask(instance.uid):
+            reasons += capacity_reasons(instance, assessment, after)
+        elsewhere = assessment.suitable(instance.uid) & ~assessment.bit(instance.node)
+        return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere))
     rate = admitted_rate(source.migration, target.migration, spec.migration.bandwidth.max_mbps)
     load = Load(instance.memory_bytes, rate)
     return Line(instance, target, offers(load, spec.migration.disruption), rate, (), capacity_only=False)
