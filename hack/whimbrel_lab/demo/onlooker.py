@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
+from whimbrel.api.migration_plan import PlanPhase
 from whimbrel.domain.records import Instance, Key, Migration, Move
 from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, VIRTUAL_MACHINE_MOVES, Resource
 from whimbrel.inventory.projections import PROJECTIONS
@@ -29,6 +30,11 @@ class Sight:
     instance_uids: Mapping[str, str]
 
     @property
+    def awaits_approval(self) -> bool:
+        """Whether the quote is complete and nothing but a yes is missing."""
+        return self.plan.status.phase is PlanPhase.AWAITING_APPROVAL
+
+    @property
     def finished(self) -> bool:
         """Whether the operator called the plan finished."""
         return any(c.type == "Finished" and c.status == "True" for c in self.plan.status.conditions)
@@ -48,6 +54,7 @@ class Onlooker:
         moves = await self._all(VIRTUAL_MACHINE_MOVES, Move)
         instances = await self._all(INSTANCES, Instance)
         migrations = await self._all(MIGRATIONS, Migration)
+        names_by_uid = {migration.uid: key for key, migration in migrations.items()}
         now = self._clock.now()
         plan = MigrationPlan.model_validate(raw_plan)
         percents = {active.virtual_machine: active.percent for active in plan.status.active}
@@ -58,7 +65,7 @@ class Onlooker:
             moves=tuple(move.move for move in mine),
             glimpses={
                 move.instance_key.name: Glimpse(
-                    phase=evidence.phase_of(evidence.gather(move, migrations, instances, now)),
+                    phase=evidence.phase_of(evidence.gather(move, migrations, names_by_uid, instances, now)),
                     percent=percents.get(str(move.instance_key)),
                     node=instances[move.instance_key].node if move.instance_key in instances else "",
                 )

@@ -27,6 +27,8 @@ class Witness:
     """Whether new beats came after the end."""
     memory_seen: bool
     """Whether the guest has looked at all of its memory since the end."""
+    sent_bytes: int | None
+    """Bytes sent for it in all tries, by the hypervisor."""
 
 
 @dataclass(frozen=True, slots=True)

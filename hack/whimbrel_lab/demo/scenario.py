@@ -8,42 +8,43 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import yaml
 from rich.text import Text
-from whimbrel.api import HostProfile
-from whimbrel.api.migration_plan import Approval
+
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import HOST_PROFILES, MIGRATION_PLANS
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.client import connect
 from whimbrel.kube.telemetry import Telemetry
-
 from whimbrel_lab.demo import report, table, view
 from whimbrel_lab.demo.data_centre import BUSY, CHARACTERS, HOSTS, NAMESPACE, SOURCE, STUCK
 from whimbrel_lab.demo.onlooker import Onlooker, Sight
-from whimbrel_lab.demo.report import Check, Witness
+from whimbrel_lab.demo.report import Witness
 from whimbrel_lab.demo.show import Show, console
-from whimbrel_lab.hypervisor import GuestState, Hypervisor
-from whimbrel_lab.processes import ChildProcess, ProcessKeeper
+from whimbrel_lab.demo.spectator import Spectator
+from whimbrel_lab.demo.stage import DemoFailed, choose, operator, topology
+from whimbrel_lab.hypervisor import GuestState
+from whimbrel_lab.lab import Lab
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "demo"
-READY_S = 30.0
 QUOTE_S = 30.0
-MOVES_S = 120.0
-SWEEPS_S = 20.0
+MOVES_S = 150.0
+SWEEPS_S = 30.0
 LOOK_EVERY_S = 0.25
 READING_S = 4.0
 """Time for a person to read the quote before it is approved; only where there is a person."""
 
 
-class DemoFailed(Exception):
-    """The demo cannot go on; the text says why."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The demo's options."""
+    parser.add_argument("--hypervisor", choices=("auto", "libvirt", "model"), default="auto", help="default: auto")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write the outcome as an SVG picture too")
+    parser.add_argument("--no-pause", action="store_true", help="leave no time to read the quote")
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -58,32 +59,37 @@ async def run(arguments: argparse.Namespace) -> int:
 
 
 async def _tell(show: Show, arguments: argparse.Namespace) -> int:
-    began = time.monotonic()
-    async with data_centre(arguments, show) as lab, ProcessKeeper() as keeper:
-        show.note(f"{len(HOSTS)} hosts and {len(CHARACTERS)} guests run, all on {SOURCE} ({time.monotonic() - began:.0f} s)")
-        connection = await connect(str(lab.kubeconfig))
-        async with KubeApi(connection.configuration, Telemetry()) as api:
-            await _start_operator(keeper, lab.kubeconfig, lab.workdir / "operator.log")
-            profile, plan = document("host-profile.yaml"), document("plan.yaml")
-            await api.create(HOST_PROFILES, "", profile)
-            await api.create(MIGRATION_PLANS, NAMESPACE, plan)
-            name = Key(NAMESPACE, plan["metadata"]["name"])
-            show.note(f"applied examples/demo: HostProfile {profile['metadata']['name']}, MigrationPlan {name}")
-            onlooker = Onlooker(api, lab.clock, name)
-            await _quote(show, onlooker, name, lab.kubeconfig, arguments)
-            for character in CHARACTERS:
-                await lab.hypervisor.reset_beats(character.name)
-            sight = await _watch(show, onlooker)
-            show.settle()
-            witnesses = await _question(lab.hypervisor, sight)
-    budget_ms = sight.plan.spec.migration.disruption.max_downtime_ms or 0
+    choice, began = choose(arguments.hypervisor), time.monotonic()
+    show.page(Text(choice.first_line, "bold"))
+    profile, plan = document("host-profile.yaml"), document("plan.yaml")
+    name = Key(NAMESPACE, plan["metadata"]["name"])
+    async with Lab(topology(), hypervisor=choice.hypervisor) as lab:
+        show.note(f"{len(CHARACTERS)} virtual machines run on {SOURCE} ({time.monotonic() - began:.1f} s)")
+        log = lab.folder / "operator.log"
+        async with operator(lab.kubeconfig_for("whimbrel"), log):
+            show.note(f"the operator is ready ({time.monotonic() - began:.1f} s)")
+            connection = await connect(str(lab.kubeconfig))
+            async with KubeApi(connection.configuration, Telemetry()) as api:
+                await api.create(HOST_PROFILES, "", profile)
+                await api.create(MIGRATION_PLANS, NAMESPACE, plan)
+                show.page(Text("$ kubectl apply -f examples/demo", "dim"))
+                onlooker = Onlooker(api, lab.clock, name)
+                await _quote(show, onlooker, name)
+                if show.has_person and not arguments.no_pause:
+                    await asyncio.sleep(READING_S)
+                for character in CHARACTERS:
+                    await choice.hypervisor.reset_beats(character.name)
+                await _approve(show, name, lab.kubeconfig)
+                sight = await _watch(show, onlooker, choice.hypervisor)
+                show.settle()
+                witnesses = await _question(choice.hypervisor, sight)
     checks = (
-        *report.checks(sight.moves, witnesses, budget_ms),
+        *report.checks(sight.moves, witnesses, sight.plan.spec.migration.disruption.max_downtime_ms or 0),
         *report.story_checks(sight.moves, BUSY, STUCK),
     )
     show.page(table.receipts(sight.moves, witnesses), Text(), table.verdict(checks))
-    if arguments.record:
-        show.record(Path(arguments.record), "make demo")
+    if arguments.record is not None:
+        show.record(arguments.record, "make demo")
     return int(not all(check.holds for check in checks))
 
 
@@ -93,63 +99,52 @@ def document(name: str) -> dict[str, Any]:
     return found
 
 
-async def _start_operator(keeper: ProcessKeeper, kubeconfig: Path, log: Path) -> ChildProcess:
-    """The operator as it ships, in a process of its own; returns when it says that it is ready."""
-    port = free_port()
-    command = [sys.executable, "-m", "whimbrel", "--kubeconfig", str(kubeconfig), "--health-port", str(port)]
-    operator = await keeper.spawn(command, log=log)
-    said = "nothing yet"
-    deadline = time.monotonic() + READY_S
-    async with aiohttp.ClientSession() as session:
-        while time.monotonic() < deadline and operator.exit_code is None:
-            try:
-                async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
-                    said = await answer.text()
-                    if answer.status == 200:
-                        return operator
-            except aiohttp.ClientError as problem:
-                said = str(problem)
-            await asyncio.sleep(0.1)
-    ended = f" It ended with exit code {operator.exit_code}." if operator.exit_code is not None else ""
-    raise DemoFailed(f"the operator is not ready after {READY_S:.0f} s: {said}.{ended} Its last words:\n{tail(log)}")
-
-
-async def _quote(show: Show, onlooker: Onlooker, name: Key, kubeconfig: Path, arguments: argparse.Namespace) -> None:
-    """Shows the quote and approves it with the plugin, as a person would."""
+async def _quote(show: Show, onlooker: Onlooker, name: Key) -> None:
+    """Shows the quote as soon as it is complete."""
     deadline = time.monotonic() + QUOTE_S
-    sight = await onlooker.look()
-    while sight.plan.status.quote is None or len(sight.moves) < len(CHARACTERS):
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"no quote after {QUOTE_S:.0f} s: {sight.plan.status.phase} {sight.plan.status.message}")
-        await asyncio.sleep(LOOK_EVERY_S)
+    while True:
         sight = await onlooker.look()
-    show.page(Text(), table.quote(str(name), sight.plan.status.quote, sight.moves))
-    if sys.stdout.isatty() and not arguments.no_pause:
-        await asyncio.sleep(READING_S)
+        quote = sight.plan.status.quote
+        if quote is not None and sight.awaits_approval:
+            show.page(Text(), table.quote(str(name), sight.plan, quote, sight.moves))
+            return
+        if time.monotonic() > deadline:
+            status = sight.plan.status
+            raise DemoFailed(f"no quote after {QUOTE_S:.0f} s; the plan is {status.phase}: {status.message}")
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _approve(show: Show, name: Key, kubeconfig: Path) -> None:
+    """Says yes with the plugin, as a person would."""
     command = [sys.executable, "-m", "whimbrel.cli.main", "approve", name.name, "-n", name.namespace, "--yes"]
     approving = await asyncio.create_subprocess_exec(
         *command, "--kubeconfig", str(kubeconfig), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    _, problem = await approving.communicate()
+    _, said = await approving.communicate()
     if approving.returncode:
-        raise DemoFailed(f"the quote could not be approved: {problem.decode().strip()}")
+        raise DemoFailed(f"the quote could not be approved: {said.decode(errors='replace').strip()}")
     show.page(Text(f"$ kubectl whimbrel approve {name.name} -n {name.namespace} --yes\n", "dim"))
 
 
-async def _watch(show: Show, onlooker: Onlooker) -> Sight:
+async def _watch(show: Show, onlooker: Onlooker, hypervisor: Spectator) -> Sight:
     """Shows the moves until the operator says that the plan has finished, or time is up."""
     began = time.monotonic()
     before: Mapping[str, view.Row] = {}
     while True:
         sight = await onlooker.look()
+        percents = await hypervisor.percents()
+        glimpses = {
+            name: replace(glimpse, percent=percents.get(name, glimpse.percent))
+            for name, glimpse in sight.glimpses.items()
+        }
         elapsed_s = time.monotonic() - began
-        before = show.rows(elapsed_s, view.rows(sight.moves, sight.glimpses, before))
+        before = show.rows(elapsed_s, view.rows(sight.moves, glimpses, before))
         if sight.finished or elapsed_s > MOVES_S:
             return sight
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _question(hypervisor: Hypervisor, sight: Sight) -> tuple[Witness, ...]:
+async def _question(hypervisor: Spectator, sight: Sight) -> tuple[Witness, ...]:
     """Asks every guest, after it had time to look at all of its memory once more, and every host."""
     first = {character.name: await hypervisor.beats(character.name) for character in CHARACTERS}
     deadline = time.monotonic() + SWEEPS_S
@@ -157,26 +152,22 @@ async def _question(hypervisor: Hypervisor, sight: Sight) -> tuple[Witness, ...]
     while waiting and time.monotonic() < deadline:
         await asyncio.sleep(LOOK_EVERY_S)
         for name in sorted(waiting):
-            now = await hypervisor.beats(name)
-            # The sweep in progress may have passed a page before it was copied; the one after it sees them all.
-            if now.sweeps >= first[name].sweeps + 2:
+            # A sweep in progress may have passed a page before it was copied; the one after it sees them all.
+            if (await hypervisor.beats(name)).sweeps >= first[name].sweeps + 2:
                 waiting.discard(name)
-    witnesses = []
-    for character in CHARACTERS:
-        found = []
-        for host in HOSTS:
-            if await hypervisor.guest_state(host.name, character.name) is not GuestState.ABSENT:
-                found.append(host.name)
-        beats = await hypervisor.beats(character.name)
-        witnesses.append(
-            Witness(
-                name=character.name,
-                started_on=SOURCE,
-                runs_on=tuple(found),
-                instance_uid=sight.instance_uids.get(character.name, ""),
-                beats=beats,
-                beats_on=beats.beats > first[character.name].beats,
-                memory_seen=character.name not in waiting,
-            )
-        )
-    return tuple(witnesses)
+    return tuple([await _witness(hypervisor, sight, name, first[name].beats, name not in waiting) for name in first])
+
+
+async def _witness(hypervisor: Spectator, sight: Sight, name: str, beats_before: int, memory_seen: bool) -> Witness:
+    beats = await hypervisor.beats(name)
+    states = {host.name: await hypervisor.guest_state(host.name, name) for host in HOSTS}
+    return Witness(
+        name=name,
+        started_on=SOURCE,
+        runs_on=tuple(host for host, state in states.items() if state is not GuestState.ABSENT),
+        instance_uid=sight.instance_uids.get(name, ""),
+        beats=beats,
+        beats_on=beats.beats > beats_before,
+        memory_seen=memory_seen,
+        sent_bytes=hypervisor.sent_bytes(name),
+    )

@@ -30,6 +30,11 @@ class Show:
     def __exit__(self, *_: object) -> None:
         self.settle()
 
+    @property
+    def has_person(self) -> bool:
+        """Whether somebody watches at a terminal."""
+        return self._console.is_terminal
+
     def page(self, *pages: RenderableType) -> None:
         """Print what stays; it will be in the picture too."""
         self._pages += pages

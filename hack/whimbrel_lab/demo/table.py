@@ -138,8 +138,8 @@ def receipts(moves: Sequence[VirtualMachineMove], witnesses: Sequence[Witness]) 
     return Group(
         table,
         Text(
-            "took: KubeVirt's times of the last try · sent: last sample · stood still: longest silence of the guest's own "
-            "beats, all tries · quoted: floors",
+            "took: KubeVirt's times of the last try · sent: the hypervisor's count, all tries · stood still: longest "
+            "silence between two beats of the guest itself, all tries · quoted: floors for one try",
             "dim",
         ),
     )
@@ -159,7 +159,7 @@ def _receipt_cells(move: VirtualMachineMove, witness: Witness | None) -> list[Re
         outcome,
         words.measured_ms(receipt.duration_ms),
         f"≥ {words.seconds(forecast.duration_seconds)}",
-        words.measured_bytes(receipt.bytes),
+        words.size(witness.sent_bytes if witness else None),
         f"≥ {words.size(forecast.bytes)}",
         blackout,
         words.milliseconds(forecast.budget_ms),

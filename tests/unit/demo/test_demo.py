@@ -74,6 +74,7 @@ def a_witness(name: str = "web", runs_on: tuple[str, ...] = ("node-b",), **beats
         beats=report_of_guest,
         beats_on=True,
         memory_seen=True,
+        sent_bytes=100 * 2**20,
     )
 
 
