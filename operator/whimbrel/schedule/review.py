@@ -181,17 +181,22 @@ def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachi
 
 
 def _gone(left: list[Evidence], *, started: bool) -> Iterator[Write]:
-    """Moves that never began and whose virtual machine is not selected any more: deleted before, skipped after a start."""
+    """Moves of which nothing is in flight and whose virtual machine is not selected any more, or not the one quoted.
+
+    Before the plan started they are deleted, afterwards they end.
+    """
     for evidence in left:
         if not started:
             yield writes.delete_move(evidence.move, "not selected any more")
             continue
-        reason = "NoLongerSelected" if evidence.same_guest else "VirtualMachineGone"
-        message = {
-            "NoLongerSelected": "It does not match the plan's terms any more; it stays where it is.",
-            "VirtualMachineGone": "The instance that was quoted does not run any more.",
-        }[reason]
-        yield from _skipped(evidence, reason, message)
+        if evidence.same_guest:
+            message = "It does not match the plan's terms any more; it stays where it is."
+            yield from _skipped(evidence, "NoLongerSelected", message)
+        elif evidence.instance is None:
+            yield from _skipped(evidence, "VirtualMachineGone", "The instance that was quoted does not run any more.")
+        else:
+            message = "Another instance has the name now: the virtual machine was restarted."
+            yield from _skipped(evidence, "VirtualMachineReplaced", message)
 
 
 def _skip(lines: tuple[Line, ...], open_moves: dict[str, Evidence], evidence: dict[str, Evidence]) -> list[Write]:
@@ -211,9 +216,10 @@ def _blocked_uids(lines: tuple[Line, ...]) -> frozenset[str]:
 
 
 def _skipped(evidence: Evidence, reason: str, message: str) -> Iterator[Write]:
-    """A move that ends without having moved; one that failed before is called failed."""
+    """A move that ends without having moved; one that has begun is called failed."""
     stored = evidence.move.move.status
-    phase = MovePhase.FAILED if stored.history else MovePhase.SKIPPED
+    begun = bool(stored.history) or stored.phase == MovePhase.MOVING
+    phase = MovePhase.FAILED if begun else MovePhase.SKIPPED
     claim = Claim("Finished", True, reason, message)
     update = {
         "phase": phase,
