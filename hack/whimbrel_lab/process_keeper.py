@@ -13,7 +13,6 @@ import os
 import select
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -170,4 +169,4 @@ def _alive() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -94,7 +94,8 @@ class ProcessKeeper:
     ) -> ChildProcess:
         """Start a program; its output is appended to `log`. Without `environment` it gets ours. Raises ProcessError."""
         number = next(self._numbers)
-        self._asked[number] = asked = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[ChildProcess] = asyncio.get_running_loop().create_future()
+        self._asked[number] = asked
         self.order(
             order="spawn",
             id=number,

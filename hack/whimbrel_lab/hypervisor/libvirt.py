@@ -7,6 +7,7 @@ has what that takes. Called by the KubeVirt stand-in and the demo through the Hy
 import asyncio
 import contextlib
 import itertools
+import os
 import shutil
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from whimbrel_lab.hypervisor import libvirt_client as client
 from whimbrel_lab.hypervisor.guest import domain, image
 from whimbrel_lab.hypervisor.guest.beats import BeatReader
 from whimbrel_lab.hypervisor.libvirt_client import Connection, Domain, DomainState, ErrorCode, LibvirtError
-from whimbrel_lab.hypervisor.libvirt_host import LONGEST_FOLDER, Host, find, give_away, missing_programs
+from whimbrel_lab.hypervisor.libvirt_host import LONGEST_FOLDER, Host, find, give_away, missing_programs, nameless_user
 from whimbrel_lab.hypervisor.libvirt_job import LibvirtJob
 from whimbrel_lab.hypervisor.links import shares
 from whimbrel_lab.processes import ProcessKeeper
@@ -51,6 +52,8 @@ def available() -> str | None:
         missing.append("binutils")
     if missing:
         return f"not installed: {', '.join(missing)} (apt-get install {' '.join(missing)})"
+    if nameless_user():
+        return f"libvirt needs an account, and user id {os.geteuid()} has none (see /etc/passwd)"
     if problem := client.missing():
         return f"libvirt's client library cannot be loaded: {problem} (apt-get install libvirt0)"
     return None
@@ -170,17 +173,19 @@ class LibvirtHypervisor:
         place = self._host(host)
 
         async def ask(command: str, **arguments: int | str) -> dict[str, int | str]:
-            answer = await place.on_domain(
-                domain.name(name), lambda found: found.monitor(command, **arguments)
-            )
+            answer = await place.on_domain(domain.name(name), lambda found: found.monitor(command, **arguments))
             return dict(answer or {})
 
-        arguments = {"calc-time": SAMPLING_S, "mode": "page-sampling", "sample-pages": SAMPLE_PAGES_PER_GIBIBYTE}
+        arguments: dict[str, int | str] = {
+            "calc-time": SAMPLING_S,
+            "mode": "page-sampling",
+            "sample-pages": SAMPLE_PAGES_PER_GIBIBYTE,
+        }
         try:
             with contextlib.suppress(HypervisorError):  # a sampling that somebody else began serves as well
                 await ask("calc-dirty-rate", **arguments)
-            for _ in range(10):
-                await asyncio.sleep(SAMPLING_S / 4 if _ else SAMPLING_S)
+            for delay_s in (SAMPLING_S, *[SAMPLING_S / 4] * 8):
+                await asyncio.sleep(delay_s)
                 if name in self._jobs:
                     return None
                 answer = await ask("query-dirty-rate")
@@ -207,8 +212,12 @@ class LibvirtHypervisor:
 
         job = self._jobs[name] = LibvirtJob(domain.name(name), here, there, options, ended)
         assert self._folder is not None
-        await self._share_links()  # the others make room first
-        await job.begin(f"{self._folder}/m/{next(self._numbers)}", self._rates()[name])
+        try:
+            await self._share_links()  # the others make room first
+            await job.begin(f"{self._folder}/m/{next(self._numbers)}", self._rates()[name])
+        finally:
+            if not job.begun():
+                self._jobs.pop(name, None)
         await self._share_links()  # what came or went while libvirt prepared this one
         return job
 

@@ -86,9 +86,11 @@ _ULLONG, _STRING = 4, 7
 _ErrorReceiver = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 
 
-@_ErrorReceiver
 def _unheard(_user: int | None, _error: int | None) -> None:
     """Keeps libvirt from printing errors, all of which are raised."""
+
+
+_UNHEARD = _ErrorReceiver(_unheard)
 
 
 @cache
@@ -118,7 +120,7 @@ def _library() -> ctypes.CDLL:
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    library.virSetErrorFunc(None, _unheard)
+    library.virSetErrorFunc(None, _UNHEARD)
     return library
 
 
@@ -127,6 +129,13 @@ def _monitor_library() -> ctypes.CDLL:
     library = ctypes.CDLL("libvirt-qemu.so.0")
     library.virDomainQemuMonitorCommand.restype = ctypes.c_int
     library.virDomainQemuMonitorCommand.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint]
+    return library
+
+
+@cache
+def _c_library() -> ctypes.CDLL:
+    library = ctypes.CDLL(None)
+    library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
     return library
 
 
@@ -144,14 +153,14 @@ def _last_error() -> LibvirtError:
     error = _library().virGetLastError()
     if not error:
         return LibvirtError(0, "libvirt gave no reason")
-    found = error.contents
-    return LibvirtError(found.code, (found.message or b"").decode(errors="replace"))
+    code: int = error.contents.code
+    message: bytes | None = error.contents.message
+    return LibvirtError(code, message.decode(errors="replace") if message else f"error {code}")
 
 
-def _checked(result: int) -> int:
-    if result is None or result < 0:
+def _checked(result: int) -> None:
+    if result < 0:
         raise _last_error()
-    return result
 
 
 class Domain:
@@ -193,9 +202,7 @@ class Domain:
                 slot.type, slot.value.s = _STRING, value.encode()
             else:
                 slot.type, slot.value.ull = _ULLONG, value
-        _checked(
-            _library().virDomainMigrateToURI3(self._handle, connection.encode(), array, len(array), int(flags))
-        )
+        _checked(_library().virDomainMigrateToURI3(self._handle, connection.encode(), array, len(array), int(flags)))
 
     def start_post_copy(self) -> None:
         _checked(_library().virDomainMigrateStartPostCopy(self._handle, 0))
@@ -219,13 +226,16 @@ class Domain:
 
     def monitor(self, command: str, **arguments: Any) -> Any:
         """One QMP command; returns its `return`."""
-        answer = ctypes.c_char_p()
+        answer = ctypes.c_void_p()
         _checked(
             _monitor_library().virDomainQemuMonitorCommand(
                 self._handle, json.dumps({"execute": command, "arguments": arguments}).encode(), ctypes.byref(answer), 0
             )
         )
-        content = json.loads(answer.value or b"{}")  # a few hundred bytes of C memory per call are left behind
+        try:
+            content = json.loads(ctypes.string_at(answer))
+        finally:
+            _c_library().free(answer)
         if "error" in content:
             raise HypervisorError(f"{command}: {content['error'].get('desc')}")
         return content.get("return")

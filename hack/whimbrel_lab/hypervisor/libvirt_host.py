@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar
 
-from whimbrel_lab.hypervisor import HypervisorError, HostSpec
+from whimbrel_lab.hypervisor import HostSpec, HypervisorError
 from whimbrel_lab.hypervisor.libvirt_client import Connection, Domain, LibvirtError
 from whimbrel_lab.processes import ChildProcess, ProcessKeeper
 
@@ -54,6 +54,15 @@ def missing_programs() -> list[str]:
     if os.geteuid() == 0:
         packages["util-linux"] = find("setpriv") is not None
     return [package for package, there in packages.items() if not there]
+
+
+def nameless_user() -> bool:
+    """Whether we run as a user id without an account, which libvirt refuses to serve."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return True
+    return False
 
 
 def give_away(path: Path) -> None:

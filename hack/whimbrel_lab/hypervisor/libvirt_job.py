@@ -45,7 +45,9 @@ class LibvirtJob:
         self._copying = False
         self._run: asyncio.Task[MigrationOutcome] | None = None
 
-    @property
+    def begun(self) -> bool:
+        return self._run is not None
+
     def over(self) -> bool:
         return self._run is not None and self._run.done()
 
@@ -53,9 +55,11 @@ class LibvirtJob:
         """Start, and return when the copy has begun; raises HypervisorError when libvirt refuses before."""
         self._limit_mebibytes = limit_mebibytes
         self._run = asyncio.create_task(self._migrate(socket, limit_mebibytes))
-        while not self.over and await self.progress() is None:
+        while True:
+            if self.over() or await self.progress() is not None:
+                break
             await asyncio.sleep(POLL_S)
-        if self.over and not (outcome := self._run.result()).completed and not self._copying:
+        if self.over() and not (outcome := self._run.result()).completed and not self._copying:
             raise HypervisorError(f"{self}: refused: {outcome.reason}")
 
     async def limit(self, mebibytes_per_second: int) -> None:
@@ -65,7 +69,7 @@ class LibvirtJob:
             await self._quietly(lambda domain: domain.limit_migration(mebibytes_per_second))
 
     async def progress(self) -> JobProgress | None:
-        if self.over:
+        if self.over():
             return None
         try:
             found = await self._source.on_domain(self._domain, Domain.job_statistics)
@@ -89,7 +93,7 @@ class LibvirtJob:
         await self._quietly(Domain.suspend)
 
     async def start_post_copy(self) -> None:
-        if self.over:
+        if self.over():
             return
         if not self._options.allow_post_copy:
             raise HypervisorError(f"{self}: post-copy was not allowed when it began")
@@ -102,9 +106,10 @@ class LibvirtJob:
         self._aborting = True
         clock = asyncio.get_running_loop()
         give_up = clock.time() + ABORT_GUARD_S
-        while not self.over:
+        while not self.over():
             try:
-                return await self._source.on_domain(self._domain, Domain.abort_job)
+                await self._source.on_domain(self._domain, Domain.abort_job)
+                break
             except LibvirtError as problem:  # just beginning, or just about to end
                 if clock.time() > give_up:
                     raise HypervisorError(f"{self}: cannot be aborted: {problem}") from problem
@@ -124,7 +129,7 @@ class LibvirtJob:
             flags |= Migrate.AUTO_CONVERGE
         if self._options.allow_post_copy and post_copy_obstacle() is None:
             flags |= Migrate.POSTCOPY
-        parameters = {"migrate_uri": f"unix://{socket}", "bandwidth": limit_mebibytes}
+        parameters: dict[str, int | str] = {"migrate_uri": f"unix://{socket}", "bandwidth": limit_mebibytes}
         completed = False
         try:
             await self._source.on_domain_alone(
@@ -134,7 +139,8 @@ class LibvirtJob:
             return MigrationOutcome(True, reason=await self._not_running(self._target))
         except HypervisorError as problem:
             paused = await self._not_running(self._source)
-            return MigrationOutcome(False, aborted=self._aborting, reason=f"{problem}{paused and '; ' + paused}")
+            reason = f"{problem}; {paused}" if paused else str(problem)
+            return MigrationOutcome(False, aborted=self._aborting, reason=reason)
         finally:
             self._on_end(completed)
 
@@ -155,12 +161,12 @@ class LibvirtJob:
 
     async def _quietly(self, call: Callable[[Domain], None]) -> None:
         """On the source; a failure matters only while the job runs."""
-        if self.over:
+        if self.over():
             return
         try:
             await self._source.on_domain(self._domain, call)
         except LibvirtError as problem:
-            if not self.over and problem.code not in (ErrorCode.NO_DOMAIN, ErrorCode.OPERATION_INVALID):
+            if not self.over() and problem.code not in (ErrorCode.NO_DOMAIN, ErrorCode.OPERATION_INVALID):
                 raise HypervisorError(f"{self}: {problem}") from problem
 
 

@@ -88,9 +88,10 @@ def _assemble() -> bytes:
         raise HypervisorError("no assembler for x86: install binutils (binutils-x86-64-linux-gnu on other processors)")
     with tempfile.TemporaryDirectory(prefix="wl-") as folder:
         compiled, image = Path(folder, "guest.o"), Path(folder, "guest.bin")
+        flat = ("-m", "elf_i386", "-Ttext", "0x100000", "-e", "start", "--oformat", "binary")
         steps: list[list[str | Path]] = [
             [tools[0], "--32", "-o", compiled, SOURCE],
-            [tools[1], "-m", "elf_i386", "-Ttext", "0x100000", "-e", "start", "--oformat", "binary", "-o", image, compiled],
+            [tools[1], *flat, "-o", image, compiled],
         ]
         for step in steps:
             done = subprocess.run(step, capture_output=True, text=True, timeout=60, check=False)
