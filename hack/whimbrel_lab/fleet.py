@@ -1,0 +1,293 @@
+"""The Kubernetes objects of a topology: nodes, KubeVirt's installation, and machines that run already.
+
+Machines, instances and launchers are made by the same pure steps that the stand-in uses, only at once: a thousand running
+virtual machines need no thousand starts.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from whimbrel.simulation.kubevirt import admission, agents, instances, launchers, machines
+from whimbrel.simulation.kubevirt.effects import Replace, ReplaceStatus
+from whimbrel.simulation.kubevirt.values import (
+    MACHINE_FINALIZER,
+    NODE_LABEL,
+    OBSERVED_VERSIONS,
+    UNPAUSED_GATE,
+    Object,
+    clone,
+    phase_entered,
+    timestamp,
+    uid,
+    with_condition,
+)
+from whimbrel_lab.clock import LabClock
+from whimbrel_lab.kubevirt.guests import guest_annotations
+from whimbrel_lab.kubevirt.kubelet import Addresses, running_status
+from whimbrel_lab.kubevirt.scheduler import FIRST_NODE_ANNOTATION
+from whimbrel_lab.topology import INSTALL_NAMESPACE, LabGuest, LabHost, Topology
+
+REGISTRY = "quay.io/kubevirt"
+_CLAIM = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One running virtual machine as the API server has it."""
+
+    machine: Object
+    instance: Object
+    pod: Object
+
+
+class Places:
+    """What identifies the objects of one lab: UIDs, creation times, pod addresses."""
+
+    def __init__(self, clock: LabClock, addresses: Addresses) -> None:
+        self.clock = clock
+        self.addresses = addresses
+
+    def identified(self, document: Object, suffix: str = "") -> Object:
+        """The object with what an API server adds to a new one, in place."""
+        members = document["metadata"]
+        if "name" not in members:
+            members["name"] = members["generateName"] + suffix
+        members["uid"] = str(uuid.uuid4())
+        members["creationTimestamp"] = timestamp(self.clock.now())
+        members["generation"] = 1
+        return document
+
+
+def node(host: LabHost, clock: LabClock) -> Object:
+    """A node with the labels that virt-handler's labeller puts on it."""
+    labels = {
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/hostname": host.name,
+        "kubernetes.io/os": "linux",
+        "kubevirt.io/schedulable": "true",
+        f"cpu-vendor.node.kubevirt.io/{host.cpu_vendor}": "true",
+        "machine-type.node.kubevirt.io/q35": "true",
+    }
+    for model in host.cpu_models:
+        labels[f"cpu-model.node.kubevirt.io/{model}"] = "true"
+        labels[f"cpu-model-migration.node.kubevirt.io/{model}"] = "true"
+    for feature in host.cpu_features:
+        labels[f"cpu-feature.node.kubevirt.io/{feature}"] = "true"
+    if host.cpu_models:
+        labels[f"host-model-cpu.node.kubevirt.io/{host.cpu_models[0]}"] = "true"
+        for feature in host.cpu_features:
+            labels[f"host-model-required-features.node.kubevirt.io/{feature}"] = "true"
+    labels.update(host.labels)
+    resources = {
+        "cpu": str(host.cpu),
+        "memory": str(host.memory_bytes),
+        "pods": str(host.pods),
+        **dict.fromkeys(launchers.DEVICES, "1k"),
+    }
+    spec: Object = {}
+    if host.taints:
+        spec["taints"] = [dict(taint) for taint in host.taints]
+    if host.unschedulable:
+        spec["unschedulable"] = True
+    now = clock.now()
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": host.name,
+            "labels": labels,
+            "annotations": {"kubevirt.io/heartbeat": timestamp(now)},
+        },
+        "spec": spec,
+        "status": {
+            "allocatable": resources,
+            "capacity": resources,
+            "conditions": [
+                {
+                    "lastHeartbeatTime": timestamp(now),
+                    "lastTransitionTime": timestamp(now),
+                    "message": "kubelet is posting ready status",
+                    "reason": "KubeletReady",
+                    "status": "True",
+                    "type": "Ready",
+                }
+            ],
+            "nodeInfo": {"architecture": "amd64", "kubeletVersion": "v1.36.0", "operatingSystem": "linux"},
+        },
+    }
+
+
+def kubevirt(topology: Topology) -> Object:
+    """The installation, deployed; its status is written by a second request."""
+    configuration: Object = {"migrations": dict(topology.migrations)}
+    if topology.feature_gates:
+        configuration["developerConfiguration"] = {"featureGates": list(topology.feature_gates)}
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "KubeVirt",
+        "metadata": {"name": "kubevirt", "namespace": INSTALL_NAMESPACE},
+        "spec": {"configuration": configuration},
+        "status": {
+            "conditions": with_status("Available", "AllComponentsReady"),
+            "observedKubeVirtRegistry": REGISTRY,
+            "observedKubeVirtVersion": topology.version,
+            "operatorVersion": topology.version,
+            "phase": "Deployed",
+            "targetKubeVirtRegistry": REGISTRY,
+            "targetKubeVirtVersion": topology.version,
+        },
+    }
+
+
+def with_status(kind: str, reason: str) -> list[Object]:
+    """One condition that holds."""
+    return [
+        {"lastProbeTime": None, "lastTransitionTime": None, "reason": reason, "status": "True", "type": kind}
+    ]
+
+
+def handler_daemon_set(hosts: int) -> Object:
+    """virt-handler's DaemonSet."""
+    labels = {"kubevirt.io": "virt-handler"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "virt-handler", "namespace": INSTALL_NAMESPACE, "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "virt-handler", "image": f"{REGISTRY}/virt-handler:lab"}]},
+            },
+        },
+        "status": {"desiredNumberScheduled": hosts, "numberReady": hosts},
+    }
+
+
+def handler_pod(host: str, address: str, port: int, clock: LabClock) -> Object:
+    """The virt-handler pod of a node; its container port `metrics` is where the node's metrics are."""
+    now = clock.now()
+    conditions = with_condition(None, "PodScheduled", "True", now)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"virt-handler-{host}",
+            "namespace": INSTALL_NAMESPACE,
+            "labels": {"kubevirt.io": "virt-handler", "prometheus.kubevirt.io": "true"},
+        },
+        "spec": {
+            "nodeName": host,
+            "containers": [
+                {
+                    "name": "virt-handler",
+                    "image": f"{REGISTRY}/virt-handler:lab",
+                    "ports": [{"containerPort": port, "name": "metrics", "protocol": "TCP"}],
+                    "resources": {"requests": {"cpu": "10m", "memory": "357Mi"}},
+                }
+            ],
+        },
+        "status": {
+            "conditions": with_condition(conditions, "Ready", "True", now),
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "startTime": timestamp(now),
+        },
+    }
+
+
+def machine(guest: LabGuest, topology: Topology) -> Object:
+    """The VirtualMachine that a user would have applied."""
+    annotations = {**guest_annotations(topology.guest_spec(guest), agent=guest.agent), **guest.annotations}
+    annotations[FIRST_NODE_ANNOTATION] = guest.host
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": guest.name, "namespace": guest.namespace, "labels": dict(guest.labels)},
+        "spec": {
+            "runStrategy": guest.run_strategy,
+            "template": {
+                "metadata": {"labels": dict(guest.labels), "annotations": annotations},
+                "spec": clone({**_instance_spec(guest), **guest.instance_spec}),
+            },
+        },
+    }
+
+
+def claims(guest: LabGuest) -> Iterator[Object]:
+    """The volume claims that a machine's disks are on."""
+    modes = ["ReadWriteOnce"] if guest.blocker == "SharedDisk" else ["ReadWriteMany"]
+    yield {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": f"{guest.name}-{_CLAIM}", "namespace": guest.namespace},
+        "spec": {"accessModes": modes, "resources": {"requests": {"storage": "1Gi"}}, "volumeMode": "Block"},
+    }
+
+
+def running(
+    guest: LabGuest, topology: Topology, installation: Object, host: Object, where: Places
+) -> Running:
+    """Machine, instance and launcher as they are after a start."""
+    clock, now = where.clock, where.clock.now()
+    made_machine = where.identified(machine(guest, topology))
+    made_machine["metadata"]["finalizers"] = [MACHINE_FINALIZER]
+    instance = where.identified(admission.instance_made(machines.instance_of(made_machine)))
+    instance["metadata"]["annotations"].update(OBSERVED_VERSIONS)
+    pod = where.identified(launchers.launcher(instance, installation), suffix="lab00")
+    pod["spec"]["nodeName"] = guest.host
+    pod["spec"].update(schedulerName="default-scheduler")
+    address = where.addresses.next()
+    pod["status"] = running_status(pod, clock, address)
+    gate = {"type": UNPAUSED_GATE, "status": "True", "lastProbeTime": None, "lastTransitionTime": None}
+    pod["status"]["conditions"] = with_condition([*pod["status"]["conditions"], gate], "Ready", "True", now)
+    for reached in ("Scheduling", "Scheduled"):
+        phase_entered(instance, reached, now)
+    members = instance["status"]
+    members.update(activePods={uid(pod): guest.host}, nodeName=guest.host, migrationTransport="Unix")
+    instance["metadata"]["labels"][NODE_LABEL] = guest.host
+    modes = {each["metadata"]["name"]: each["spec"]["accessModes"] for each in claims(guest)}
+    instance = agents.guest_running(
+        instance, host, now, kubevirt=installation, address=address, claims=modes, agent=guest.agent
+    )
+    for effect in instances.step(instance, [pod], now, installation):
+        if isinstance(effect, Replace) and effect.body["kind"] == "VirtualMachineInstance":
+            instance = effect.body
+    for effect in machines.step(made_machine, instance, now):
+        if isinstance(effect, ReplaceStatus):
+            made_machine = effect.body
+    return Running(made_machine, instance, pod)
+
+
+def _instance_spec(guest: LabGuest) -> Object:
+    devices: Object = {
+        "disks": [{"disk": {"bus": "virtio"}, "name": _CLAIM}],
+        "interfaces": [{"masquerade": {}, "name": "default"}],
+    }
+    cpu: Object = {"cores": guest.cores, "model": guest.cpu_model}
+    if guest.cpu_features:
+        cpu["features"] = [{"name": feature, "policy": "require"} for feature in guest.cpu_features]
+    domain: Object = {"cpu": cpu, "devices": devices, "memory": {"guest": _memory(guest.memory_bytes)}}
+    if guest.blocker == "HostDevice":
+        devices["hostDevices"] = [{"deviceName": "vendor.example/licence-dongle", "name": "dongle"}]
+    if guest.blocker == "BridgedPodNetwork":
+        devices["interfaces"] = [{"bridge": {}, "name": "default"}]
+    if guest.blocker == "Sev":
+        domain["launchSecurity"] = {"sev": {}}
+    spec: dict[str, Any] = {
+        "domain": domain,
+        "evictionStrategy": guest.eviction_strategy,
+        "networks": [{"name": "default", "pod": {}}],
+        "terminationGracePeriodSeconds": 30,
+        "volumes": [{"name": _CLAIM, "persistentVolumeClaim": {"claimName": f"{guest.name}-{_CLAIM}"}}],
+    }
+    if guest.node_selector:
+        spec["nodeSelector"] = dict(guest.node_selector)
+    return spec
+
+
+def _memory(memory_bytes: int) -> str:
+    return f"{memory_bytes // 1024**2}Mi" if memory_bytes % 1024**2 == 0 else str(memory_bytes)

@@ -1,0 +1,112 @@
+"""virt-launcher's part: one migration from its start to its verdict, watched by KubeVirt's monitor.
+
+The monitor looks every 400 ms of lab time. On a fast clock it looks less often, but never misses the tick at which its
+deadline is over.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from whimbrel.simulation.kubevirt import monitor
+from whimbrel.simulation.kubevirt.monitor import TICK_S, Action, Rules, Watch
+from whimbrel_lab.clock import LabClock
+from whimbrel_lab.hypervisor import HypervisorError, JobProgress, MigrationJob, MigrationOutcome
+
+LEAST_PAUSE_S = 0.02
+"""In real seconds: no look follows another sooner."""
+SAMPLE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Whom the launcher tells: the mode changed, the abort began or was refused, what the job's progress is."""
+
+    mode: Callable[[str], Awaitable[None]]
+    abort: Callable[[str], Awaitable[None]]
+    progress: Callable[[JobProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How it ended; `aborted_by_us` when an abort of ours took effect; `reason` is the monitor's own text, if any."""
+
+    outcome: MigrationOutcome
+    reason: str = ""
+
+
+async def follow(
+    job: MigrationJob, rules: Rules, clock: LabClock, abort_asked: asyncio.Event, reports: Reports
+) -> Verdict:
+    """Watch a job until it is over."""
+    began_s = clock.monotonic()
+    watch = monitor.begin(rules)
+    over = asyncio.ensure_future(job.wait())
+    asked = asyncio.ensure_future(abort_asked.wait())
+    sampled = 0
+    cancelled = False
+    try:
+        while not over.done():
+            elapsed_s = clock.monotonic() - began_s
+            progress = await job.progress()
+            if progress is not None and elapsed_s >= (sampled + 1) * SAMPLE_EVERY_S:
+                sampled = int(elapsed_s / SAMPLE_EVERY_S)
+                reports.progress(progress)
+            if asked.done() and not cancelled:
+                cancelled = True
+                refused = await _abort(job, reports)
+                watch = replace(watch, aborting=not refused)
+            looked, action = monitor.tick(
+                rules, watch, progress.remaining_bytes if progress else None, elapsed_s
+            )
+            watch = await _act(job, action, watch, looked, reports)
+            pause_s = _until_next_look(watch, clock.monotonic() - began_s, clock.scale)
+            waited = {over} if cancelled else {over, asked}
+            await asyncio.wait(waited, timeout=pause_s / clock.scale, return_when=asyncio.FIRST_COMPLETED)
+        return Verdict(over.result(), watch.abort_reason)
+    finally:
+        over.cancel()
+        asked.cancel()
+
+
+async def _act(job: MigrationJob, action: Action, before: Watch, after: Watch, reports: Reports) -> Watch:
+    """Carry the monitor's action out; what the hypervisor refuses is tried again at the next look."""
+    if action is Action.WAIT:
+        return after
+    if action is Action.ABORT:
+        refused = await _abort(job, reports)
+        return monitor.abort_refused(after) if refused else after
+    try:
+        if action is Action.POST_COPY:
+            await job.start_post_copy()
+        elif action is Action.SUSPEND:
+            await job.suspend()
+    except HypervisorError:
+        return before
+    await reports.mode(after.mode)
+    return after
+
+
+async def _abort(job: MigrationJob, reports: Reports) -> bool:
+    """Ask for the end; true when the hypervisor refused."""
+    await reports.abort("Aborting")
+    try:
+        await job.abort()
+    except HypervisorError:
+        await reports.abort("Failed")
+        return True
+    return False
+
+
+def _until_next_look(watch: Watch, elapsed_s: float, scale: float) -> float:
+    """Lab seconds until the next look: on the 400 ms grid, at least a breath of real time away, at the deadline exactly."""
+    ticks = max(1, math.ceil(LEAST_PAUSE_S * scale / TICK_S))
+    if ticks > 1:
+        ticks += int(elapsed_s) % 3
+    next_s = (int(elapsed_s / TICK_S) + ticks) * TICK_S
+    if watch.deadline_s:
+        deadline_tick_s = math.ceil((watch.deadline_s + 1) / TICK_S) * TICK_S
+        if elapsed_s < deadline_tick_s:
+            next_s = min(next_s, deadline_tick_s)
+    return max(next_s - elapsed_s, 0.001)

@@ -1,0 +1,162 @@
+"""virt-handler's `/metrics`, one HTTPS server per lab node, with KubeVirt's habits.
+
+A ring of ten samples with explicit timestamps, repeated at every scrape and in no order; series of a migration vanish when
+it is over; dirty rates only of running instances that do not migrate.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from whimbrel.simulation.kubevirt.values import Object, labels, name, namespace
+from whimbrel_lab.certs import Authority
+from whimbrel_lab.clock import LabClock
+from whimbrel_lab.hypervisor import JobProgress
+
+LOG = logging.getLogger(__name__)
+RING = 10
+DIRTY_RATE_LIFETIME_S = 3.0
+SERIES = (
+    ("kubevirt_vmi_migration_data_bytes_total", "counter", "total_bytes"),
+    ("kubevirt_vmi_migration_data_remaining_bytes", "gauge", "remaining_bytes"),
+    ("kubevirt_vmi_migration_data_processed_bytes", "gauge", "processed_bytes"),
+    ("kubevirt_vmi_migration_dirty_memory_rate_bytes", "gauge", "dirty_bytes_per_second"),
+    ("kubevirt_vmi_migration_memory_transfer_rate_bytes", "gauge", "transfer_bytes_per_second"),
+)
+DIRTY_RATE = "kubevirt_vmi_dirty_rate_bytes_per_second"
+DirtyRates = Callable[[str], Awaitable[list[tuple[Object, int]]]]
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """One node's server."""
+
+    node: str
+    address: str
+    port: int
+    silent: bool = False
+    rings: dict[tuple[str, str], deque[tuple[int, JobProgress]]] = field(default_factory=dict)
+    dirty: tuple[float, str] = (-1e9, "")
+    scrapes: int = 0
+
+
+def address_of(number: int) -> str:
+    """The loopback address of the n-th node, from 127.0.1.1 on."""
+    return f"127.0.{1 + number // 254}.{1 + number % 254}"
+
+
+class Metrics:
+    """All nodes' servers. `dirty_rates` is asked at a scrape, at most every three lab seconds."""
+
+    def __init__(self, clock: LabClock, authority: Authority, install_namespace: str = "kubevirt") -> None:
+        self._clock = clock
+        self._context = authority.server_context(f"virt-handler.{install_namespace}.svc")
+        self._endpoints: dict[str, _Endpoint] = {}
+        self._runners: list[web.ServerRunner] = []
+        self.dirty_rates: DirtyRates | None = None
+
+    async def start(self, nodes: Iterable[str]) -> None:
+        """Listen for every node."""
+        await asyncio.gather(*(self._listen(node, address_of(number)) for number, node in enumerate(nodes)))
+
+    async def stop(self) -> None:
+        """Close all servers; safe to call twice."""
+        runners, self._runners = self._runners, []
+        await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+    def endpoint(self, node: str) -> tuple[str, int]:
+        """(IP, port) of a node's server."""
+        found = self._endpoints[node]
+        return found.address, found.port
+
+    def silence(self, node: str, silent: bool = True) -> None:
+        """A node that is off answers nobody."""
+        self._endpoints[node].silent = silent
+
+    def sample(self, node: str, namespace: str, name: str, progress: JobProgress) -> None:
+        """Remember one sample of a running migration."""
+        if (endpoint := self._endpoints.get(node)) is not None:
+            ring = endpoint.rings.setdefault((namespace, name), deque(maxlen=RING))
+            ring.append((int(self._clock.now().timestamp() * 1000), progress))
+
+    def forget(self, node: str, namespace: str, name: str) -> None:
+        """The migration is over."""
+        if (endpoint := self._endpoints.get(node)) is not None:
+            endpoint.rings.pop((namespace, name), None)
+
+    async def _listen(self, node: str, address: str) -> None:
+        endpoint = _Endpoint(node, address, 0)
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._answer(endpoint, request)
+
+        runner = web.ServerRunner(web.Server(answer, access_log=None), shutdown_timeout=0.5)
+        await runner.setup()
+        self._runners.append(runner)
+        try:
+            site = web.TCPSite(runner, address, 0, ssl_context=self._context)
+            await site.start()
+        except OSError:
+            endpoint.address = "127.0.0.1"
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._context)
+            await site.start()
+        endpoint.port = int(runner.addresses[-1][1])
+        self._endpoints[node] = endpoint
+
+    async def _answer(self, endpoint: _Endpoint, request: web.BaseRequest) -> web.StreamResponse:
+        if endpoint.silent:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=503)
+        if request.path != "/metrics":
+            return web.Response(status=404)
+        endpoint.scrapes += 1
+        text = self.exposition(endpoint.node) + await self._dirty(endpoint)
+        return web.Response(text=text, content_type="text/plain", charset="utf-8")
+
+    def exposition(self, node: str) -> str:
+        """The series of running migrations; the order of a ring's samples changes with every scrape."""
+        endpoint = self._endpoints[node]
+        lines = []
+        for metric, kind, member in SERIES:
+            lines.append(f"# TYPE {metric} {kind}")
+            for (space, who), ring in endpoint.rings.items():
+                turn = endpoint.scrapes % len(ring)
+                samples = [*ring][turn:] + [*ring][:turn]
+                for moment, progress in samples:
+                    value = getattr(progress, member)
+                    if value is not None:
+                        where = f'namespace="{space}",name="{who}",node="{node}"'
+                        lines.append(f"{metric}{{{where}}} {value} {moment}")
+        return "\n".join(lines) + "\n"
+
+    async def _dirty(self, endpoint: _Endpoint) -> str:
+        now_s = self._clock.monotonic()
+        if self.dirty_rates is None:
+            return ""
+        if now_s - endpoint.dirty[0] > DIRTY_RATE_LIFETIME_S:
+            try:
+                found = await self.dirty_rates(endpoint.node)
+            except Exception:
+                LOG.exception("dirty rates of %s", endpoint.node)
+                found = []
+            lines = [f"# TYPE {DIRTY_RATE} gauge"]
+            lines += [f"{DIRTY_RATE}{{{_labels(endpoint.node, each)}}} {rate}" for each, rate in found]
+            endpoint.dirty = now_s, "\n".join(lines) + "\n"
+        return endpoint.dirty[1]
+
+
+def _labels(node: str, instance: Object) -> str:
+    pairs = {"node": node, "namespace": namespace(instance), "name": name(instance)}
+    for key, value in labels(instance).items():
+        clean = "".join(each if each.isalnum() else "_" for each in key)
+        pairs[f"kubernetes_vmi_label_{clean}"] = value
+    escaped = {
+        key: value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        for key, value in pairs.items()
+    }
+    return ",".join(f'{key}="{value}"' for key, value in escaped.items())

@@ -1,0 +1,135 @@
+"""The whole stand-in: all of KubeVirt's parts, the scheduler and the kubelets, over one API server.
+
+An async context manager. Each part writes under the identity that it would have, so that admission and counters know it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from whimbrel.simulation.kubevirt import admission
+from whimbrel_lab.certs import Authority
+from whimbrel_lab.clock import LabClock
+from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, User, service_account
+from whimbrel_lab.hypervisor import Hypervisor
+from whimbrel_lab.kubevirt.admission import VirtApi
+from whimbrel_lab.kubevirt.client import Client
+from whimbrel_lab.kubevirt.cluster import Cluster, Hand
+from whimbrel_lab.kubevirt.controller import Controller
+from whimbrel_lab.kubevirt.handler import Handler
+from whimbrel_lab.kubevirt.kubelet import Kubelet
+from whimbrel_lab.kubevirt.metrics import Metrics
+from whimbrel_lab.kubevirt.nodes import Nodes
+from whimbrel_lab.kubevirt.scheduler import Scheduler
+from whimbrel_lab.topology import INSTALL_NAMESPACE, Timing
+
+LOG = logging.getLogger(__name__)
+USERS: Mapping[str, User] = {
+    "controller": service_account(INSTALL_NAMESPACE, "kubevirt-controller"),
+    "handler": service_account(INSTALL_NAMESPACE, "kubevirt-handler"),
+    "apiserver": service_account(INSTALL_NAMESPACE, "kubevirt-apiserver"),
+    "scheduler": User("system:kube-scheduler", ("system:authenticated",)),
+    "kubelet": User("system:node:lab", ("system:nodes", "system:authenticated")),
+}
+"""The identities that the stand-in writes under."""
+assert all(USERS[each].name == admission.account(each) for each in ("controller", "handler", "apiserver"))
+
+
+class StandIn:
+    """KubeVirt, scheduler and kubelets on one control plane."""
+
+    def __init__(
+        self,
+        plane: EmbeddedControlPlane,
+        hypervisor: Hypervisor,
+        clock: LabClock,
+        authority: Authority,
+        timing: Timing,
+        *,
+        heartbeats: bool = True,
+    ) -> None:
+        self._plane = plane
+        self._stack = AsyncExitStack()
+        self._task: asyncio.Task[None] | None = None
+        self.virt_api = VirtApi(plane)
+        clients = {part: Client(plane.url, self._token(part), f"whimbrel-lab-{part}") for part in USERS}
+        self._clients = clients
+        self.cluster = Cluster(clients["controller"], clock)
+        hands = {part: Hand(self.cluster, client, _component(part)) for part, client in clients.items()}
+        self.metrics = Metrics(clock, authority, INSTALL_NAMESPACE)
+        self.kubelet = Kubelet(self.cluster, hands["kubelet"], timing.pod_start_s, timing.termination_s)
+        self.handler = Handler(
+            self.cluster,
+            hands["handler"],
+            hypervisor,
+            self.kubelet,
+            self.metrics,
+            timing.target_preparation_s,
+        )
+        self.controller = Controller(self.cluster, hands["controller"])
+        self.scheduler = Scheduler(self.cluster, hands["scheduler"])
+        self.nodes = Nodes(
+            self.cluster, hands["kubelet"], self.kubelet, self.handler, self.metrics, heartbeats
+        )
+        self.metrics.dirty_rates = self.handler.dirty_rates
+
+    async def listen(self, nodes: Iterable[str]) -> None:
+        """Open the nodes' metrics endpoints; before `start`, so that virt-handler's pods can name their ports."""
+        await self.metrics.start(nodes)
+
+    async def start(self) -> None:
+        """Watch the cluster and begin to act; returns when everything was listed once."""
+        for client in self._clients.values():
+            await self._stack.enter_async_context(client)
+        self._task = asyncio.create_task(self._run(), name="kubevirt-stand-in")
+        synced = asyncio.ensure_future(self.cluster.synced())
+        await asyncio.wait({synced, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            synced.cancel()
+            await self._task
+        await synced
+
+    async def stop(self) -> None:
+        """End everything; safe to call twice."""
+        self.virt_api.close()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        for part in (self.controller, self.scheduler, self.kubelet, self.handler):
+            part.close()
+        await self.metrics.stop()
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _run(self) -> None:
+        parts = (self.cluster, self.controller, self.scheduler, self.kubelet, self.handler, self.nodes)
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(part.run(), name=f"stand-in-{type(part).__name__.lower()}")
+
+    def _token(self, part: str) -> str:
+        token = f"lab-{part}"
+        self._plane.tokens[token] = USERS[part]
+        return token
+
+
+def _component(part: str) -> str:
+    return {
+        "controller": "virtualmachine-controller",
+        "handler": "virt-handler",
+        "apiserver": "virt-api",
+    }.get(part, part)
