@@ -21,7 +21,7 @@ from whimbrel.schedule.candidate import Circumstances, Wait
 from whimbrel.schedule.following import follow
 from whimbrel.schedule.review import Review, review
 from whimbrel.schedule.starting import next_write
-from whimbrel.schedule.survey import Survey, still_chooses, survey
+from whimbrel.schedule.survey import OUTLOOK_INTERVAL_S, Survey, rests, still_chooses, survey
 from whimbrel.schedule.sweeping import sweep
 from whimbrel.status import course as courses
 from whimbrel.status.plan import Course, Tracked, report
@@ -72,6 +72,8 @@ def decide(snapshot: Snapshot) -> Decisions:
         box.put(reviewed.writes)
     starting, waits = _start(reviews, seen, box)
     box.put(sweep(seen, starting))
+    if any(rests(plan, snapshot) for plan in seen.plans if still_chooses(plan)):
+        box.put([LookAgain(OUTLOOK_INTERVAL_S)])
     for plan in seen.plans:
         box.put(_plan_status(plan, reviews.get(plan.uid), waits.get(plan.uid, ()), seen))
         box.put(_release(plan, seen))
@@ -121,7 +123,7 @@ def _plan_status(
     if course is None:
         return
     quote = reviewed.quote if reviewed is not None else stored.quote
-    not_running = len(reviewed.selection.not_running) if reviewed is not None else 0
+    not_running = quote.not_running if quote is not None else 0
     write, announcement, wake = report(
         plan, stored, course, quote, moves, not_running, _summaries(waits), seen.snapshot.now
     )

@@ -274,6 +274,7 @@ class Quote(ApiModel):
     hash: ShortText = Field(description="SHA-256 of the quote; what an approval names.")
     virtual_machines: int = Field(ge=0, description="How many virtual machines are selected.")
     movable: int = Field(ge=0, description="How many of them can move.")
+    not_running: int = Field(0, ge=0, description="How many of them do not run, so that nothing can move.")
     duration_seconds: int = Field(
         ge=0, description="At least this long for the whole plan: the busiest link's or slot's share. A floor."
     )

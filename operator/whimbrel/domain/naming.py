@@ -6,6 +6,7 @@ become label values and parts of job names inside KubeVirt: at most 55 character
 
 import hashlib
 import re
+from functools import lru_cache
 
 RESERVED = "whimbrel.dev/"
 LABEL_POLICY = "whimbrel.dev/policy-{}"
@@ -34,11 +35,13 @@ def _readable(text: str, length: int) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", text.lower())[:length].strip("-") or "x"
 
 
+@lru_cache(maxsize=32_768)
 def move_name(plan_name: str, plan_uid: str, instance_name: str, instance_uid: str) -> str:
     """Name of the VirtualMachineMove of this plan and this instance, at most 63 characters."""
     return f"{_readable(plan_name, 20)}-{_readable(instance_name, 30)}-{_digest(plan_uid, instance_uid)}"
 
 
+@lru_cache(maxsize=32_768)
 def migration_name(plan_uid: str, instance_name: str, instance_uid: str, attempt: int) -> str:
     """Name of the migration of this attempt, at most 55 characters."""
     return f"whimbrel-{_readable(instance_name, 24)}-{_digest(plan_uid, instance_uid, length=16)}-{attempt}"

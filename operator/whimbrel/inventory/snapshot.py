@@ -54,6 +54,9 @@ class Snapshot:
     """By key of the migration whose create was refused."""
     generation: int = 0
     """Grows with every change of the store."""
+    outlook_due: bool = True
+    """Whether this tick may spend the time to quote anew; between two outlooks stored quotes stand and admission checks
+    each start."""
 
     @property
     def kubevirt(self) -> KubeVirt | None:

@@ -7,7 +7,7 @@ Uses `kubernetes.aio` for authentication and HTTP, its dynamic client for reques
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from kubernetes.aio.dynamic.client import DynamicClient
 from whimbrel import __version__
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import Resource
-from whimbrel.kube.errors import ApiError, Garbled, Gone, TimedOut, Unavailable, from_body, from_status
+from whimbrel.kube.errors import ApiError, Garbled, Gone, Silent, TimedOut, Unavailable, from_body, from_status
 from whimbrel.kube.telemetry import Telemetry
 
 Raw = dict[str, Any]
@@ -28,7 +28,8 @@ Raw = dict[str, Any]
 WRITE_TIMEOUT_S = 10.0
 LIST_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
-PAGE_SIZE = 500
+PAGE_SIZE = 100
+"""Small: the objects of a page are ten times as large in memory as what is kept of them."""
 JSON_PATCH = "application/json-patch+json"
 
 
@@ -95,17 +96,6 @@ class KubeApi:
             more=str(metadata.get("continue") or ""),
         )
 
-    async def list_pages(
-        self, resource: Resource, *, limit: int = PAGE_SIZE, namespace: str = ""
-    ) -> AsyncIterator[Page]:
-        """All pages, one after the other; each may be let go before the next is asked for."""
-        more = ""
-        while True:
-            page = await self.list_page(resource, limit=limit, more=more, namespace=namespace)
-            yield page
-            if not (more := page.more):
-                return
-
     async def create(self, resource: Resource, namespace: str, body: Mapping[str, Any]) -> Raw:
         """POST. AlreadyExists where the name is taken."""
         return await self._call("create", resource, path_of(resource, namespace), body=body)
@@ -133,11 +123,17 @@ class KubeApi:
         return await self._call("delete", resource, path_of(resource, *key), body=options)
 
     async def watch(
-        self, resource: Resource, version: str, *, idle_s: float, lifetime_s: float
+        self,
+        resource: Resource,
+        version: str,
+        *,
+        idle_s: float,
+        lifetime_s: float,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Events after `version`, bookmarks included, until the server closes the stream.
 
-        Raises TimedOut when nothing came for `idle_s`, Gone where only a new list helps, Garbled for an undecodable frame.
+        `opened` is called when the server accepts. Raises Silent when nothing came for `idle_s`, Gone where only a new list helps, Garbled for an undecodable frame.
         """
         query = [
             ("watch", "true"),
@@ -147,10 +143,13 @@ class KubeApi:
         ]
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=idle_s)
         response = await self._request("watch", resource, path_of(resource), query=query, timeout=timeout)
+        opened()
         try:
             async with aclosing(_lines(response)) as lines:
                 async for line in lines:
                     yield _event(line)
+        except TimeoutError as error:
+            raise Silent(f"nothing was heard for {idle_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _network_error(error) from error
         finally:

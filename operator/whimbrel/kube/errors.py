@@ -88,6 +88,10 @@ class TimedOut(Unavailable):
     code = 504
 
 
+class Silent(TimedOut):
+    """A watch that was opened and then said nothing for too long."""
+
+
 class Garbled(Unavailable):
     """An answer that is not what the API speaks (cut off, or not JSON)."""
 

@@ -116,6 +116,8 @@ class Elector:
         self.identity = identity
         self.problem = ""
         """Why the Lease could not be read or written last, in the server's words; empty when it could."""
+        self.looked = asyncio.Event()
+        """Set once it is known whether we lead, or that this cannot be known."""
         self._api, self._timing, self._on_change, self._clock = api, timing, on_change, clock
         self._seen: Seen | None = None
         self._raw: Raw | None = None
@@ -144,11 +146,13 @@ class Elector:
             if self._renewed_at is None:
                 await self._observe()
                 if self.problem:
+                    self.looked.set()
                     await asyncio.sleep(self._timing.retry_s)
                     continue
             decision = step(self._seen, self.identity, self._renewed_at, self._clock(), self._timing)
             match decision:
                 case Wait(for_s):
+                    self.looked.set()
                     await asyncio.sleep(for_s)
                 case Acquire():
                     if not await self._write(self._timing.renew_deadline_s):

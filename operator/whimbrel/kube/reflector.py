@@ -19,6 +19,7 @@ from whimbrel.kube.errors import (
     Garbled,
     Gone,
     NotFound,
+    Silent,
     Throttled,
     Unauthorized,
 )
@@ -88,6 +89,7 @@ class Reflector:
         pace: Pace = FOREIGN_KINDS_PACE,
         watching: bool = True,
         on_state: Callable[[], None] = lambda: None,
+        turns: asyncio.Semaphore | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.resource = resource
@@ -101,6 +103,8 @@ class Reflector:
         """Monotonic time at which the last list that was taken whole began."""
         self._api, self._store, self._telemetry = api, store, telemetry
         self._pace, self._watching, self._on_state = pace, watching, on_state
+        self._turns = turns or asyncio.Semaphore()
+        """Who lists takes a turn per page, so that not all kinds fill the memory at once."""
         self._rng = rng or random.Random()
         self._version = ""
         self._listed = asyncio.Event()
@@ -136,11 +140,15 @@ class Reflector:
 
     async def _list(self, why: str) -> None:
         intake = self._store.intake(self.resource)
-        version, began = "", time.monotonic()
-        async for page in self._api.list_pages(self.resource, limit=self._pace.page_size):
-            intake.add(page.items)
-            version = version or page.version
-            await asyncio.sleep(0)  # a page is tens of milliseconds of parsing; let others have their turn
+        version, more, began = "", "", time.monotonic()
+        while True:
+            async with self._turns:
+                page = await self._api.list_page(self.resource, limit=self._pace.page_size, more=more)
+                intake.add(page.items)
+                version, more = version or page.version, page.more
+                del page  # before the next one comes
+            if not more:
+                break
         intake.finish(version)
         self._telemetry.relists.labels(self.resource.kind, why).inc()
         self._version, self.list_began_at = version, began
@@ -169,6 +177,8 @@ class Reflector:
                     backoff.reset()
                     continue
                 wait_s = backoff.next_s()
+            except Silent:
+                wait_s = backoff.next_s()
             except Throttled as error:
                 wait_s = error.retry_after_s + backoff.next_s()
             except (Gone, Garbled) as error:
@@ -188,6 +198,7 @@ class Reflector:
             self._version,
             idle_s=self._pace.idle_s,
             lifetime_s=self._jittered(self._pace.lifetime_s),
+            opened=self._opened,
         )
         kind, count = self.resource.kind, self._telemetry.watch_events
         try:
@@ -199,8 +210,6 @@ class Reflector:
                 count.labels(kind, event.type).inc()
                 self._version = event.object["metadata"].get("resourceVersion") or self._version
                 self._alive()
-                if self.state is not State.SYNCED:
-                    self._enter(State.SYNCED)
         finally:
             await stream.aclose()
 
@@ -212,6 +221,10 @@ class Reflector:
                 await self.list_once("resync")
             except ApiError as error:
                 log.debug("%s: resync failed: %s", self.resource.kind, error)
+
+    def _opened(self) -> None:
+        self._alive()
+        self._enter(State.SYNCED)
 
     def _alive(self) -> None:
         self.last_event_at = time.monotonic()

@@ -137,7 +137,7 @@ class Store:
         """Objects that could not be understood, and why."""
         return self._unreadable
 
-    def snapshot(self, now: datetime) -> Snapshot:
+    def snapshot(self, now: datetime, *, outlook_due: bool = True) -> Snapshot:
         """All that is known, at this instant. Kinds that did not change share the dictionary of the snapshot before."""
         self._refusals = {key: refusal for key, refusal in self._refusals.items() if refusal.until > now}
         self._samples = {
@@ -153,6 +153,7 @@ class Store:
             samples=dict(self._samples),
             refusals=dict(self._refusals),
             generation=self.generation,
+            outlook_due=outlook_due,
             **fields,
         )
 

@@ -4,6 +4,7 @@ Everything runs in one event loop, Kopf apart. A defect in any part ends the pro
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Iterable
@@ -33,6 +34,7 @@ from whimbrel.kube.reflector import FOREIGN_KINDS_PACE, OWN_KINDS_PACE, Pace, Re
 from whimbrel.kube.store import Store
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.lifecycle.guard import overdue_stuns
+from whimbrel.runtime import memory
 from whimbrel.runtime.executor import Executor
 from whimbrel.runtime.guard import StunGuard
 from whimbrel.runtime.health import Health, Problem, Pulse, access_problems, reflector_problems
@@ -42,6 +44,8 @@ from whimbrel.runtime.queue import CoalescingQueue
 
 log = logging.getLogger("whimbrel")
 
+LISTS_AT_ONCE = 2
+FIRST_LOOK_S = 2.0
 DRAIN_S = WRITE_TIMEOUT_S + 2.0
 TAKE_OVER_KINDS = (MIGRATION_PLANS, HOST_PROFILES, VIRTUAL_MACHINE_MOVES, INSTANCES, MIGRATIONS)
 """Kinds that the leader before us may have written an instant ago: listed anew before our first decision."""
@@ -77,6 +81,7 @@ class Operator:
             PROJECTIONS, self._changed, lambda resource: telemetry.unreadable.labels(resource.kind).inc()
         )
         self.health = Health(telemetry, pulse, self.problems, self.role, self._counts)
+        turns = asyncio.Semaphore(LISTS_AT_ONCE)
         self.reflectors = {
             resource: Reflector(
                 api,
@@ -86,6 +91,7 @@ class Operator:
                 pace=settings.own_kinds_pace if resource in OWN_KINDS else settings.pace,
                 watching=resource not in (MIGRATION_PLANS, HOST_PROFILES),
                 on_state=self._looked,
+                turns=turns,
             )
             for resource in (*WATCHED_BY_REFLECTORS, MIGRATION_PLANS, HOST_PROFILES)
         }
@@ -126,6 +132,7 @@ class Operator:
         self._missing_access: tuple[access.Need, ...] = ()
         self._warm = False
         self._led = asyncio.Event()
+        self._led_at = 0.0
 
     # What the parts ask of each other
 
@@ -174,11 +181,15 @@ class Operator:
         """Until `stop`, or until the lease is lost or a part breaks; answers the exit code."""
         await self.health.start(self.settings.health_address, self.settings.health_port)
         log.info("Started as %s; health on port %d.", self.settings.identity, self.health.port)
-        background = [_named(name, coroutine) for name, coroutine in self._parts()]
-        deciding = _named("decision loop", self.loop.run())
         electing = _named("elector", self.elector.run()) if self.settings.leader_election else None
         if electing is None:
             self._led.set()
+        else:
+            # A list that begins after we lead need not be taken twice.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.elector.looked.wait(), FIRST_LOOK_S)
+        background = [_named(name, coroutine) for name, coroutine in self._parts()]
+        deciding = _named("decision loop", self.loop.run())
         stopping = _named("stop", stop.wait())
         watched = [*background, deciding, stopping] + ([electing] if electing else [])
         try:
@@ -222,14 +233,14 @@ class Operator:
             await self.elector.release()
 
     async def _take_over(self) -> None:
-        """As soon as we lead, reads once more what the leader before us may have written; then opens the gate."""
-        await self._led.wait()
-        led_since = time.monotonic()
+        """Once we lead, reads again what the leader before us may have written an instant ago; then opens the gate."""
         for reflector in self.reflectors.values():
             await reflector.wait_synced()
+        memory.give_back()
+        await self._led.wait()
         for resource in TAKE_OVER_KINDS:
             reflector = self.reflectors[resource]
-            while reflector.list_began_at < led_since:
+            while reflector.list_began_at < self._led_at:
                 try:
                     await reflector.list_once("take-over")
                 except ApiError as error:
@@ -260,7 +271,8 @@ class Operator:
     def _lease_changed(self) -> None:
         leading = self.elector.leading
         self.telemetry.leader.set(leading)
-        if leading:
+        if leading and not self._led.is_set():
+            self._led_at = time.monotonic()
             self._led.set()
         self.health.look()
         self.queue.notify()

@@ -48,6 +48,8 @@ class Problem:
 
     what: str
     remedy: str
+    passing: bool = False
+    """Whether it is no fault but only not done yet; not worth a log line."""
 
     def __str__(self) -> str:
         return f"{self.what}. {self.remedy}"
@@ -100,7 +102,8 @@ def reflector_problems(reflectors: Iterable[Followed]) -> list[Problem]:
             )
         )
     if starting := [held.resource for held in by_state.get(State.STARTING, ())]:
-        problems.append(Problem(f"{_plurals(starting)} are being listed", "This takes some seconds at the start"))
+        what = f"{_plurals(starting)} are being listed"
+        problems.append(Problem(what, "This takes some seconds at the start", passing=True))
     return problems
 
 
@@ -208,8 +211,9 @@ class Health:
             await asyncio.sleep(SETTLE_S)
             if self._changed.is_set():
                 continue
-            line = " ".join(f"{problem}." for problem in self._problems())
-            if line == told:
+            problems = self._problems()
+            line = " ".join(f"{problem}." for problem in problems if not problem.passing)
+            if line == told or (problems and not line):
                 continue
             if line:
                 log.warning("Not ready: %s", line)

@@ -74,7 +74,7 @@ def connection_info(connection: Connection, token: str, now: datetime) -> kopf.C
     return kopf.ConnectionInfo(
         server=configuration.host,
         ca_path=configuration.ssl_ca_cert,
-        ca_data=configuration.ca_cert_data,
+        ca_data=None if configuration.ssl_ca_cert else configuration.ca_cert_data,
         insecure=not configuration.verify_ssl,
         username=configuration.username or None,
         password=configuration.password or None,

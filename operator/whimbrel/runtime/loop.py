@@ -17,6 +17,7 @@ from whimbrel.kube.store import Store
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.runtime.executor import Executor
 from whimbrel.runtime.queue import CoalescingQueue
+from whimbrel.schedule.survey import OUTLOOK_INTERVAL_S
 
 log = logging.getLogger("whimbrel.loop")
 
@@ -50,6 +51,7 @@ class DecisionLoop:
         self._gate, self._telemetry, self._beat = gate, telemetry, beat
         self._backoff = Backoff(1.0, 30.0, rng or random.Random())
         self._decided_s = 0.0
+        self._outlook_at = 0.0
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -73,13 +75,16 @@ class DecisionLoop:
 
     async def _tick(self) -> float | None:
         """One decision and its writes; answers when to look again at the latest."""
-        snapshot = self._store.snapshot(datetime.now(UTC))
         began = time.monotonic()
+        due = began >= self._outlook_at
+        snapshot = self._store.snapshot(datetime.now(UTC), outlook_due=due)
         try:
             decisions = await self._decided(snapshot)
         except Exception as error:  # a defect in deciding must not end the process, nor spin it
             await self._suffer(error)
             return 0.0
+        if due:
+            self._outlook_at = began + OUTLOOK_INTERVAL_S
         self._decided_s = time.monotonic() - began
         self._telemetry.decide_seconds.observe(self._decided_s)
         self._telemetry.ticks.labels("ok").inc()

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from whimbrel import __version__
 from whimbrel.engine import decide
 from whimbrel.kube.client import NotConfigured, connect
-from whimbrel.runtime import logs
+from whimbrel.runtime import logs, memory
 from whimbrel.runtime.app import Operator, Settings
 
 log = logging.getLogger("whimbrel")
@@ -51,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the operator; answers the exit code. 0: was asked to stop; 1: lost the lease or broke; 2: not configured."""
     options = parser().parse_args(arguments)
     logs.set_up(options.log_format, options.log_level)
-    # Parsing JSON makes and drops containers by the thousand; looking for cycles after every 700 of them is waste.
-    gc.set_threshold(20_000, 20, 20)
+    memory.set_up()
     try:
         return asyncio.run(_run(options))
     except NotConfigured as error:

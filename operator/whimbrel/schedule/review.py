@@ -13,6 +13,7 @@ from whimbrel.api.migration_plan import (
     MigrationPlanSpec,
     MigrationPlanStatus,
     NonMigratable,
+    PlanPhase,
     Quote,
     QuotedMove,
 )
@@ -25,7 +26,7 @@ from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence, phase_of
 from whimbrel.schedule.candidate import Candidate
 from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
-from whimbrel.schedule.survey import Survey
+from whimbrel.schedule.survey import Survey, rests
 
 MAX_QUOTED = 100
 
@@ -64,6 +65,8 @@ class Review:
 
 def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey) -> Review:
     """Quote what has not begun, and see which gate is shut."""
+    if rests(plan, survey.snapshot):
+        return _resting(plan, spec, stored, survey)
     selection = survey.selections[plan.uid]
     evidence = {move.instance_uid: survey.evidence[move.key] for move in survey.moves_of(plan)}
     started = stored.started_at is not None or any(_begun(e) or _terminal(e) for e in evidence.values())
@@ -81,7 +84,14 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     fresh = _quote(plan, lines, selection, survey)
     frozen = started and stored.quote is not None and stored.observed_generation == plan.generation
     current = stored.quote if frozen else fresh
-    gate = _gate(plan, spec, stored, current, lines, selection, list(evidence.values()), bool(changes), started=started)
+    busy = started and any(not _terminal(e) and _begun(e) for e in evidence.values())
+    lasting = any(line.target is None and not (line.capacity_only and busy) for line in lines)
+    stuck = lasting or (bool(selection.not_running) and not started)
+    if changes or current is None or stored.quote is None or stored.quote.hash != current.hash:
+        done = started and not changes and all(_terminal(e) for e in evidence.values())
+        gate = Gate.DONE if done else Gate.QUOTING
+    else:
+        gate = _gate(plan, spec, current, list(evidence.values()), stuck=stuck, started=started)
     if gate == Gate.OPEN and spec.virtual_machines.non_migratable == NonMigratable.LEAVE:
         changes += _skip(lines, open_moves, evidence)
     candidates: list[Candidate] = []
@@ -115,34 +125,45 @@ def _goes_on(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus) -
     )
 
 
+def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey) -> Review:
+    """The same between two outlooks, on the stored quote: what was blocked stays so, what waits may ask for its turn."""
+    evidence = [survey.evidence[move.key] for move in survey.moves_of(plan)]
+    started = stored.started_at is not None or any(_begun(e) or _terminal(e) for e in evidence)
+    nothing = Selection()
+    if stored.quote is None:
+        return Review(plan, stored, Gate.QUOTING, nothing, (), None, (), ())
+    gate = _gate(plan, spec, stored.quote, evidence, stuck=stored.phase == PlanPhase.BLOCKED, started=started)
+    candidates: list[Candidate] = []
+    if gate == Gate.OPEN:
+        candidates += _begun_candidates(plan, spec, survey)
+        for e in evidence:
+            waits = phase_of(e) == MovePhase.WAITING and not _begun(e) and e.same_guest
+            if waits and e.attempt is not None and e.instance is not None:
+                candidates.append(_candidate(plan, spec, e, e.attempt, e.instance, begun=False))
+    return Review(plan, stored, gate, nothing, (), stored.quote, (), tuple(candidates))
+
+
 def _gate(
     plan: Plan,
     spec: MigrationPlanSpec,
-    stored: MigrationPlanStatus,
-    current: Quote | None,
-    lines: tuple[Line, ...],
-    selection: Selection,
+    current: Quote,
     evidence: list[Evidence],
-    changing: bool,
     *,
+    stuck: bool,
     started: bool,
 ) -> Gate:
-    if started and not changing and all(_terminal(e) for e in evidence):
+    """The first gate that is shut, once the quote is written down. `stuck`: something selected cannot move for good."""
+    if started and all(_terminal(e) for e in evidence):
         return Gate.DONE
-    if changing or current is None or stored.quote is None or stored.quote.hash != current.hash:
-        return Gate.QUOTING
     if spec.dry_run:
         return Gate.DRY_RUN
-    busy = started and any(not _terminal(e) and _begun(e) for e in evidence)
-    lasting = any(line.target is None and not (line.capacity_only and busy) for line in lines)
-    stopped = bool(selection.not_running) and not started
-    if spec.virtual_machines.non_migratable == NonMigratable.BLOCK and (lasting or stopped):
+    if spec.virtual_machines.non_migratable == NonMigratable.BLOCK and stuck:
         return Gate.BLOCKED
     if not _approved(plan, spec, current):
         return Gate.APPROVAL
     if spec.suspend:
         return Gate.SUSPENDED
-    return Gate.OPEN if evidence or lines else Gate.DONE
+    return Gate.OPEN if evidence else Gate.DONE
 
 
 def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey) -> Iterator[Write]:
@@ -275,6 +296,7 @@ def _quote(plan: Plan, lines: tuple[Line, ...], selection: Selection, survey: Su
         hash=quote_hash(plan, lines),
         virtual_machines=len(rows),
         movable=sum(line.target is not None for line in lines),
+        not_running=len(selection.not_running),
         duration_seconds=duration_floor_s(lines, survey.hosts),
         moves=tuple(rows[:MAX_QUOTED]),
         omitted=max(0, len(rows) - MAX_QUOTED),

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from whimbrel.api.migration_plan import FINALIZER
 from whimbrel.domain.records import Key, Move, Plan
 from whimbrel.inventory.claims import claims
 from whimbrel.inventory.hosts import Host, effective_hosts
@@ -11,6 +12,9 @@ from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.selection import Selection, select
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.lifecycle.evidence import Evidence, gather
+
+OUTLOOK_INTERVAL_S = 10.0
+"""Quotes are made anew at most this often: searching is for the outlook, each event only admits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Survey:
     evidence: Mapping[Key, Evidence]
     """By key of the move."""
     selections: Mapping[str, Selection]
-    """By UID of the plan; only of plans that still choose."""
+    """By UID of the plan; only of plans that are quoted at this tick."""
     claims: Mapping[str, str]
     """UID of the instance → UID of the plan that has it."""
 
@@ -42,7 +46,9 @@ def survey(snapshot: Snapshot) -> Survey:
     moves: dict[str, list[Move]] = defaultdict(list)
     for key in sorted(snapshot.moves):
         moves[snapshot.moves[key].plan_uid].append(snapshot.moves[key])
-    selections = {plan.uid: select(plan, snapshot) for plan in plans if still_chooses(plan)}
+    selections = {
+        plan.uid: select(plan, snapshot) for plan in plans if still_chooses(plan) and not rests(plan, snapshot)
+    }
     names_by_uid = {migration.uid: key for key, migration in snapshot.migrations.items()}
     return Survey(
         snapshot=snapshot,
@@ -62,3 +68,14 @@ def survey(snapshot: Snapshot) -> Survey:
 def still_chooses(plan: Plan) -> bool:
     """Whether the plan may still begin anything: valid, not finished, not being deleted."""
     return plan.plan is not None and plan.plan.status.finished_at is None and not plan.deleting
+
+
+def rests(plan: Plan, snapshot: Snapshot) -> bool:
+    """Whether the plan's stored quote stands at this tick: it is of this spec, and no outlook is due."""
+    return (
+        not snapshot.outlook_due
+        and plan.plan is not None
+        and plan.plan.status.quote is not None
+        and plan.plan.status.observed_generation == plan.generation
+        and FINALIZER in plan.finalizers
+    )

@@ -46,6 +46,7 @@ ACTOR = "whimbrel"
 REFUSAL_S = 15.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 GUARD_RETRY_S = 0.5
+OUTLOOK_INTERVAL = timedelta(seconds=10)
 FIELDS: Mapping[Resource, str] = {
     MIGRATION_PLANS: "plans",
     HOST_PROFILES: "profiles",
@@ -156,6 +157,7 @@ class Operator:
         order: Order = tuple,
     ) -> None:
         self.ticks = 0
+        self._outlook_at: datetime | None = None
         self.sent = 0
         """Writes that reached the server, refused ones included."""
         self.crashes = 0
@@ -250,8 +252,11 @@ class Operator:
         self.ticks += 1
         now = self._world.now
         self._refused = {key: refusal for key, refusal in self._refused.items() if refusal.until > now}
+        due = self._outlook_at is None or now - self._outlook_at >= OUTLOOK_INTERVAL
+        self._outlook_at = now if due else self._outlook_at
         snapshot = Snapshot(
             now=now,
+            outlook_due=due,
             samples=self._samples(),
             refusals=dict(self._refused),
             generation=self._view.generation,

@@ -293,6 +293,7 @@ class NodeAgents:
         if copy.stage is Stage.POST_COPY:
             self._write(job.instance, job.migration_uid, lambda seen: agents.abort_progress(dict(seen), "Failed"))
         elif copy.stage is Stage.PRE_COPY:
+            job.stopping = True
             self._write(job.instance, job.migration_uid, lambda seen: agents.abort_progress(dict(seen), "Aborting"))
             self._stop(job, copy, agents.ABORTED, aborted=True)
 

@@ -69,7 +69,7 @@ def course(review: Review, spec: MigrationPlanSpec, moves: tuple[Tracked, ...]) 
             message = "Nothing new starts while spec.suspend is true; moves in flight finish."
             return at(PlanPhase.SUSPENDED, "Suspended", message)
         case Gate.DONE:
-            return _finished(planned, approved, moves, bool(review.selection.not_running))
+            return _finished(planned, approved, moves, review.quote is not None and review.quote.not_running > 0)
         case Gate.OPEN:
             return at(PlanPhase.RUNNING, "Migrating", "Virtual machines are moving.")
 

@@ -1,6 +1,7 @@
 """What can hold a move back, one file each: `blocks(candidate, ledger, circumstances) -> Wait | None`.
 
-The first that blocks is the reason that people read, so the order goes from what lasts to what passes.
+The first that blocks is the reason that people read. Slots come before fitness, which costs most: a tick looks closely
+only at as many moves as there are free slots.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ CONSTRAINTS: tuple[Callable[[Candidate, Ledger, Circumstances], Wait | None], ..
     foreign_migration.blocks,
     refusals.blocks,
     retry_delay.blocks,
-    fitness.blocks,
     kubevirt_slots.blocks,
     host_slots.blocks,
+    fitness.blocks,
 )

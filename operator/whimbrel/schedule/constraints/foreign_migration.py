@@ -11,6 +11,7 @@ def blocks(candidate: Candidate, ledger: Ledger, _circumstances: Circumstances) 
         return Wait(
             "ForeignMigration", f"{migration.key} moves this virtual machine; this attempt follows when it ended."
         )
-    if len(candidate.instance.active_pods) > 1:
+    # Not the instance's activePods: KubeVirt lists launchers there that ended long ago.
+    if len(ledger.launchers(candidate.instance)) > 1:
         return Wait("LauncherLingers", "The launcher of an earlier migration has not ended yet.")
     return None
