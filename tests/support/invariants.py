@@ -21,6 +21,7 @@ from whimbrel.domain.resources import (
     NODES,
     PODS,
     VIRTUAL_MACHINE_MOVES,
+    VIRTUAL_MACHINES,
 )
 from whimbrel.simulation.world import Change, Object, World
 
@@ -98,8 +99,10 @@ class Checker:
             revisions = self.plans.setdefault(change.after["metadata"]["uid"], [])
             if not revisions or revisions[-1][1].get("spec") != change.after.get("spec") or _deleting(change.after):
                 revisions.append((change.at, change.after))
-        if change.actor == USER and change.resource == INSTANCES and change.verb == "delete" and change.before:
-            self.excused.add(change.before["metadata"]["uid"])
+        if change.resource == INSTANCES and change.verb == "delete" and change.before:
+            machine = self.world.get(VIRTUAL_MACHINES, change.key)
+            if change.actor == USER or machine is None or _deleting(machine):
+                self.excused.add(change.before["metadata"]["uid"])
         if change.actor == OPERATOR:
             self.writes[change.resource.kind] += 1
 
@@ -144,7 +147,11 @@ class Checker:
             state = at(instance, "status", "migrationState") or {}
             if state.get("migrationUid") == change.before["metadata"]["uid"] and state.get("mode") == "PostCopy":
                 yield "invariant 12: a migration in post-copy was aborted"
-        if change.resource == MIGRATION_POLICIES and change.actor == OPERATOR and at(change.after, "spec", "allowPostCopy"):
+        if (
+            change.resource == MIGRATION_POLICIES
+            and change.actor == OPERATOR
+            and at(change.after, "spec", "allowPostCopy")
+        ):
             yield "invariant 7: a policy of ours allows post-copy"
 
     # 11, 15: others' objects
