@@ -19,6 +19,7 @@ from whimbrel.kube.errors import (
     Gone,
     Invalid,
     NotFound,
+    Silent,
     Throttled,
     TimedOut,
     Unavailable,
@@ -88,7 +89,9 @@ async def test_a_kind_that_is_not_served_is_no_missing_object(bare_cluster: Embe
 async def test_a_list_comes_in_pages_of_one_version(cluster: EmbeddedControlPlane, api: KubeApi) -> None:
     await cluster.load([an_instance(f"vm{number}") for number in range(7)])
 
-    pages = [page async for page in api.list_pages(INSTANCES, limit=3)]
+    pages = [await api.list_page(INSTANCES, limit=3)]
+    while pages[-1].more:
+        pages.append(await api.list_page(INSTANCES, limit=3, more=pages[-1].more))
 
     assert [len(page.items) for page in pages] == [3, 3, 1]
     assert len({page.version for page in pages}) == 1
@@ -153,7 +156,7 @@ async def test_a_silent_watch_is_given_up(cluster: EmbeddedControlPlane, api: Ku
     version = (await api.list_page(INSTANCES)).version
     cluster.faults.add(Fault(verb="watch", watch="stall"))
 
-    with pytest.raises(TimedOut):
+    with pytest.raises(Silent):
         await watched(api, version, idle_s=0.5)
 
 

@@ -147,6 +147,20 @@ async def test_a_plan_reaches_the_decision_through_kopf(whole_cluster: EmbeddedC
     await replica.until(lambda: Key("shop", "p1") not in replica.operator.store.records(MIGRATION_PLANS))
 
 
+async def test_a_first_start_lists_each_kind_once(whole_cluster: EmbeddedControlPlane, start: Start) -> None:
+    before = whole_cluster.counters.snapshot()
+    replica = start(own_relist_s=3600)
+    await replica.decides()
+
+    lists = {
+        key.resource: count
+        for key, count in whole_cluster.counters.since(before).items()
+        if key.verb == "list" and key.client.startswith("whimbrel")
+    }
+    assert set(lists.values()) == {1}
+    assert len(lists) == 11
+
+
 async def test_kopf_leaves_no_trace_on_plans(whole_cluster: EmbeddedControlPlane, start: Start) -> None:
     await whole_cluster.load([a_plan("p1")])
     replica = start()

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -156,6 +157,20 @@ async def test_an_expired_continue_token_starts_the_list_again(
     await reflector.wait_synced()
 
     assert len(names(store)) == 5
+
+
+async def test_a_stream_that_falls_silent_is_opened_again_without_alarm(
+    cluster: EmbeddedControlPlane, store: WaitingStore, follow: Follow
+) -> None:
+    reflector = follow(replace(BRISK, idle_s=0.5))
+    await reflector.wait_synced()
+    stalled = cluster.faults.add(Fault(verb="watch", watch="stall"))
+
+    await cluster.load([a_migration("m1")])
+
+    await store.until(lambda: names(store) == {"m1"})
+    assert stalled.hits == 1
+    assert reflector.state is State.SYNCED
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,8 @@ class KubeApi:
     ) -> AsyncGenerator[WatchEvent, None]:
         """Events after `version`, bookmarks included, until the server closes the stream.
 
-        `opened` is called when the server accepts. Raises Silent when nothing came for `idle_s`, Gone where only a new list helps, Garbled for an undecodable frame.
+        `opened` is called when the server accepts. Raises Silent when nothing came for `idle_s`, Gone where only a new
+        list helps, Garbled for an undecodable frame.
         """
         query = [
             ("watch", "true"),

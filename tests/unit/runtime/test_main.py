@@ -1,5 +1,10 @@
 """The command line says what is wrong before anything starts."""
 
+import gc
+import json
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 from whimbrel.runtime import logs, main
