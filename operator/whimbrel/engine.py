@@ -14,7 +14,7 @@ from whimbrel.domain.resources import Resource
 from whimbrel.inventory.hosts import profile_coverage
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.lifecycle import writes
-from whimbrel.lifecycle.evidence import IN_FLIGHT, phase_of
+from whimbrel.lifecycle.evidence import IN_FLIGHT
 from whimbrel.lifecycle.needs import LookAgain
 from whimbrel.schedule.admit import Held, Start, admit
 from whimbrel.schedule.candidate import Circumstances, Wait
@@ -63,9 +63,8 @@ def decide(snapshot: Snapshot) -> Decisions:
     seen, box = survey(snapshot), _Outbox()
     for plan in seen.plans:
         for move in seen.moves_of(plan):
-            evidence = seen.evidence[move.key]
-            if phase_of(evidence) in IN_FLIGHT:
-                box.put(follow(plan, evidence, seen))
+            if seen.phases[move.key] in IN_FLIGHT:
+                box.put(follow(plan, seen.evidence[move.key], seen))
                 box.put([LookAgain(ACTIVE_INTERVAL_S)])
     reviews = {plan.uid: reviewed for plan in seen.plans if (reviewed := _review(plan, seen)) is not None}
     for reviewed in reviews.values():
@@ -137,8 +136,7 @@ def _plan_status(
 
 def _tracked(plan: Plan, seen: Survey) -> Iterable[Tracked]:
     for move in seen.moves_of(plan):
-        evidence = seen.evidence[move.key]
-        yield Tracked(evidence, phase_of(evidence), seen.snapshot.samples.get(move.instance_key))
+        yield Tracked(seen.evidence[move.key], seen.phases[move.key], seen.snapshot.samples.get(move.instance_key))
 
 
 def _course(

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from whimbrel.api.migration_plan import FINALIZER
+from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.records import Key, Move, Plan
 from whimbrel.inventory.claims import claims
 from whimbrel.inventory.hosts import Host, effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.selection import Selection, select
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.lifecycle.evidence import Evidence, gather
+from whimbrel.lifecycle.evidence import Evidence, gather, phase_of
 
 OUTLOOK_INTERVAL_S = 10.0
 """Quotes are made anew at most this often: searching is for the outlook, each event only admits."""
@@ -29,6 +30,8 @@ class Survey:
     moves: Mapping[str, tuple[Move, ...]]
     """By UID of the plan, sorted by key."""
     evidence: Mapping[Key, Evidence]
+    """By key of the move."""
+    phases: Mapping[Key, MovePhase]
     """By key of the move."""
     selections: Mapping[str, Selection]
     """By UID of the plan; only of plans that are quoted at this tick."""
@@ -50,16 +53,17 @@ def survey(snapshot: Snapshot) -> Survey:
         plan.uid: select(plan, snapshot) for plan in plans if still_chooses(plan) and not rests(plan, snapshot)
     }
     names_by_uid = {migration.uid: key for key, migration in snapshot.migrations.items()}
+    evidence = {
+        key: gather(move, snapshot.migrations, snapshot.instances, snapshot.now) for key, move in snapshot.moves.items()
+    }
     return Survey(
         snapshot=snapshot,
         hosts=effective_hosts(snapshot),
         ledger=Ledger.of(snapshot),
         plans=plans,
         moves={uid: tuple(of_plan) for uid, of_plan in moves.items()},
-        evidence={
-            key: gather(move, snapshot.migrations, names_by_uid, snapshot.instances, snapshot.now)
-            for key, move in snapshot.moves.items()
-        },
+        evidence=evidence,
+        phases={key: phase_of(of_move) for key, of_move in evidence.items()},
         selections=selections,
         claims=claims(snapshot, {plan.key: selections[plan.uid] for plan in plans if plan.uid in selections}),
     )
