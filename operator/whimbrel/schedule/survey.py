@@ -54,7 +54,8 @@ def survey(snapshot: Snapshot) -> Survey:
     }
     names_by_uid = {migration.uid: key for key, migration in snapshot.migrations.items()}
     evidence = {
-        key: gather(move, snapshot.migrations, snapshot.instances, snapshot.now) for key, move in snapshot.moves.items()
+        key: gather(move, snapshot.migrations, names_by_uid, snapshot.instances, snapshot.now)
+        for key, move in snapshot.moves.items()
     }
     return Survey(
         snapshot=snapshot,
