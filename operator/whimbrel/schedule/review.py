@@ -136,11 +136,18 @@ def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, s
     candidates: list[Candidate] = []
     if gate == Gate.OPEN:
         candidates += _begun_candidates(plan, spec, survey)
+    if gate == Gate.OPEN and not _may_be_stuck(spec, evidence):
         for e in evidence:
             waits = phase_of(e) == MovePhase.WAITING and not _begun(e) and e.same_guest
             if waits and e.attempt is not None and e.instance is not None:
                 candidates.append(_candidate(plan, spec, e, e.attempt, e.instance, begun=False))
     return Review(plan, stored, gate, nothing, (), stored.quote, (), tuple(candidates))
+
+
+def _may_be_stuck(spec: MigrationPlanSpec, evidence: list[Evidence]) -> bool:
+    """Whether only an outlook can tell that no blocked move holds up the others."""
+    block = spec.virtual_machines.non_migratable == NonMigratable.BLOCK
+    return block and any(phase_of(e) == MovePhase.BLOCKED for e in evidence)
 
 
 def _gate(

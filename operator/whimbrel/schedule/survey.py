@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from whimbrel.api.migration_plan import FINALIZER
+from whimbrel.api.migration_plan import FINALIZER, PlanPhase
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.records import Key, Move, Plan
 from whimbrel.inventory.claims import claims
@@ -76,11 +76,15 @@ def still_chooses(plan: Plan) -> bool:
 
 
 def rests(plan: Plan, snapshot: Snapshot) -> bool:
-    """Whether the plan's stored quote stands at this tick: it is of this spec, and no outlook is due."""
+    """Whether the plan's stored quote stands at this tick: it is of this spec, was judged, and no outlook is due.
+
+    A plan that is Pending was not judged: its quote is being written, or it names what is not there.
+    """
     return (
         not snapshot.outlook_due
         and plan.plan is not None
         and plan.plan.status.quote is not None
+        and plan.plan.status.phase != PlanPhase.PENDING
         and plan.plan.status.observed_generation == plan.generation
         and FINALIZER in plan.finalizers
     )
