@@ -75,6 +75,8 @@ class Stage:
         self.announced: list[Announcement] = []
         self.samples: dict[Key, MigrationSample] = {}
         self.refusals: dict[Key, Refusal] = {}
+        self.outlook_due = True
+        """Whether ticks quote anew; otherwise stored quotes stand."""
         shapes = [HostShape(f"node-{number}") for number in range(1, hosts + 1)]
         populate(self.world, Topology(shapes, guests or (GuestShape("db1", "node-1"),), migrations or {}))
         if profile != {}:
@@ -88,7 +90,13 @@ class Stage:
             FIELDS[resource]: {key: project(body) for key, body in self.world.objects(resource).items()}
             for resource, project in PROJECTIONS.items()
         }
-        return Snapshot(now=self.world.now, samples=self.samples, refusals=self.refusals, **records)  # type: ignore[arg-type]
+        return Snapshot(
+            now=self.world.now,
+            samples=self.samples,
+            refusals=self.refusals,
+            outlook_due=self.outlook_due,
+            **records,
+        )  # type: ignore[arg-type]
 
     def tick(self) -> Decisions:
         """One decision, and its writes."""
