@@ -13,7 +13,7 @@ NAMESPACE = "shop"
 SOURCE = "node-a"
 LINK_BYTES_PER_SECOND = 40_000_000
 """320 Mbit/s, what examples/demo/host-profile.yaml declares."""
-GUEST_RESERVED_MIB = 8
+GUEST_RESERVED_MIB = 4
 """Memory that a guest does not fill."""
 
 HOSTS = tuple(HostSpec(name, LINK_BYTES_PER_SECOND) for name in (SOURCE, "node-b", "node-c"))
@@ -46,11 +46,11 @@ class Character:
 
 
 CHARACTERS = (
-    Character("web-1", 76, 8, 1),
-    Character("web-2", 76, 8, 1),
-    Character("web-3", 76, 8, 1),
-    Character("mail", 95, 16, 2),
-    Character("database", 114, 24, 4),
+    Character("web-1", 95, 16, 3),
+    Character("web-2", 95, 16, 3),
+    Character("web-3", 95, 16, 3),
+    Character("mail", 114, 24, 4),
+    Character("database", 133, 32, 6),
     Character(BUSY, 95, 24, 60),
     Character(STUCK, 76, 4, 1),
 )

@@ -76,9 +76,13 @@ class Onlooker:
 
     async def _all(self, resource: Resource, kind: type[Kind]) -> dict[Key, Kind]:
         found: dict[Key, Kind] = {}
-        async for page in self._api.list_pages(resource, namespace=self._plan.namespace):
+        more = ""
+        while True:
+            page = await self._api.list_page(resource, namespace=self._plan.namespace, more=more)
             for raw in page.items:
                 record: Any = PROJECTIONS[resource](raw)
                 if isinstance(record, kind):
                     found[record.key] = record
-        return found
+            more = page.more
+            if not more:
+                return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from whimbrel.api import VirtualMachineMove
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, MovePhase, Rung
+from whimbrel.cli.quote import telling
 from whimbrel_lab.demo.view import attempt_of
 from whimbrel_lab.hypervisor import BeatReport
 
@@ -80,7 +81,7 @@ def story_checks(moves: Sequence[VirtualMachineMove], stunned: str, blocked: str
     by_name = {move.spec.instance.name: move for move in moves}
     busy, stuck = by_name.get(stunned), by_name.get(blocked)
     attempt = attempt_of(busy) if busy else None
-    codes = sorted({verdict.code for verdict in stuck.status.verdicts}) if stuck else []
+    codes = sorted({verdict.code for verdict in telling(stuck.status.verdicts)}) if stuck else []
     return (
         Check(
             attempt is not None and attempt.rung is Rung.STUN,

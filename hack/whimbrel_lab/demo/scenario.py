@@ -6,6 +6,7 @@ shown and approved, virtual machines move, and the report holds what was said ag
 
 import argparse
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(arguments: argparse.Namespace) -> int:
     """Tells the story; returns 0 if all of it was true, else 1."""
+    logging.getLogger("whimbrel_lab.controlplane").setLevel(logging.ERROR)
     with Show(console()) as show:
         try:
             return await _tell(show, arguments)
@@ -87,7 +89,7 @@ async def _tell(show: Show, arguments: argparse.Namespace) -> int:
         *report.checks(sight.moves, witnesses, sight.plan.spec.migration.disruption.max_downtime_ms or 0),
         *report.story_checks(sight.moves, BUSY, STUCK),
     )
-    show.page(table.receipts(sight.moves, witnesses), Text(), table.verdict(checks))
+    show.page(Text(), table.receipts(sight.plan, sight.moves, witnesses), Text(), table.verdict(checks))
     if arguments.record is not None:
         show.record(arguments.record, "make demo")
     return int(not all(check.holds for check in checks))
@@ -138,7 +140,8 @@ async def _watch(show: Show, onlooker: Onlooker, hypervisor: Spectator) -> Sight
             for name, glimpse in sight.glimpses.items()
         }
         elapsed_s = time.monotonic() - began
-        before = show.rows(elapsed_s, view.rows(sight.moves, glimpses, before))
+        rows = view.rows(sight.moves, glimpses, before)
+        before = show.rows(elapsed_s, rows, table.waiting_for(sight.plan.status.waits))
         if sight.finished or elapsed_s > MOVES_S:
             return sight
         await asyncio.sleep(LOOK_EVERY_S)

@@ -44,13 +44,13 @@ class Show:
         """A dim line that passes; it will not be in the picture."""
         self._console.print(Text(text, "dim"))
 
-    def rows(self, elapsed_s: float, rows: Sequence[Row]) -> dict[str, Row]:
-        """Show the rows of this moment; returns them by name."""
+    def rows(self, elapsed_s: float, rows: Sequence[Row], waiting: str = "") -> dict[str, Row]:
+        """Show the rows of this moment, and why some wait; returns the rows by name."""
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, refresh_per_second=8, transient=True)
                 self._live.start()
-            self._live.update(table.live(f"Moving, {elapsed_s:.0f} s", rows))
+            self._live.update(table.live(f"Moving, {elapsed_s:.0f} s{waiting}", rows))
         else:
             for line in table.changed_lines(elapsed_s, rows, self._before):
                 self._console.out(line, highlight=False)

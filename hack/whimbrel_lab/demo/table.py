@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
-from whimbrel.api.migration_plan import Quote
+from whimbrel.api.migration_plan import Quote, WaitSummary
 from whimbrel.api.virtual_machine_move import MovePhase, Verdict
 from whimbrel.cli import words
+from whimbrel.cli.quote import telling
 from whimbrel_lab.demo.report import Check, Witness
 from whimbrel_lab.demo.view import Row, attempt_of
 
@@ -68,7 +69,7 @@ def refusal(move: VirtualMachineMove) -> RenderableType:
     """All reasons of one virtual machine; one that holds for several nodes is told once."""
     text = Text()
     text.append(f"{move.spec.instance.name} cannot move:\n", "bold yellow")
-    for verdict, nodes in _together(move.status.verdicts):
+    for verdict, nodes in _together(telling(move.status.verdicts)):
         text.append(f"  {verdict.code}", "yellow")
         text.append(f" on {', '.join(nodes)}" if nodes else "", "yellow")
         text.append(f"  {verdict.field}" if verdict.field else "", "dim")
@@ -87,6 +88,11 @@ def _together(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, list[str]]]:
         if verdict.node:
             nodes.append(verdict.node)
     return list(found.values())
+
+
+def waiting_for(waits: Sequence[WaitSummary]) -> str:
+    """Why moves wait, as the plan's status has it."""
+    return "".join(f" · {wait.count} waiting: {wait.reason}" for wait in waits)
 
 
 def live(title: str, rows: Sequence[Row]) -> RenderableType:
@@ -117,10 +123,10 @@ def bar(percent: int | None) -> Text:
     return text
 
 
-def receipts(moves: Sequence[VirtualMachineMove], witnesses: Sequence[Witness]) -> RenderableType:
+def receipts(plan: MigrationPlan, moves: Sequence[VirtualMachineMove], witnesses: Sequence[Witness]) -> RenderableType:
     """Fact beside forecast. What a guest felt is by its own beats."""
     table = _table(
-        "The receipts",
+        _receipts_title(plan),
         "VM",
         "from → to",
         "outcome",
@@ -143,6 +149,14 @@ def receipts(moves: Sequence[VirtualMachineMove], witnesses: Sequence[Witness]) 
             "dim",
         ),
     )
+
+
+def _receipts_title(plan: MigrationPlan) -> str:
+    status = plan.status
+    if status.started_at is None or status.finished_at is None or status.quote is None:
+        return "The receipts"
+    took = words.seconds((status.finished_at - status.started_at).total_seconds())
+    return f"The receipts: all of it took {took}, quoted at least {words.seconds(status.quote.duration_seconds)}"
 
 
 def _receipt_cells(move: VirtualMachineMove, witness: Witness | None) -> list[RenderableType]:

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 from whimbrel.api import VirtualMachineMove
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec, MovePhase
+from whimbrel.cli.quote import telling
 
 _SELF_EVIDENT = frozenset({"Started", "Verified"})
 """Reasons that say no more than the phase does."""
+
+_UNDER_WAY = frozenset({MovePhase.COPYING, MovePhase.STUNNED, MovePhase.POST_COPY, MovePhase.VERIFYING})
+"""Phases in which a share of this attempt's memory is copied; before, the hypervisor may still tell of the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,12 @@ def _row(move: VirtualMachineMove, glimpse: Glimpse | None, before: Row | None) 
     name, attempt, status = move.spec.instance.name, attempt_of(move), move.status
     phase, percent = status.phase, None
     if glimpse is not None and status.phase not in TERMINAL_PHASES:
-        phase, percent = glimpse.phase, glimpse.percent
+        phase, percent = glimpse.phase, glimpse.percent if glimpse.phase in _UNDER_WAY else None
     if phase is MovePhase.SUCCEEDED:
         percent = 100
     elif before is not None and attempt is not None and before.attempt == attempt.number and before.percent is not None:
         percent = max(before.percent, percent or 0)
-    reasons = ", ".join(dict.fromkeys(verdict.code for verdict in status.verdicts))
+    reasons = ", ".join(dict.fromkeys(verdict.code for verdict in telling(status.verdicts)))
     return Row(
         virtual_machine=name,
         source=attempt.source_node if attempt else glimpse.node if glimpse else "",

@@ -45,8 +45,8 @@ class Cluster:
     def __init__(self, kubeconfig: str | None, context: str | None, namespace: str | None) -> None:
         settings = client.Configuration()
         try:
-            config.load_kube_config(kubeconfig, context, client_configuration=settings)  # type: ignore[no-untyped-call]
-            contexts, active = config.list_kube_config_contexts(kubeconfig)  # type: ignore[no-untyped-call]
+            config.load_kube_config(kubeconfig, context, client_configuration=settings)
+            contexts, active = config.list_kube_config_contexts(kubeconfig)
             if context:
                 active = next(entry for entry in contexts if entry["name"] == context)
         except (config.ConfigException, OSError) as problem:

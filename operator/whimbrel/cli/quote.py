@@ -10,6 +10,7 @@ from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
 from whimbrel.cli.output import Answer
 from whimbrel.cli.verb import Connect, Verb, takes_plan
+from whimbrel.preflight.elsewhere import SourceNode
 
 HEADERS = ("VM", "FROM", "TO", "AT LEAST", "RUNGS", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
 
@@ -85,10 +86,16 @@ def row(line: QuotedMove) -> tuple[str, ...]:
     )
 
 
+def telling(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """The verdicts without the one that the source is no target, which helps nobody unless it is the only one."""
+    found = tuple(verdicts)
+    return tuple(v for v in found if v.code != SourceNode.__name__) or found
+
+
 def why_not(virtual_machine: str, verdicts: Iterable[Verdict]) -> str:
     """All reasons of one virtual machine, each with the field, the values, the nodes it is about, and the remedy."""
     nodes: dict[tuple[str, ...], list[str]] = {}
-    for v in verdicts:
+    for v in telling(verdicts):
         nodes.setdefault((v.code, v.field, v.found, v.needed, v.remedy), []).append(v.node)
     lines = [f"{virtual_machine} cannot move:"]
     for (code, field, found, needed, remedy), where in nodes.items():

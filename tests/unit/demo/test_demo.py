@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from whimbrel.api import VirtualMachineMove
+from whimbrel.api import MigrationPlan, VirtualMachineMove
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel_lab.demo import report, table, view
 from whimbrel_lab.demo.report import Witness
@@ -41,6 +41,19 @@ def a_move(name: str = "web", phase: str = "Succeeded", rung: str = "PreCopy", *
         {
             "spec": {"instance": instance, "planGeneration": 1, "attempt": attempt},
             "status": {"phase": phase, **status},
+        }
+    )
+
+
+def a_plan() -> MigrationPlan:
+    return MigrationPlan.model_validate(
+        {
+            "spec": {"virtualMachines": {"names": ["web"]}},
+            "status": {
+                "startedAt": "2026-01-01T10:00:00Z",
+                "finishedAt": "2026-01-01T10:00:34Z",
+                "quote": {"hash": "x", "virtualMachines": 1, "movable": 1, "durationSeconds": 18},
+            },
         }
     )
 
@@ -146,6 +159,24 @@ def test_a_further_attempt_begins_at_nothing() -> None:
     assert (second.attempt, second.percent) == (2, 5)
 
 
+def test_what_the_last_attempt_copied_is_not_told_of_the_next() -> None:
+    attempt = a_move().spec.attempt
+    assert attempt is not None
+    further = a_move(phase="Moving", attempt={**attempt.to_json(), "number": 2})
+
+    [row] = view.rows([further], {"web": Glimpse(MovePhase.STARTING, 84)}, {})
+
+    assert row.percent is None
+
+
+def test_that_the_source_is_no_target_is_told_only_where_nothing_else_is_wrong() -> None:
+    source = {"code": "SourceNode", "node": "node-a"}
+    [with_others] = view.rows([a_move(phase="Skipped", verdicts=[source, {"code": "HostNotReady"}])], {}, {})
+    [alone] = view.rows([a_move(phase="Skipped", verdicts=[source])], {}, {})
+
+    assert (with_others.reason, alone.reason) == ("HostNotReady", "SourceNode")
+
+
 def test_what_the_operator_recorded_as_ended_is_shown_as_ended() -> None:
     [row] = view.rows([a_move()], {"web": Glimpse(MovePhase.VERIFYING, 90)}, {})
 
@@ -173,7 +204,8 @@ def test_a_reason_that_holds_on_several_nodes_is_told_once() -> None:
 def test_the_receipt_shows_what_the_guest_felt() -> None:
     out = io.StringIO()
 
-    Console(file=out, width=160).print(table.receipts([a_move()], [a_witness(longest_gap_ms=1234.0)]))
+    Console(file=out, width=160).print(table.receipts(a_plan(), [a_move()], [a_witness(longest_gap_ms=1234.0)]))
 
+    assert "all of it took 34 s, quoted at least 18 s" in out.getvalue()
     assert "1.2 s" in out.getvalue()
     assert "node-a → node-b" in out.getvalue()
