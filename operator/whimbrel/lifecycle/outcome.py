@@ -12,7 +12,7 @@ from whimbrel.api.virtual_machine_move import (
     Receipt,
     Rung,
 )
-from whimbrel.domain.records import Instance, Migration, MigrationSample, MigrationState
+from whimbrel.domain.records import Instance, MigrationSample, MigrationState
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.lifecycle.guard import MONITOR_LAG_S
 
@@ -55,21 +55,25 @@ def conclude(evidence: Evidence, attempt: AttemptSpec) -> Conclusion | NotYet:
     state = evidence.state
     if state is not None and state.completed and not state.failed:
         return _verified(evidence, attempt, state, evidence.instance)
+    succeeded = evidence.migration is not None and evidence.migration.phase == "Succeeded"
     if state is not None and not state.failed and not (evidence.migration is not None and evidence.migration.final):
         # The migration object is gone or ending while the launcher still works: the instance will tell.
         return NotYet(5.0)
-    if state is None and evidence.migration is not None and evidence.migration.phase == "Succeeded":
-        if not _superseded(evidence.migration, evidence.instance.migration):
-            # The instance that we see is older than the end of its migration.
-            return NotYet(5.0)
+    if succeeded and not _superseded(evidence):
+        # The instance that we see is older than the end of its migration.
+        return NotYet(5.0)
+    if succeeded:
         message = "KubeVirt reports success, but another migration began before it could be verified."
         return _ended(evidence, attempt, AttemptOutcome.UNVERIFIED, "Unverified", message)
     return _failed(evidence, attempt, state)
 
 
-def _superseded(migration: Migration, state: MigrationState | None) -> bool:
-    """Whether the instance shows a migration that began after this one."""
-    return state is not None and state.started_at is not None and state.started_at > migration.created_at
+def _superseded(evidence: Evidence) -> bool:
+    """Whether the instance shows somebody else's migration that began after the current attempt's."""
+    shown = evidence.instance.migration if evidence.instance is not None else None
+    if shown is None or shown.started_at is None or evidence.migration is None:
+        return False
+    return shown.migration_uid != evidence.migration.uid and shown.started_at > evidence.migration.created_at
 
 
 def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | None) -> Conclusion:
