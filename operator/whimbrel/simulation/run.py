@@ -94,9 +94,9 @@ class Simulation:
     # What people and fate do
 
     def edit(self, plan: Key, spec: Mapping[str, Any]) -> None:
-        """A user replaces members of a plan's spec."""
+        """A user replaces members of a plan's spec; the schema freezes that of a finished plan."""
         body = self.world.get(MIGRATION_PLANS, plan)
-        if body is not None:
+        if body is not None and not (body.get("status") or {}).get("finishedAt"):
             self.world.replace(USER, MIGRATION_PLANS, plan, {**body, "spec": {**body["spec"], **spec}})
 
     def delete_plan(self, plan: Key) -> None:

@@ -33,7 +33,7 @@ from whimbrel.simulation.driver import Faults, Staleness
 from whimbrel.simulation.topology import GIB, GuestShape, Topology, a_plan
 
 PLAN = Key("default", "drain")
-BUSY = {"touched_bytes": 2 * GIB, "working_set_mib": 1024, "dirty_mib_per_second": 4000}
+BUSY = {"touched_bytes": 2 * GIB, "working_set_mib": 256, "dirty_mib_per_second": 4000}
 
 
 def vm(number: int) -> Key:
