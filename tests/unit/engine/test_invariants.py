@@ -97,12 +97,26 @@ def time_passes(stage: Stage, _vm: str) -> None:
     stage.seconds += 30
 
 
-def tick(stage: Stage, _vm: str) -> None:
-    stage.tick()
+def rest(stage: Stage, _vm: str) -> None:
+    stage.outlook_due = False
+
+
+def look_out(stage: Stage, _vm: str) -> None:
+    stage.outlook_due = True
 
 
 Act = Callable[[Stage, str], None]
-USUAL: Sequence[Act] = (hand_off, copy, arrive, miss_the_deadline, end_early, carry_out_abort, time_passes, tick)
+USUAL: Sequence[Act] = (
+    hand_off,
+    copy,
+    arrive,
+    miss_the_deadline,
+    end_early,
+    carry_out_abort,
+    time_passes,
+    rest,
+    look_out,
+)
 UNUSUAL: Sequence[Act] = (hand_off_wrongly, migrate_by_hand, cordon, suspend, delete_plan)
 acts = st.lists(
     st.tuples(st.sampled_from([*USUAL, *USUAL, *UNUSUAL]), st.sampled_from(GUESTS)), min_size=4, max_size=24
@@ -142,7 +156,9 @@ def test_at_most_one_write_for_an_object_at_a_time_and_every_history_comes_to_re
         written = [(write.resource, write.key) for write in stage.tick().writes]
         assert max(Counter(written).values(), default=1) == 1
 
+    stage.outlook_due = True
     stage.settle()
+    stage.outlook_due = False
     assert stage.settle() == []
 
 

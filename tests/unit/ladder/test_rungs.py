@@ -1,0 +1,108 @@
+"""The rungs: what each needs of a plan, and how it configures KubeVirt."""
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from whimbrel.api.migration_plan import Disruption, Permission
+from whimbrel.api.virtual_machine_move import Rung
+from whimbrel.domain.quantities import MIB
+from whimbrel.forecast import pass_seconds, time_budget_units
+from whimbrel.ladder import Load, offers, pre_copy, stun
+
+GIB = 1024**3
+NEVER = Disruption()
+
+
+def consent(max_downtime_ms: int = 5000, unattended_downtime_ms: int = 60_000) -> Disruption:
+    return Disruption(
+        stun=Permission.ALLOWED, max_downtime_ms=max_downtime_ms, unattended_downtime_ms=unattended_downtime_ms
+    )
+
+
+loads = st.builds(Load, st.integers(0, 2**42), st.integers(1, 12_500).map(lambda mib: mib * MIB))
+consents = st.tuples(st.integers(2000, 600_000), st.integers(2000, 3_600_000)).filter(lambda c: c[0] <= c[1])
+
+
+@given(loads, consents)
+def test_a_deadline_is_a_whole_multiple_of_kubevirts_unit(load: Load, permitted: tuple[int, int]) -> None:
+    for offer in offers(load, consent(*permitted)):
+        assert offer.deadline_seconds == offer.configuration.completion_timeout_per_gib * time_budget_units(
+            load.memory_bytes
+        )
+        assert offer.configuration.completion_timeout_per_gib >= 1
+        assert offer.configuration.bandwidth_bytes_per_second == load.rate_bytes_per_second
+
+
+@given(loads, consents)
+def test_the_unattended_worst_case_of_a_stun_is_within_the_consent(load: Load, permitted: tuple[int, int]) -> None:
+    offer = stun.offer(load, consent(*permitted))
+    assume(offer is not None)
+    assert offer is not None
+
+    assert offer.unattended_downtime_ms == offer.deadline_seconds * 1000
+    assert offer.unattended_downtime_ms <= permitted[1]
+    assert offer.budget_ms == permitted[0]
+
+
+@given(loads, consents)
+def test_a_guest_is_not_suspended_before_its_memory_was_sent_once(load: Load, permitted: tuple[int, int]) -> None:
+    offer = stun.offer(load, consent(*permitted))
+
+    assert offer is None or offer.deadline_seconds >= pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
+
+
+@given(loads, consents)
+def test_a_stun_is_offered_exactly_where_a_useful_deadline_fits_the_unattended_limit(
+    load: Load, permitted: tuple[int, int]
+) -> None:
+    units = time_budget_units(load.memory_bytes)
+    one_pass_s = pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
+    possible = any(k * units >= one_pass_s and k * units * 1000 <= permitted[1] for k in range(1, 3601))
+
+    assert (stun.offer(load, consent(*permitted)) is not None) == possible
+
+
+@given(loads)
+def test_without_consent_no_rung_may_disturb_the_guest(load: Load) -> None:
+    (only,) = offers(load, NEVER)
+
+    assert only.rung == Rung.PRE_COPY
+    assert only.budget_ms is None
+    assert only.unattended_downtime_ms is None
+
+
+@given(loads, consents)
+def test_no_rung_throttles_or_post_copies_and_only_a_stun_suspends(load: Load, permitted: tuple[int, int]) -> None:
+    for offer in offers(load, consent(*permitted)):
+        assert not offer.configuration.allow_auto_converge
+        assert not offer.configuration.allow_post_copy
+        assert offer.configuration.allow_workload_disruption == (offer.rung == Rung.STUN)
+
+
+@given(loads)
+def test_pre_copy_has_time_for_three_passes_and_never_less_than_ten_seconds(load: Load) -> None:
+    deadline_s = pre_copy.offer(load, NEVER).deadline_seconds
+
+    assert deadline_s >= 10
+    assert deadline_s >= 3 * pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
+
+
+def test_rungs_go_from_gentle_to_hard() -> None:
+    available = offers(Load(2 * GIB, 596 * MIB), consent())
+
+    assert [offer.rung for offer in available] == [Rung.PRE_COPY, Rung.STUN]
+
+
+def test_a_stun_waits_one_and_a_half_passes_where_the_unattended_limit_leaves_room() -> None:
+    load = Load(8 * GIB, 100 * MIB)  # one pass: 82 s; KubeVirt's unit: 9 s
+
+    roomy, tight = stun.offer(load, consent(5000, 600_000)), stun.offer(load, consent(5000, 92_000))
+
+    assert roomy is not None
+    assert roomy.deadline_seconds == 126
+    assert tight is not None
+    assert tight.deadline_seconds == 90
+
+
+def test_a_guest_whose_single_pass_outlasts_the_unattended_limit_is_not_stunned() -> None:
+    assert stun.offer(Load(8 * GIB, 100 * MIB), consent(5000, 80_000)) is None

@@ -1,0 +1,174 @@
+"""The stun guard: no guest of ours stays suspended for longer than its plan accepted."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.builders import NOW, a_migration, a_migration_state, an_instance
+from whimbrel.domain.naming import (
+    ANNOTATION_BUDGET_MS,
+    ANNOTATION_DEADLINE_S,
+    ANNOTATION_STUN,
+    LABEL_MANAGED,
+)
+from whimbrel.domain.records import Instance, Migration, MigrationState
+from whimbrel.lifecycle.guard import RESUME_S, GuardVerdict, overdue_stuns
+
+UID = "uid-of-the-migration"
+KUBEVIRT_SUSPENDS_NO_EARLIER_THAN_S = 1.0
+
+
+def consent(deadline_s: int = 30, budget_ms: int = 5000) -> dict[str, str]:
+    return {ANNOTATION_STUN: "Allowed", ANNOTATION_DEADLINE_S: str(deadline_s), ANNOTATION_BUDGET_MS: str(budget_ms)}
+
+
+def judged(
+    state: MigrationState,
+    now: datetime,
+    annotations: Mapping[str, str] | None = None,
+    *,
+    phase: str = "Running",
+    deleting: bool = False,
+    labels: Mapping[str, str] = {LABEL_MANAGED: "true"},
+) -> GuardVerdict:
+    instance: Instance = an_instance(migration=state)
+    migration: Migration = a_migration(
+        instance, uid=UID, phase=phase, deleting=deleting, labels=labels, annotations=annotations or {}
+    )
+    return overdue_stuns({migration.key: migration}, {instance.key: instance}, now)
+
+
+def paused(started_at: datetime | None = NOW) -> MigrationState:
+    return a_migration_state(UID, mode="Paused", started_at=started_at)
+
+
+budgets = st.integers(2000, 600_000)
+deadlines = st.integers(1, 100_000)
+starts = st.integers(-100_000, 100_000).map(lambda seconds: NOW + timedelta(seconds=seconds))
+
+
+@given(starts, deadlines, budgets)
+def test_the_abort_is_sent_early_enough_for_the_guest_to_run_again_within_its_budget(
+    started_at: datetime, deadline_s: int, budget_ms: int
+) -> None:
+    earliest_pause = started_at + timedelta(seconds=deadline_s + KUBEVIRT_SUSPENDS_NO_EARLIER_THAN_S)
+
+    verdict = judged(paused(started_at), earliest_pause, consent(deadline_s, budget_ms))
+
+    if verdict.deletes:
+        assert budget_ms / 1000 <= RESUME_S
+    else:
+        assert verdict.wake_after_s is not None
+        abort_at = earliest_pause + timedelta(seconds=verdict.wake_after_s)
+        assert abort_at + timedelta(seconds=RESUME_S) <= earliest_pause + timedelta(
+            milliseconds=budget_ms, microseconds=1
+        )
+        assert judged(paused(started_at), abort_at, consent(deadline_s, budget_ms)).deletes
+
+
+@given(starts, deadlines, budgets, st.integers(0, 10_000_000))
+def test_a_stun_that_was_consented_to_is_never_cut_short_before_its_time(
+    started_at: datetime, deadline_s: int, budget_ms: int, early_ms: int
+) -> None:
+    last_moment = started_at + timedelta(seconds=deadline_s + 1, milliseconds=max(0, budget_ms - 2100))
+
+    verdict = judged(
+        paused(started_at), last_moment - timedelta(milliseconds=early_ms + 1), consent(deadline_s, budget_ms)
+    )
+
+    assert verdict.deletes == ()
+    assert verdict.wake_after_s is not None
+    assert verdict.wake_after_s > 0
+
+
+@given(starts, st.integers(-1_000_000, 1_000_000))
+def test_a_suspension_without_consent_ends_at_once_whatever_the_clocks_say(started_at: datetime, seconds: int) -> None:
+    verdict = judged(paused(started_at), NOW + timedelta(seconds=seconds))
+
+    assert [delete.uid for delete in verdict.deletes] == [UID]
+
+
+@given(
+    st.sampled_from(["PreCopy", "PostCopy", ""]),
+    st.integers(0, 10_000_000),
+    st.sampled_from([{}, consent(), consent(1, 2000)]),
+)
+def test_only_a_suspended_guest_is_looked_at_and_never_one_in_post_copy(
+    mode: str, seconds: int, annotations: dict[str, str]
+) -> None:
+    verdict = judged(a_migration_state(UID, mode=mode), NOW + timedelta(seconds=seconds), annotations)
+
+    assert verdict == GuardVerdict((), None)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {ANNOTATION_STUN: "Never"},
+        {ANNOTATION_DEADLINE_S: "soon"},
+        {ANNOTATION_DEADLINE_S: "-5"},
+        {ANNOTATION_BUDGET_MS: ""},
+        {ANNOTATION_BUDGET_MS: "5s"},
+    ],
+)
+def test_a_consent_that_cannot_be_read_is_none(broken: dict[str, str]) -> None:
+    assert judged(paused(), NOW, {**consent(), **broken}).deletes
+
+
+def test_a_suspension_whose_begin_cannot_be_told_ends_at_once() -> None:
+    assert judged(paused(started_at=None), NOW, consent()).deletes
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        a_migration_state("of-another-migration", mode="Paused"),
+        a_migration_state(UID, mode="Paused", completed=True),
+        a_migration_state(UID, mode="Paused", abort_requested=True),
+    ],
+)
+def test_what_is_over_or_not_of_this_migration_or_being_aborted_already_is_left(state: MigrationState) -> None:
+    assert judged(state, NOW + timedelta(hours=1)).deletes == ()
+
+
+def test_somebody_elses_migration_is_never_touched() -> None:
+    assert judged(paused(), NOW + timedelta(hours=1), labels={}).deletes == ()
+
+
+def test_a_migration_that_ends_already_is_not_deleted_again() -> None:
+    assert judged(paused(), NOW + timedelta(hours=1), deleting=True).deletes == ()
+    assert judged(paused(), NOW + timedelta(hours=1), phase="Failed").deletes == ()
+
+
+def test_the_guard_holds_after_a_restart_because_all_that_it_needs_stands_on_the_migration() -> None:
+    late = NOW + timedelta(seconds=30 + 1 + 2.9)
+
+    before, after = judged(paused(), late - timedelta(seconds=1), consent()), judged(paused(), late, consent())
+
+    assert (before.deletes, before.wake_after_s) == ((), 1.0)
+    assert len(after.deletes) == 1
+
+
+def test_the_guard_wakes_for_the_first_of_several() -> None:
+    first, second = an_instance("a", migration=paused()), an_instance("b", migration=paused())
+    migrations = [
+        a_migration(
+            instance, instance.key.name, uid=UID, labels={LABEL_MANAGED: "true"}, annotations=consent(30, budget)
+        )
+        for instance, budget in ((first, 9100), (second, 5100))
+    ]
+
+    verdict = overdue_stuns(
+        {m.key: m for m in migrations}, {i.key: i for i in (first, second)}, NOW + timedelta(seconds=31)
+    )
+
+    assert verdict == GuardVerdict((), 3.0)
+
+
+def test_a_guest_that_is_gone_needs_no_guard() -> None:
+    migration = a_migration(an_instance(), uid=UID, labels={LABEL_MANAGED: "true"})
+
+    assert overdue_stuns({migration.key: migration}, {}, NOW) == GuardVerdict((), None)
