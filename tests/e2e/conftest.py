@@ -1,0 +1,1 @@
+"""End-to-end tests on the model: each opens a lab with `scene(…, tmp_path)`; operators' logs stay in that folder."""
