@@ -5,9 +5,12 @@ virtual machines need no thousand starts.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from whimbrel.simulation.kubevirt import admission, agents, instances, launchers, machines
 from whimbrel.simulation.kubevirt.effects import Replace, ReplaceStatus
@@ -29,6 +32,8 @@ from whimbrel_lab.kubevirt.kubelet import Addresses, running_status
 from whimbrel_lab.kubevirt.scheduler import FIRST_NODE_ANNOTATION
 from whimbrel_lab.topology import INSTALL_NAMESPACE, LabGuest, LabHost, Topology
 
+ROOT = Path(__file__).resolve().parents[2]
+DEFINITIONS = (Path(__file__).resolve().parent / "kubevirt" / "crds", ROOT / "crds")
 REGISTRY = "quay.io/kubevirt"
 _CLAIM = "data"
 
@@ -117,6 +122,15 @@ def node(host: LabHost, clock: LabClock) -> Object:
             "nodeInfo": {"architecture": "amd64", "kubeletVersion": "v1.36.0", "operatingSystem": "linux"},
         },
     }
+
+
+def definitions(folders: Sequence[Path] = DEFINITIONS) -> list[Object]:
+    """CustomResourceDefinitions: the lab's of KubeVirt, and Whimbrel's own from the repository."""
+    found = []
+    for folder in folders:
+        for path in sorted(folder.glob("*.yaml")):
+            found += [each for each in yaml.safe_load_all(path.read_text()) if each]
+    return found
 
 
 def kubevirt(topology: Topology) -> Object:

@@ -8,15 +8,14 @@ Used by the demo, by `python -m whimbrel_lab up` and by end-to-end tests.
 """
 
 import asyncio
+import contextlib
 import inspect
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import yaml
 
 from whimbrel.simulation.kubevirt.values import Object, final, migration_state, phase, status
 from whimbrel_lab import fleet
@@ -29,16 +28,15 @@ from whimbrel_lab.controlplane.embedded import (
     Storage,
     service_account,
 )
+from whimbrel_lab.controlplane.embedded.storage import Change
 from whimbrel_lab.fleet import Places
-from whimbrel_lab.hypervisor import Hypervisor, HypervisorError
+from whimbrel_lab.hypervisor import Hypervisor
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor, available
 from whimbrel_lab.hypervisor.model import ModelHypervisor
 from whimbrel_lab.kubevirt.client import ROUTES, Client
 from whimbrel_lab.kubevirt.standin import StandIn
 from whimbrel_lab.topology import INSTALL_NAMESPACE, NAMESPACE, LabGuest, Topology
 
-ROOT = Path(__file__).resolve().parents[2]
-DEFINITIONS = (Path(__file__).resolve().parent / "kubevirt" / "crds", ROOT / "crds")
 INSTANCE, MIGRATION = "VirtualMachineInstance", "VirtualMachineInstanceMigration"
 STARTS_AT_ONCE = 4
 _LOOK_EVERY_S = 0.2
@@ -75,7 +73,7 @@ class Lab:
         self._folder = folder
         self._with_definitions = with_definitions
         self._stack = AsyncExitStack()
-        self._changed = asyncio.Event()
+        self._waiters: set[asyncio.Event] = set()
         self._migrations = 0
 
     @property
@@ -140,11 +138,11 @@ class Lab:
         self._folder.mkdir(parents=True, exist_ok=True)
         await self._stack.enter_async_context(self.plane)
         self.plane.write_kubeconfig(self.kubeconfig)
-        self.storage.observe(lambda resource, change: self._changed.set())
+        self.storage.observe(self._wake)
         if self._with_definitions:
-            await self.plane.load(definitions())
+            await self.plane.load(fleet.definitions())
         else:
-            await self.plane.load(definitions(DEFINITIONS[:1]))
+            await self.plane.load(fleet.definitions(fleet.DEFINITIONS[:1]))
         self._stack.push_async_callback(self.hypervisor.stop)
         await self.hypervisor.start()
         issuer = authority()
@@ -223,20 +221,37 @@ class Lab:
         """Until the predicate holds; looked at after every change in the API server. LabError after so many real seconds."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
-        while True:
-            self._changed.clear()
-            answer = predicate()
-            if await answer if inspect.isawaitable(answer) else answer:
-                return
-            left = end - loop.time()
-            if left <= 0:
-                raise LabError(
-                    f"after {timeout_s:g} s it is still not so: {what or inspect.getdoc(predicate) or predicate}"
-                )
-            try:
-                await asyncio.wait_for(self._changed.wait(), min(left, _LOOK_EVERY_S))
-            except TimeoutError:
-                continue
+        changed = asyncio.Event()
+        self._waiters.add(changed)
+        try:
+            while True:
+                changed.clear()
+                answer = predicate()
+                if await answer if inspect.isawaitable(answer) else answer:
+                    return
+                left = end - loop.time()
+                if left <= 0:
+                    wish = what or inspect.getdoc(predicate) or predicate
+                    raise LabError(f"after {timeout_s:g} s it is still not so: {wish}")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), min(left, _LOOK_EVERY_S))
+        finally:
+            self._waiters.discard(changed)
+
+    def _wake(self, resource: str, change: Change) -> None:
+        for waiter in self._waiters:
+            waiter.set()
+
+    async def quiet(self, for_s: float, timeout_s: float) -> bool:
+        """Whether within `timeout_s` real seconds nothing at all was written for `for_s` seconds."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_s
+        while loop.time() < end:
+            version = self.storage.version
+            await asyncio.sleep(for_s)
+            if self.storage.version == version:
+                return True
+        return False
 
     def read(self, kind: str, name: str, namespace: str = NAMESPACE) -> Object | None:
         """One object out of the storage, None where there is none."""
@@ -362,15 +377,6 @@ class Lab:
             await client.replace(instance)
 
 
-def definitions(folders: Sequence[Path] = DEFINITIONS) -> list[Object]:
-    """CustomResourceDefinitions: the lab's of KubeVirt, and Whimbrel's own from the repository."""
-    found = []
-    for folder in folders:
-        for path in sorted(folder.glob("*.yaml")):
-            found += [each for each in yaml.safe_load_all(path.read_text()) if each]
-    return found
-
-
 def _hypervisor(
     wanted: str | Hypervisor, topology: Topology, clock: LabClock, speed: float
 ) -> tuple[Hypervisor, str]:
@@ -389,6 +395,3 @@ def _hypervisor(
     if wanted in ("auto", "model"):
         return ModelHypervisor(hosts, clock), "model"
     raise LabError(f"there is no hypervisor {wanted!r}: use model, libvirt or auto")
-
-
-__all__ = ["HypervisorError", "Lab", "LabError", "definitions"]

@@ -116,9 +116,10 @@ class StandIn:
         await self.stop()
 
     async def _run(self) -> None:
-        parts = (self.cluster, self.controller, self.scheduler, self.kubelet, self.handler, self.nodes)
         async with asyncio.TaskGroup() as group:
-            for part in parts:
+            group.create_task(self.cluster.run(), name="stand-in-caches")
+            await self.cluster.synced()
+            for part in (self.controller, self.scheduler, self.kubelet, self.handler, self.nodes):
                 group.create_task(part.run(), name=f"stand-in-{type(part).__name__.lower()}")
 
     def _token(self, part: str) -> str:

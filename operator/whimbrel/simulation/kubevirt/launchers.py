@@ -120,7 +120,9 @@ def target_launcher(
     return pod
 
 
-def host_model_selectors(source_node: Mapping[str, Any], source_pod: Mapping[str, Any] | None) -> dict[str, str]:
+def host_model_selectors(
+    source_node: Mapping[str, Any], source_pod: Mapping[str, Any] | None
+) -> dict[str, str]:
     """What a host-model guest needs of its next node: what its pod asked for after an earlier move, else what its node is."""
     asked = spec(source_pod or {}).get("nodeSelector") or {}
     earlier = {key: each for key, each in asked.items() if key.startswith((MODEL_FOR_MIGRATION, FEATURE))}
@@ -238,5 +240,7 @@ def _model(instance: Mapping[str, Any]) -> str:
 
 
 def _developer(kubevirt: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    stated: Mapping[str, Any] = (spec(kubevirt or {}).get("configuration") or {}).get("developerConfiguration") or {}
+    stated: Mapping[str, Any] = (spec(kubevirt or {}).get("configuration") or {}).get(
+        "developerConfiguration"
+    ) or {}
     return stated

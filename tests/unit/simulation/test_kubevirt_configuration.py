@@ -1,0 +1,211 @@
+"""Which policy applies, what becomes of the configuration, the time budget, and the monitor that keeps it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whimbrel.simulation.kubevirt import budget, monitor, policies, quantities, queueing
+from whimbrel.simulation.kubevirt.monitor import Action, Rules
+
+GIB = 1024**3
+
+
+def a_policy(
+    name: str, instance: dict[str, str] | None = None, namespace: dict[str, str] | None = None, **spec: Any
+) -> dict[str, Any]:
+    selectors = {"virtualMachineInstanceSelector": instance or {}, "namespaceSelector": namespace or {}}
+    return {"metadata": {"name": name}, "spec": {"selectors": selectors, **spec}}
+
+
+def chosen(*offered: dict[str, Any], labels: dict[str, str], namespace: dict[str, str] | None = None) -> str:
+    return policies.resolve(policies.cluster_configuration(None), offered, labels, namespace or {})[0]
+
+
+def test_the_policy_with_the_most_matched_pairs_wins_whatever_side_they_are_on() -> None:
+    one = a_policy("one", {"app": "db"})
+    two = a_policy("two", {"app": "db"}, {"team": "shop"})
+
+    assert chosen(one, two, labels={"app": "db"}, namespace={"team": "shop"}) == "two"
+    assert chosen(one, two, labels={"app": "db"}) == "one"
+
+
+def test_a_tie_goes_to_more_instance_pairs_and_then_to_the_first_name() -> None:
+    by_space = a_policy("a-space", {}, {"team": "shop"})
+    by_instance = a_policy("z-instance", {"app": "db"})
+    earlier = a_policy("b-instance", {"app": "db"})
+
+    labels, namespace = {"app": "db"}, {"team": "shop"}
+    assert chosen(by_space, by_instance, labels=labels, namespace=namespace) == "z-instance"
+    assert chosen(by_instance, earlier, labels=labels) == "b-instance"
+
+
+def test_an_empty_selector_catches_everybody_and_absent_selectors_catch_nobody() -> None:
+    absent = {"metadata": {"name": "absent"}, "spec": {}}
+
+    assert chosen(a_policy("all"), labels={}) == "all"
+    assert chosen(absent, labels={}) == ""
+    assert chosen(a_policy("all"), a_policy("one", {"app": "db"}), labels={"app": "db"}) == "one"
+
+
+def test_post_copy_in_a_policy_switches_disruption_on_unless_the_policy_says_otherwise() -> None:
+    cluster = policies.cluster_configuration(None)
+    follows = policies.resolve(cluster, [a_policy("p", allowPostCopy=True)], {}, {})[1]
+    says = policies.resolve(
+        cluster, [a_policy("p", allowPostCopy=True, allowWorkloadDisruption=False)], {}, {}
+    )[1]
+
+    assert (follows["allowPostCopy"], follows["allowWorkloadDisruption"]) == (True, True)
+    assert (says["allowPostCopy"], says["allowWorkloadDisruption"]) == (True, False)
+
+
+def test_one_policy_is_laid_over_the_cluster_field_by_field() -> None:
+    kubevirt = {
+        "spec": {"configuration": {"migrations": {"bandwidthPerMigration": "64Mi", "progressTimeout": 60}}}
+    }
+    offered = [
+        a_policy("p", completionTimeoutPerGiB=7),
+        a_policy("q", {"app": "db"}, bandwidthPerMigration="1024Mi"),
+    ]
+
+    name, effective = policies.resolve(policies.cluster_configuration(kubevirt), offered, {"app": "db"}, {})
+
+    assert name == "q"
+    assert effective["bandwidthPerMigration"] == "1Gi"
+    assert (effective["completionTimeoutPerGiB"], effective["progressTimeout"]) == (150, 60)
+
+
+def test_an_old_release_has_its_own_default_and_no_disruption() -> None:
+    old = policies.cluster_configuration({"status": {"observedKubeVirtVersion": "v1.3.1"}})
+
+    assert old["completionTimeoutPerGiB"] == 800
+    assert "allowWorkloadDisruption" not in old
+
+
+@pytest.mark.parametrize(
+    ("memory", "deadline_s"), [("128Mi", 150), ("1Gi", 300), ("4Gi", 750), ("64Gi", 10_350), ("1G", 150)]
+)
+def test_the_budget_counts_decimal_gigabytes_rounded_up(memory: str, deadline_s: int) -> None:
+    instance = {"spec": {"domain": {"memory": {"guest": memory}}}}
+
+    assert budget.deadline_s({"completionTimeoutPerGiB": 150}, instance) == deadline_s
+
+
+def test_local_disks_count_only_in_a_block_migration() -> None:
+    instance: dict[str, Any] = {"spec": {"domain": {"memory": {"guest": "1G"}}}, "status": {}}
+    block = {**instance, "status": {"migrationMethod": "BlockMigration"}}
+
+    assert budget.gigabytes(instance, 10**9) == 1
+    assert budget.gigabytes(block, 10**9) == 2
+
+
+def actions(rules: Rules, until_s: float, remaining: Any = lambda _: 1000) -> list[tuple[float, Action]]:
+    watch = monitor.begin(rules)
+    done: list[tuple[float, Action]] = []
+    for number in range(int(until_s / monitor.TICK_S)):
+        elapsed_s = number * monitor.TICK_S
+        watch, action = monitor.tick(rules, watch, remaining(elapsed_s), elapsed_s)
+        if action is not Action.WAIT:
+            done.append((round(elapsed_s, 1), action))
+    return done
+
+
+def test_without_disruption_the_deadline_aborts_between_one_and_one_and_a_half_seconds_late() -> None:
+    assert actions(Rules(deadline_s=20), 60) == [(21.2, Action.ABORT)]
+
+
+def test_with_disruption_the_guest_is_suspended_at_the_deadline_and_the_job_aborted_at_twice_that() -> None:
+    rules = Rules(deadline_s=20, allow_workload_disruption=True)
+
+    assert actions(rules, 90) == [(21.2, Action.SUSPEND), (41.2, Action.ABORT)]
+
+
+def test_post_copy_comes_before_a_suspend_and_nothing_ends_it() -> None:
+    rules = Rules(deadline_s=20, allow_workload_disruption=True, allow_post_copy=True)
+
+    assert actions(rules, 400) == [(21.2, Action.POST_COPY)]
+
+
+def test_a_release_without_paused_mode_aborts_at_the_deadline() -> None:
+    assert actions(Rules(deadline_s=20, allow_workload_disruption=True, suspends=False), 60) == [
+        (21.2, Action.ABORT)
+    ]
+
+
+def test_a_completion_timeout_of_zero_never_ends_a_migration() -> None:
+    assert actions(Rules(deadline_s=0, progress_timeout_s=0), 2000) == []
+
+
+def test_the_progress_timeout_is_only_for_dead_links() -> None:
+    dead = actions(Rules(deadline_s=0, progress_timeout_s=150), 200)
+    busy = actions(Rules(deadline_s=0, progress_timeout_s=150), 600, lambda elapsed_s: 1000 - elapsed_s % 10)
+
+    assert dead == [(151.2, Action.ABORT)]
+    assert busy == []
+
+
+def test_a_refused_abort_is_tried_again() -> None:
+    rules = Rules(deadline_s=20)
+    watch, action = monitor.tick(rules, monitor.begin(rules), 5, 30.0)
+    _, silent = monitor.tick(rules, watch, 5, 30.4)
+    _, again = monitor.tick(rules, monitor.abort_refused(watch), 5, 30.4)
+
+    assert (action, silent, again) == (Action.ABORT, Action.WAIT, Action.ABORT)
+
+
+@given(st.integers(1, 2**50), st.sampled_from(["", "k", "M", "G", "Ki", "Mi", "Gi"]))
+def test_a_quantitys_canonical_form_has_its_value_and_is_its_own_canonical_form(
+    number: int, suffix: str
+) -> None:
+    text = f"{number}{suffix}"
+    canonical = quantities.canonical(text)
+
+    assert quantities.exact(canonical) == quantities.exact(text)
+    assert quantities.canonical(canonical) == canonical
+
+
+def test_what_is_no_quantity_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="is no quantity"):
+        quantities.value("ten")
+
+
+def a_migration(
+    name: str, priority: str = "", phase: str = "Pending", created: str = "2026-01-05T08:00:00Z"
+) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "creationTimestamp": created},
+        "spec": {"vmiName": name, **({"priority": priority} if priority else {})},
+        "status": {"phase": phase},
+    }
+
+
+def test_the_queue_serves_kubevirts_own_migrations_before_anybody_elses() -> None:
+    pending = [
+        a_migration("plain"), a_migration("drain", "system-maintenance"), a_migration("hotplug", "user-triggered"),
+        a_migration("late", "system-critical", created="2026-01-05T09:00:00Z"),
+    ]  # fmt: skip
+    configuration = policies.cluster_configuration(None)
+
+    order = [each["metadata"]["name"] for each in queueing.woken(pending, configuration)]
+
+    assert order == ["late", "hotplug", "drain", "plain"]
+    assert [queueing.limit_delay_s(each) for each in pending] == [5.0, 5.0, 3.0, 1.0]
+
+
+def test_only_evacuations_and_workload_updates_back_off_and_ever_longer() -> None:
+    now = datetime(2026, 1, 5, 8, 0, 10, tzinfo=UTC)
+
+    def marked(migration: dict[str, Any]) -> dict[str, Any]:
+        migration["metadata"]["annotations"] = {"kubevirt.io/evacuationMigration": "node-1"}
+        return migration
+
+    failed = [marked(a_migration(f"f{number}", phase="Failed")) for number in range(2)]
+    for each in failed:
+        times = [{"phase": "Failed", "phaseTransitionTimestamp": "2026-01-05T08:00:00Z"}]
+        each["status"]["phaseTransitionTimestamps"] = times
+
+    assert queueing.backoff_left_s(marked(a_migration("next")), failed[:1], now) == 10
+    assert queueing.backoff_left_s(marked(a_migration("next")), failed, now) == 30
+    assert queueing.backoff_left_s(a_migration("external"), failed, now) == 0

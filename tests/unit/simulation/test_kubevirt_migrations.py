@@ -1,0 +1,449 @@
+"""A migration's phases, its failures, the hand-off, aborts and collection, one pass at a time."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from whimbrel.simulation.kubevirt import (
+    admission,
+    agents,
+    collection,
+    evacuation,
+    launchers,
+    migrations,
+    phases,
+)
+from whimbrel.simulation.kubevirt.effects import Again, Create, Effects, Emit, Remove, Replace, ReplaceStatus
+from whimbrel.simulation.kubevirt.phases import View
+
+NOW = datetime(2026, 1, 5, 8, 0, 0, 700_000, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=30)
+Json = dict[str, Any]
+
+
+def an_instance(**state: Any) -> Json:
+    instance: Json = {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "metadata": {"name": "db1", "namespace": "shop", "uid": "vmi-1", "labels": {"app": "db"}},
+        "spec": {"domain": {"memory": {"guest": "1Gi"}, "cpu": {"model": "Haswell"}, "devices": {}}},
+        "status": {"phase": "Running", "nodeName": "node-1"},
+    }
+    if state:
+        instance["status"]["migrationState"] = state
+    return instance
+
+
+def a_migration(phase: str = "", name: str = "move", *, deleting: bool = False, **spec: Any) -> Json:
+    made: Json = admission.migration_made(
+        {
+            "apiVersion": "kubevirt.io/v1",
+            "kind": "VirtualMachineInstanceMigration",
+            "metadata": {
+                "name": name, "namespace": "shop", "uid": f"uid-{name}", "creationTimestamp": "2026-01-05T08:00:00Z",
+                "annotations": {
+                    "kubevirt.io/latest-observed-api-version": "v1", "kubevirt.io/storage-observed-api-version": "v1",
+                },
+            },
+            "spec": {"vmiName": "db1", **spec},
+        }
+    )  # fmt: skip
+    if phase:
+        made["status"] = {"phase": phase}
+    if deleting:
+        made["metadata"]["deletionTimestamp"] = "2026-01-05T08:00:00Z"
+    return made
+
+
+def a_pod(name: str, node: str = "", phase: str = "Pending", migration: str = "", **status: Any) -> Json:
+    labels = {"kubevirt.io/created-by": "vmi-1"}
+    if migration:
+        labels["kubevirt.io/migrationJobUID"] = f"uid-{migration}"
+    ready = {"containerStatuses": [{"name": "compute", "ready": True}]} if phase == "Running" else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": f"uid-{name}", "labels": labels,
+            "creationTimestamp": "2026-01-05T08:00:00Z", "annotations": {},
+        },
+        "spec": {"nodeName": node} if node else {},
+        "status": {"phase": phase, **ready, **status},
+    }  # fmt: skip
+
+
+SOURCE = a_pod("source", "node-1", "Running")
+TARGET = a_pod("target", "node-2", "Running", migration="move")
+NODE = {
+    "metadata": {
+        "name": "node-1",
+        "labels": {
+            "cpu-vendor.node.kubevirt.io/Intel": "true",
+            "host-model-cpu.node.kubevirt.io/Haswell": "true",
+            "host-model-required-features.node.kubevirt.io/vmx": "true",
+        },
+    }
+}
+
+
+def a_view(migration: Json, instance: Json | None = None, *pods: Json, **more: Any) -> View:
+    return View(
+        migration,
+        an_instance() if instance is None else instance,
+        pods or (SOURCE,),
+        NOW,
+        source_node=NODE,
+        **more,
+    )
+
+
+def phase_after(effects: Effects) -> str:
+    written = [each.body for each in effects if isinstance(each, ReplaceStatus)]
+    return str(written[0]["status"]["phase"]) if written else ""
+
+
+def events(effects: Effects) -> list[str]:
+    return [each.message for each in effects if isinstance(each, Emit)]
+
+
+def handed(**state: Any) -> Json:
+    known = {
+        "migrationUid": "uid-move", "sourceNode": "node-1", "targetNode": "node-2", "targetPod": "target",
+        "migrationConfiguration": {},
+    }  # fmt: skip
+    return an_instance(**known, **state)
+
+
+@pytest.mark.parametrize(
+    ("phase", "instance", "pods", "expected"),
+    [
+        ("", an_instance(), (SOURCE,), "Pending"),
+        ("Pending", an_instance(), (SOURCE, a_pod("target", migration="move")), "Scheduling"),
+        ("Scheduling", an_instance(), (SOURCE, a_pod("target", "node-2", migration="move")), ""),
+        ("Scheduling", an_instance(), (SOURCE, TARGET), "Scheduled"),
+        ("Scheduled", handed(), (SOURCE, TARGET), "PreparingTarget"),
+        ("PreparingTarget", handed(), (SOURCE, TARGET), ""),
+        ("PreparingTarget", handed(targetNodeAddress="10.0.0.2"), (SOURCE, TARGET), "TargetReady"),
+        ("TargetReady", handed(startTimestamp="2026-01-05T08:00:00Z"), (SOURCE, TARGET), "Running"),
+        ("Running", handed(startTimestamp="2026-01-05T08:00:00Z"), (SOURCE, TARGET), ""),
+        (
+            "Running",
+            handed(startTimestamp="2026-01-05T08:00:00Z", completed=True),
+            (SOURCE, TARGET),
+            "Succeeded",
+        ),
+    ],
+)
+def test_each_phase_follows_from_its_evidence_and_is_dated_once(
+    phase: str, instance: Json, pods: tuple[Json, ...], expected: str
+) -> None:
+    effects = phases.follow(a_view(a_migration(phase), instance, *pods))
+
+    assert phase_after(effects) in ({expected} if expected else {"", phase})
+    if expected:
+        written = next(each.body for each in effects if isinstance(each, ReplaceStatus))
+        entry = {"phase": expected, "phaseTransitionTimestamp": "2026-01-05T08:00:00Z"}
+        assert entry in written["status"]["phaseTransitionTimestamps"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "instance", "pods", "words"),
+    [
+        (
+            "Pending",
+            {**an_instance(), "status": {"phase": "Succeeded"}},
+            (SOURCE,),
+            "vmi shutdown during migration",
+        ),
+        ("Scheduling", an_instance(), (SOURCE,), "target pod was removed during active migration"),
+        (
+            "Scheduling",
+            an_instance(),
+            (SOURCE, a_pod("t", "node-2", "Failed", "move")),
+            "target pod shutdown",
+        ),
+        ("PreparingTarget", an_instance(), (SOURCE, TARGET), "migration state was cleared"),
+        ("Running", {**an_instance(migrationUid="uid-other")}, (SOURCE, TARGET), "another migration job"),
+        (
+            "Running",
+            handed(failed=True, completed=True),
+            (SOURCE, TARGET),
+            "source node reported migration failed",
+        ),
+    ],
+)
+def test_a_migration_fails_with_the_words_that_say_why(
+    phase: str, instance: Json, pods: tuple[Json, ...], words: str
+) -> None:
+    effects = phases.follow(a_view(a_migration(phase), instance, *pods))
+
+    assert phase_after(effects) == "Failed"
+    assert words in events(effects)[0]
+
+
+def test_the_first_write_notes_api_versions_before_anything_else() -> None:
+    fresh = a_migration()
+    fresh["metadata"]["annotations"] = {}
+
+    (effect,) = migrations.step(a_view(fresh))
+
+    assert isinstance(effect, Replace)
+    assert effect.body["metadata"]["annotations"]["kubevirt.io/latest-observed-api-version"] == "v1"
+
+
+def test_while_pending_only_the_source_pod_is_noted_and_at_the_end_the_whole_state() -> None:
+    pending = phases.follow(a_view(a_migration("Pending")))
+    over = phases.follow(
+        a_view(a_migration("Running"), handed(completed=True, endTimestamp="x"), SOURCE, TARGET)
+    )
+
+    assert [each.body["status"]["migrationState"] for each in pending if isinstance(each, ReplaceStatus)] == [
+        {"sourcePod": "source"}
+    ]
+    assert [
+        each.body["status"]["migrationState"]["endTimestamp"]
+        for each in over
+        if isinstance(each, ReplaceStatus)
+    ] == ["x"]
+
+
+def test_success_waits_for_a_pending_hotplug_to_clear() -> None:
+    moved = handed(startTimestamp="2026-01-05T08:00:00Z", completed=True)
+    moved["status"]["conditions"] = [{"type": "MigrationRequired", "status": "True"}]
+
+    assert phases.next_phase(a_view(a_migration("Running"), moved, SOURCE, TARGET)) == ""
+
+
+@pytest.mark.parametrize(("running", "outbound", "starts"), [(4, 1, True), (5, 1, False), (4, 2, False)])
+def test_a_target_pod_is_created_only_within_both_limits(running: int, outbound: int, starts: bool) -> None:
+    effects = migrations.step(a_view(a_migration("Pending"), running=running, outbound=outbound))
+
+    assert any(isinstance(each, Create) for each in effects) is starts
+    assert (Again(5.0) in effects) is not starts
+
+
+def test_a_second_living_launcher_keeps_a_migration_pending() -> None:
+    effects = migrations.step(a_view(a_migration("Pending"), None, SOURCE, a_pod("old", "node-3", "Running")))
+
+    assert Again(1.0) in effects
+    assert not any(isinstance(each, Create) for each in effects)
+
+
+def target_of(instance: Json, **spec: Any) -> Json:
+    effects = migrations.step(a_view(a_migration("Pending", **spec), instance))
+    return next(each.body for each in effects if isinstance(each, Create))
+
+
+def test_what_the_virtual_machine_asks_for_wins_over_the_added_node_selector() -> None:
+    instance = an_instance()
+    instance["spec"]["nodeSelector"] = {"zone": "a"}
+
+    selectors = target_of(instance, addedNodeSelector={"zone": "b", "kubernetes.io/hostname": "n2"})["spec"][
+        "nodeSelector"
+    ]
+
+    assert (selectors["zone"], selectors["kubernetes.io/hostname"]) == ("a", "n2")
+    assert selectors["kubevirt.io/schedulable"] == "true"
+    assert selectors["cpu-model.node.kubevirt.io/Haswell"] == "true"
+    assert selectors["cpu-vendor.node.kubevirt.io/Intel"] == "true"
+
+
+def test_a_host_model_guest_needs_its_hosts_model_and_features_on_the_target() -> None:
+    instance = an_instance()
+    instance["spec"]["domain"]["cpu"]["model"] = "host-model"
+
+    selectors = target_of(instance)["spec"]["nodeSelector"]
+
+    assert selectors["cpu-model-migration.node.kubevirt.io/Haswell"] == "true"
+    assert selectors["cpu-feature.node.kubevirt.io/vmx"] == "true"
+
+
+def test_a_target_pod_never_shares_a_node_with_another_launcher_of_its_instance() -> None:
+    pod = target_of(an_instance())
+
+    (rule,) = pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert rule == {
+        "labelSelector": {"matchLabels": {"kubevirt.io/created-by": "vmi-1"}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    assert pod["metadata"]["labels"]["kubevirt.io/migrationJobUID"] == "uid-move"
+    assert pod["spec"]["readinessGates"] == [{"conditionType": "kubevirt.io/virtual-machine-unpaused"}]
+
+
+def test_a_host_model_guest_that_moved_before_keeps_what_its_pod_asked_for() -> None:
+    earlier = {"spec": {"nodeSelector": {"cpu-model-migration.node.kubevirt.io/Penryn": "true"}}}
+
+    assert launchers.host_model_selectors(NODE, earlier) == {
+        "cpu-model-migration.node.kubevirt.io/Penryn": "true"
+    }
+
+
+def test_the_hand_off_resolves_the_configuration_with_the_target_node_among_the_labels() -> None:
+    policy = {
+        "metadata": {"name": "to-node-2"},
+        "spec": {
+            "selectors": {
+                "virtualMachineInstanceSelector": {"kubevirt.io/migrationTargetNodeName": "node-2"}
+            },
+            "bandwidthPerMigration": "32Mi",
+        },
+    }
+    view = a_view(a_migration("Scheduled"), None, SOURCE, TARGET, policies=(policy,))
+
+    written = next(each.body for each in migrations.step(view) if isinstance(each, Replace))
+
+    state = written["status"]["migrationState"]
+    assert written["metadata"]["labels"]["kubevirt.io/migrationTargetNodeName"] == "node-2"
+    assert (state["migrationUid"], state["sourceNode"], state["targetPod"]) == (
+        "uid-move",
+        "node-1",
+        "target",
+    )
+    assert state["migrationPolicyName"] == "to-node-2"
+    assert state["migrationConfiguration"]["bandwidthPerMigration"] == "32Mi"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "condition", "waited_s", "gone"),
+    [
+        ({}, {"reason": "Unschedulable", "status": "False"}, 299, False),
+        ({}, {"reason": "Unschedulable", "status": "False"}, 301, True),
+        ({}, {"reason": "", "status": "True"}, 899, False),
+        ({}, {"reason": "", "status": "True"}, 901, True),
+        (
+            {migrations.UNSCHEDULABLE_TIMEOUT_ANNOTATION: "10"},
+            {"reason": "Unschedulable", "status": "False"},
+            11,
+            True,
+        ),
+    ],
+)
+def test_a_pending_target_pod_is_given_up_after_its_time(
+    annotations: dict[str, str], condition: Json, waited_s: int, gone: bool
+) -> None:
+    migration = a_migration("Scheduling")
+    migration["metadata"]["annotations"].update(annotations)
+    pod = a_pod("target", migration="move", conditions=[{"type": "PodScheduled", **condition}])
+    view = replace(
+        a_view(migration, None, SOURCE, pod),
+        now=datetime(2026, 1, 5, 8, tzinfo=UTC) + timedelta(seconds=waited_s),
+    )
+
+    assert any(isinstance(each, Remove) for each in migrations.step(view)) is gone
+
+
+@pytest.mark.parametrize("phase", ["", "Pending", "Scheduling", "Scheduled"])
+def test_a_migration_deleted_before_the_hand_off_fails_at_once_and_leaves_the_instance_alone(
+    phase: str,
+) -> None:
+    pods = (SOURCE, TARGET) if phase in ("Scheduling", "Scheduled") else (SOURCE,)
+
+    effects = migrations.step(a_view(a_migration(phase, deleting=True), None, *pods))
+
+    assert phase_after(effects) == "Failed"
+    assert any("being canceled" in text for text in events(effects))
+    assert any(isinstance(each, Remove) for each in effects) is (len(pods) == 2)
+    assert not any(isinstance(each, Replace) for each in effects)
+
+
+@pytest.mark.parametrize("phase", ["PreparingTarget", "TargetReady"])
+def test_a_delete_between_hand_off_and_start_only_sets_the_condition(phase: str) -> None:
+    effects = migrations.step(a_view(a_migration(phase, deleting=True), handed(), SOURCE, TARGET))
+
+    (written,) = [each.body for each in effects if isinstance(each, Replace | ReplaceStatus)]
+    assert written["kind"] == "VirtualMachineInstanceMigration"
+    assert [each["type"] for each in written["status"]["conditions"]] == ["migrationAbortRequested"]
+
+
+def test_a_delete_while_running_asks_the_source_to_abort_once() -> None:
+    running = handed(startTimestamp="2026-01-05T08:00:00Z")
+    asked = migrations.step(a_view(a_migration("Running", deleting=True), running, SOURCE, TARGET))
+    running["status"]["migrationState"]["abortRequested"] = True
+    again = migrations.step(a_view(a_migration("Running", deleting=True), running, SOURCE, TARGET))
+
+    assert [
+        each.body["status"]["migrationState"]["abortRequested"] for each in asked if isinstance(each, Replace)
+    ] == [True]
+    assert not any(isinstance(each, Replace) for each in again)
+
+
+def test_a_target_pod_lost_after_the_hand_off_ends_the_migration_on_the_instance_too() -> None:
+    effects = migrations.step(a_view(a_migration("TargetReady"), handed(targetNodeAddress="a"), SOURCE))
+
+    (marked,) = [each.body for each in effects if isinstance(each, Replace)]
+    assert marked["status"]["migrationState"]["failureReason"] == "Target pod is down"
+    assert phase_after(effects) == "Failed"
+
+
+def test_an_ended_migration_first_loses_its_finalizer() -> None:
+    (effect,) = migrations.step(a_view(a_migration("Failed")))
+
+    assert isinstance(effect, Replace)
+    assert effect.body["metadata"]["finalizers"] == []
+
+
+def ended(number: int, phase: str = "Failed") -> Json:
+    made = a_migration(phase, f"m{number}")
+    made["metadata"]["finalizers"] = []
+    made["metadata"]["creationTimestamp"] = f"2026-01-05T08:00:{number:02}Z"
+    return made
+
+
+def test_the_five_newest_ended_migrations_are_kept() -> None:
+    *old, newest = [ended(number) for number in range(7)]
+
+    effects = migrations.step(a_view(newest, siblings=old))
+
+    assert [each.name for each in effects if isinstance(each, Remove)] == ["m0", "m1"]
+
+
+def test_a_failure_before_the_hand_off_after_a_success_stops_collection() -> None:
+    *old, newest = [ended(number) for number in range(7)]
+    succeeded_before = an_instance(migrationUid="uid-earlier", completed=True)
+
+    effects = migrations.step(a_view(newest, succeeded_before, siblings=old))
+
+    assert effects == (Again(collection.RETRY_S),)
+
+
+def test_an_instance_that_is_gone_takes_its_migration_with_it_but_not_its_finalizer() -> None:
+    orphan = View(a_migration("Pending"), None, (), NOW)
+    stuck = View(a_migration("Pending", deleting=True), None, (), NOW)
+
+    assert [type(each) for each in migrations.step(orphan)] == [Remove]
+    assert migrations.step(stuck) == ()
+
+
+def test_an_evacuation_moves_only_what_leaves_that_to_kubevirt() -> None:
+    instance = an_instance()
+    instance["status"].update(
+        evacuationNodeName="node-1", conditions=[{"type": "LiveMigratable", "status": "True"}]
+    )
+
+    def started(strategy: str) -> list[str]:
+        instance["spec"]["evictionStrategy"] = strategy
+        effects = evacuation.step(instance, None, (), (SOURCE,))
+        return [each.body["spec"]["priority"] for each in effects if isinstance(each, Create)]
+
+    assert started("LiveMigrate") == ["system-critical"]
+    assert started("External") == []
+    assert started("None") == []
+
+
+def test_times_are_written_as_go_writes_them() -> None:
+    begun = agents.started(handed(), NOW)
+
+    assert begun["status"]["migrationState"]["startTimestamp"] == "2026-01-05T08:00:00Z"
+
+
+def test_success_flips_the_node_and_clears_the_evacuation() -> None:
+    leaving = handed(startTimestamp="2026-01-05T08:00:00Z")
+    leaving["status"]["evacuationNodeName"] = "node-1"
+
+    moved = agents.released(agents.completed(agents.moved(leaving, LATER)))
+
+    assert moved["status"]["nodeName"] == moved["metadata"]["labels"]["kubevirt.io/nodeName"] == "node-2"
+    assert "evacuationNodeName" not in moved["status"]
+    assert moved["status"]["migrationState"]["completed"] is True
