@@ -22,7 +22,7 @@ from whimbrel.domain.decision import (
 )
 from whimbrel.domain.naming import LABEL_MIGRATION
 from whimbrel.domain.records import Key
-from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS
+from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, Resource
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.runtime.executor import Executor, Outcome
@@ -243,6 +243,29 @@ async def test_a_successor_under_the_same_name_is_not_deleted(bench: Bench) -> N
     await bench.send(Delete(MIGRATIONS, M1, "uid-of-yesterday", "cancelled"))
 
     assert (await bench.api.get(MIGRATIONS, M1))["metadata"]["name"] == "m1"
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["it is there", "it is gone"])
+async def test_what_is_deleted_because_something_is_gone_is_kept_when_that_is_there_after_all(
+    bench: Bench, exists: bool
+) -> None:
+    live = await bench.loaded(MIGRATIONS, a_migration("m1"))
+    if exists:
+        await bench.cluster.load([a_plan("p1")])
+
+    await bench.send(Delete(MIGRATIONS, M1, live["metadata"]["uid"], "its plan is gone", (MIGRATION_PLANS, P1)))
+
+    assert (M1 in bench.store.records(MIGRATIONS)) is exists
+    assert (P1 in bench.store.records(MIGRATION_PLANS)) is exists
+
+
+async def test_a_kind_that_is_not_served_for_a_moment_does_not_count_as_absence(bench: Bench) -> None:
+    live = await bench.loaded(MIGRATIONS, a_migration("m1"))
+    delete = Delete(MIGRATIONS, M1, live["metadata"]["uid"], "gone", (Resource("whimbrel.dev", "v9", "x", "X"), P1))
+
+    assert (await bench.send(delete)).failed == 1
+
+    assert (await bench.api.get(MIGRATIONS, M1))["metadata"]["uid"] == live["metadata"]["uid"]
 
 
 async def test_what_keeps_failing_waits_longer_each_time_and_holds_up_nothing_else(bench: Bench) -> None:

@@ -21,6 +21,7 @@ from whimbrel.domain.resources import (
 )
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.errors import ApiError, Forbidden, NotFound
+from whimbrel.kube.metrics_reader import CA_CONFIG_MAP
 
 REVIEWS = Resource(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
@@ -35,11 +36,17 @@ class Need:
     resource: Resource
     subresource: str = ""
     where: str = ""
+    name: str = ""
+    """Of the one object that is meant; empty: all."""
 
     def __str__(self) -> str:
         group = f".{self.resource.group}" if self.resource.group else ""
         plural = f"{self.resource.plural}/{self.subresource}" if self.subresource else self.resource.plural
-        return f"{self.verb} {plural}{group}" + (f" in namespace {self.where}" if self.where else "")
+        return (
+            f"{self.verb} {plural}{group}"
+            + (f"/{self.name}" if self.name else "")
+            + (f" in namespace {self.where}" if self.where else "")
+        )
 
 
 def needs(lease_namespace: str, kubevirt_namespace: str = "") -> tuple[Need, ...]:
@@ -50,7 +57,7 @@ def needs(lease_namespace: str, kubevirt_namespace: str = "") -> tuple[Need, ...
         for verb in ("list", "watch")
     ]
     writing = [
-        Need("update", MIGRATION_PLANS),
+        Need("patch", MIGRATION_PLANS),
         Need("update", MIGRATION_PLANS, "status"),
         Need("update", HOST_PROFILES, "status"),
         Need("create", VIRTUAL_MACHINE_MOVES),
@@ -67,7 +74,7 @@ def needs(lease_namespace: str, kubevirt_namespace: str = "") -> tuple[Need, ...
         Need("create", EVENTS),
         *(Need(verb, LEASES, where=lease_namespace) for verb in ("create", "get", "update")),
     ]
-    optional = [Need("get", CONFIG_MAPS, where=kubevirt_namespace)] if kubevirt_namespace else []
+    optional = [Need("get", CONFIG_MAPS, where=kubevirt_namespace, name=CA_CONFIG_MAP)] if kubevirt_namespace else []
     return (*reading, *writing, *optional)
 
 
@@ -82,6 +89,7 @@ async def missing(api: KubeApi, wanted: tuple[Need, ...]) -> tuple[Need, ...]:
             "resource": need.resource.plural,
             "subresource": need.subresource,
             "namespace": need.where,
+            "name": need.name,
         }
         body = {
             "apiVersion": REVIEWS.api_version,

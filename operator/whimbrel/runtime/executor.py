@@ -177,8 +177,7 @@ class Executor:
     async def _create(self, write: Create) -> None:
         if write.guard is not None:
             await self._check(write.guard)
-            if self._closed or self._remaining_lease() < self._write_timeout_s:
-                raise Dropped("fenced", "the lease ran short during the live read")
+            self._check_lease()
         try:
             answer = await self._api.create(write.resource, write.key.namespace, write.body)
         except Throttled:
@@ -217,6 +216,22 @@ class Executor:
             self._store.apply(INSTANCES, live)
             raise Dropped("guarded", f"instance {guard.instance} is not as it was decided on: {difference}")
 
+    async def _check_absent(self, resource: Resource, key: Key) -> None:
+        try:
+            there = await self._api.get(resource, key)
+        except NotFound as error:
+            if not error.of_object:
+                raise
+        else:
+            self._store.apply(resource, there)
+            raise Dropped("guarded", f"{resource.kind} {key} exists after all")
+        self._check_lease()
+
+    def _check_lease(self) -> None:
+        """To be called between a live read and the write that it permits."""
+        if self._closed or self._remaining_lease() < self._write_timeout_s:
+            raise Dropped("fenced", "the lease ran short during the live read")
+
     async def _change(self, write: ReplaceSpec | ReplaceStatus | JsonPatch, sending: Any) -> None:
         held = self._uid(write.resource, write.key)
         try:
@@ -231,6 +246,8 @@ class Executor:
         self._store.apply(write.resource, answer)
 
     async def _delete(self, write: Delete) -> None:
+        if write.unless_exists is not None:
+            await self._check_absent(*write.unless_exists)
         try:
             answer = await self._api.delete(write.resource, write.key, write.uid)
         except NotFound as error:

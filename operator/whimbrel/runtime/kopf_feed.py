@@ -88,6 +88,11 @@ def connection_info(connection: Connection, token: str, now: datetime) -> kopf.C
     )
 
 
+def _leftover(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tasks that Kopf leaves behind when it stops, sometimes with an error nobody asks for."""
+    log.debug("%s: %r", context.get("message"), context.get("exception"))
+
+
 class KopfFeed:
     """Runs Kopf again and again, from the moment that its kinds are served."""
 
@@ -144,6 +149,7 @@ class KopfFeed:
             return connection_info(self._connection, token, datetime.now(UTC))
 
         async def operate() -> None:
+            asyncio.get_running_loop().set_exception_handler(_leftover)
             try:
                 await kopf.operator(
                     registry=registry_for(feed, login),

@@ -65,7 +65,7 @@ def test_every_permission_that_is_asked_for_is_asked_for_once() -> None:
     asked = needs("whimbrel-system", "kubevirt")
 
     assert len(asked) == len(set(asked))
-    assert "get configmaps in namespace kubevirt" in {str(need) for need in asked}
+    assert "get configmaps/kubevirt-ca in namespace kubevirt" in {str(need) for need in asked}
 
 
 def test_a_loop_that_was_not_seen_for_too_long_is_stalled() -> None:
