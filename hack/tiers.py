@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NO_TESTS_COLLECTED = 5
 """pytest's exit code for a run that found nothing to do."""
 
-LIBVIRT_PROGRAMS = ("libvirtd", "virsh", "qemu-system-x86_64", "as", "ld", "objcopy")
+LIBVIRT_PROGRAMS = ("libvirtd", "qemu-system-x86_64", "as", "ld")
 SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 
@@ -43,19 +43,20 @@ def lacks_libvirt() -> str | None:
     return lacks(LIBVIRT_PROGRAMS)
 
 
-API_DIRECTORIES = ("tests/crds", "tests/project", "tests/embedded")
-MODEL_DIRECTORIES = ("tests/unit", *API_DIRECTORIES, "tests/e2e")
+API_DIRECTORIES = ("tests/crds", "tests/project", "tests/embedded", "tests/integration")
+MODEL_DIRECTORIES = ("tests/lab", "tests/e2e")
+SLOW_DIRECTORIES = ("tests/unit", *API_DIRECTORIES, *MODEL_DIRECTORIES)
 LIBVIRT_DIRECTORIES = ("tests/libvirt", "tests/e2e_libvirt")
 
 TEST = (
     Tier("unit", ("tests/unit",)),
     Tier("api", API_DIRECTORIES),
-    Tier("model", ("tests/e2e",)),
+    Tier("model", MODEL_DIRECTORIES),
     Tier("libvirt", LIBVIRT_DIRECTORIES, obstacle=lacks_libvirt),
 )
 TEST_ALL = (
     Tier("slow", ("tests/slow",), marks="not perf", may_be_empty=True),
-    Tier("marked slow", MODEL_DIRECTORIES, marks="slow", may_be_empty=True),
+    Tier("marked slow", SLOW_DIRECTORIES, marks="slow", may_be_empty=True),
     Tier("slow libvirt", LIBVIRT_DIRECTORIES, marks="slow", may_be_empty=True, obstacle=lacks_libvirt),
 )
 NO_TEST_YET = "no test there yet"
