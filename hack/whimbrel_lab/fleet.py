@@ -157,9 +157,7 @@ def kubevirt(topology: Topology) -> Object:
 
 def with_status(kind: str, reason: str) -> list[Object]:
     """One condition that holds."""
-    return [
-        {"lastProbeTime": None, "lastTransitionTime": None, "reason": reason, "status": "True", "type": kind}
-    ]
+    return [{"lastProbeTime": None, "lastTransitionTime": None, "reason": reason, "status": "True", "type": kind}]
 
 
 def handler_daemon_set(hosts: int) -> Object:
@@ -242,9 +240,7 @@ def claims(guest: LabGuest) -> Iterator[Object]:
     }
 
 
-def running(
-    guest: LabGuest, topology: Topology, installation: Object, host: Object, where: Places
-) -> Running:
+def running(guest: LabGuest, topology: Topology, installation: Object, host: Object, where: Places) -> Running:
     """Machine, instance and launcher as they are after a start."""
     clock, now = where.clock, where.clock.now()
     made_machine = where.identified(machine(guest, topology))

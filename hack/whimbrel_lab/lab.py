@@ -113,9 +113,7 @@ class Lab:
         user = service_account(namespace, account)
         token = f"lab-account-{namespace}-{account}"
         self.plane.tokens[token] = user
-        return self.plane.write_kubeconfig(
-            self.folder / f"kubeconfig-{namespace}-{account}", token, NAMESPACE
-        )
+        return self.plane.write_kubeconfig(self.folder / f"kubeconfig-{namespace}-{account}", token, NAMESPACE)
 
     async def __aenter__(self) -> Self:
         try:
@@ -132,9 +130,7 @@ class Lab:
 
     async def _start(self) -> None:
         if self._folder is None:
-            self._folder = Path(
-                self._stack.enter_context(tempfile.TemporaryDirectory(prefix="whimbrel-lab-"))
-            )
+            self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="whimbrel-lab-")))
         self._folder.mkdir(parents=True, exist_ok=True)
         await self._stack.enter_async_context(self.plane)
         self.plane.write_kubeconfig(self.kubeconfig)
@@ -184,9 +180,7 @@ class Lab:
         self._store(places, fleet.handler_daemon_set(len(self.topology.hosts)))
         for host in self.topology.hosts:
             self._store(places, fleet.node(host, self.clock))
-            self._store(
-                places, fleet.handler_pod(host.name, *self.standin.metrics.endpoint(host.name), self.clock)
-            )
+            self._store(places, fleet.handler_pod(host.name, *self.standin.metrics.endpoint(host.name), self.clock))
 
     async def _populate(self) -> None:
         """Virtual machines that run already; the halted ones only as machines."""
@@ -341,9 +335,7 @@ class Lab:
         """Delete a machine's instance; its run strategy makes another, with another UID."""
         await self.client.delete(INSTANCE, name, namespace)
 
-    async def label_instance(
-        self, name: str, labels: Mapping[str, str | None], namespace: str = NAMESPACE
-    ) -> Object:
+    async def label_instance(self, name: str, labels: Mapping[str, str | None], namespace: str = NAMESPACE) -> Object:
         """Set labels of an instance; None takes one away."""
         return await self.client.patch(INSTANCE, name, namespace, {"metadata": {"labels": dict(labels)}})
 
@@ -377,9 +369,7 @@ class Lab:
             await client.replace(instance)
 
 
-def _hypervisor(
-    wanted: str | Hypervisor, topology: Topology, clock: LabClock, speed: float
-) -> tuple[Hypervisor, str]:
+def _hypervisor(wanted: str | Hypervisor, topology: Topology, clock: LabClock, speed: float) -> tuple[Hypervisor, str]:
     if not isinstance(wanted, str):
         return wanted, type(wanted).__name__
     hosts = [host.spec for host in topology.hosts]
@@ -388,9 +378,7 @@ def _hypervisor(
         if obstacle is not None:
             raise LabError(f"libvirt cannot be used here: {obstacle}. Use --hypervisor model.")
         if speed != 1.0:
-            raise LabError(
-                f"real QEMU runs at speed 1, not {speed:g}. Use --hypervisor model for faster time."
-            )
+            raise LabError(f"real QEMU runs at speed 1, not {speed:g}. Use --hypervisor model for faster time.")
         return LibvirtHypervisor(hosts), "libvirt"
     if wanted in ("auto", "model"):
         return ModelHypervisor(hosts, clock), "model"

@@ -113,15 +113,11 @@ class Topology:
         if twice := [name for name, count in Counter(hosts).items() if count > 1]:
             raise TopologyError(f"hosts have the same name: {', '.join(twice)}")
         if same := [key for key, count in Counter(guest.key for guest in self.guests).items() if count > 1]:
-            raise TopologyError(
-                f"virtual machines have the same name: {', '.join('/'.join(key) for key in same)}"
-            )
+            raise TopologyError(f"virtual machines have the same name: {', '.join('/'.join(key) for key in same)}")
         known = set(hosts)
         for guest in self.guests:
             if guest.host not in known:
-                raise TopologyError(
-                    f"{guest.name} is to run on {guest.host}; there are {', '.join(sorted(known))}"
-                )
+                raise TopologyError(f"{guest.name} is to run on {guest.host}; there are {', '.join(sorted(known))}")
             if guest.blocker not in BLOCKERS:
                 choices = ", ".join(each for each in BLOCKERS if each)
                 raise TopologyError(f"{guest.name}: unknown blocker {guest.blocker}; choose one of {choices}")
@@ -158,7 +154,6 @@ def simple(hosts: int = 3, guests: int = 8, *, link_bytes_per_second: int = 40_0
         for number in range(1, guests + 1)
     )
     machines = tuple(
-        LabHost(f"node-{number}", link_bytes_per_second=link_bytes_per_second)
-        for number in range(1, hosts + 1)
+        LabHost(f"node-{number}", link_bytes_per_second=link_bytes_per_second) for number in range(1, hosts + 1)
     )
     return Topology(hosts=machines, guests=on_first)

@@ -22,9 +22,7 @@ async def scraped(lab: Lab, node: str) -> list[str]:
     bundle = (lab.read("ConfigMap", "kubevirt-ca", "kubevirt") or {})["data"]["ca-bundle"]
     trusted = ssl.create_default_context(cadata=bundle)
     pod = lab.read("Pod", f"virt-handler-{node}", "kubevirt") or {}
-    (port,) = [
-        each["containerPort"] for each in pod["spec"]["containers"][0]["ports"] if each["name"] == "metrics"
-    ]
+    (port,) = [each["containerPort"] for each in pod["spec"]["containers"][0]["ports"] if each["name"] == "metrics"]
     async with aiohttp.ClientSession() as session:
         url = f"https://{pod['status']['podIP']}:{port}/metrics"
         async with session.get(url, ssl=trusted, server_hostname="virt-handler.kubevirt.svc") as answer:
@@ -59,9 +57,7 @@ async def test_an_instance_deleted_comes_back_as_another_one(make_lab: MakeLab) 
     def back() -> bool:
         instance = lab.read("VirtualMachineInstance", "vm-1")
         return (
-            instance is not None
-            and instance["metadata"]["uid"] != before
-            and instance["status"]["phase"] == "Running"
+            instance is not None and instance["metadata"]["uid"] != before and instance["status"]["phase"] == "Running"
         )
 
     await lab.wait_until(back, 10)
@@ -104,9 +100,7 @@ async def test_the_metrics_certificate_names_no_address(make_lab: MakeLab) -> No
 
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
-            await session.get(
-                f"https://{address}:{port}/metrics", ssl=ssl.create_default_context(cadata=bundle)
-            )
+            await session.get(f"https://{address}:{port}/metrics", ssl=ssl.create_default_context(cadata=bundle))
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,7 @@ async def test_a_second_migration_and_a_forged_status_get_nowhere(make_lab: Make
 
     with pytest.raises(RequestRefused, match="in-flight migration detected"):
         await lab.create_foreign_migration("vm-1")
-    forged = await lab.client.patch(
-        "VirtualMachineInstance", "vm-2", "default", {"status": {"nodeName": "node-9"}}
-    )
+    forged = await lab.client.patch("VirtualMachineInstance", "vm-2", "default", {"status": {"nodeName": "node-9"}})
     assert forged["status"]["nodeName"] == "node-1"
     with pytest.raises(RequestRefused, match="reserved"):
         await lab.label_instance("vm-2", {"kubevirt.io/nodeName": "node-9"})
@@ -172,9 +170,7 @@ async def test_a_delete_while_running_aborts_and_leaves_its_verdict_on_the_insta
     assert state["failureReason"] == "Live migration has been aborted"
     assert state["migrationUid"] == migration["metadata"]["uid"]
     assert await lab.hypervisor.guest_state("node-1", "vm-1") == "Running"
-    await lab.wait_until(
-        lambda: {"Running", "Failed"} == {p["status"]["phase"] for p in launchers_of(lab, "vm-1")}, 5
-    )
+    await lab.wait_until(lambda: {"Running", "Failed"} == {p["status"]["phase"] for p in launchers_of(lab, "vm-1")}, 5)
 
 
 async def test_a_guest_that_never_converges_is_stopped_at_the_deadline_when_that_is_allowed(
@@ -182,9 +178,7 @@ async def test_a_guest_that_never_converges_is_stopped_at_the_deadline_when_that
 ) -> None:
     busy = {"dirty_bytes_per_second": 30 * MIB, "working_set_bytes": 32 * MIB}
     lab = await make_lab(guests=1, link_mib=10, of_guest=busy)
-    await a_policy(
-        lab, "stun", {}, allowWorkloadDisruption=True, allowPostCopy=False, completionTimeoutPerGiB=8
-    )
+    await a_policy(lab, "stun", {}, allowWorkloadDisruption=True, allowPostCopy=False, completionTimeoutPerGiB=8)
     modes: list[str] = []
     lab.storage.observe(lambda resource, change: modes.append(str(lab.state_of("vm-1").get("mode", ""))))
 
@@ -226,9 +220,7 @@ async def test_a_migration_nobody_can_host_fails_without_a_reason_on_the_instanc
 
     assert await lab.ended(migration) == "Failed"
     assert lab.state_of("vm-1") == {}
-    await lab.wait_until(
-        lambda: "removed during active migration" in "".join(events_of(lab, "FailedMigration")), 5
-    )
+    await lab.wait_until(lambda: "removed during active migration" in "".join(events_of(lab, "FailedMigration")), 5)
     assert events_of(lab, "migrationTargetPodUnschedulable")
 
 
@@ -275,11 +267,7 @@ async def test_a_target_that_fails_in_mid_move_fails_the_migration_not_the_guest
     assert await lab.ended(migration) == "Failed"
     assert "Lost connection to destination host" in str(lab.state_of("vm-1")["failureReason"])
     assert await lab.hypervisor.guest_state("node-1", "vm-1") == "Running"
-    ready = [
-        c["status"]
-        for c in (lab.read("Node", "node-2") or {})["status"]["conditions"]
-        if c["type"] == "Ready"
-    ]
+    ready = [c["status"] for c in (lab.read("Node", "node-2") or {})["status"]["conditions"] if c["type"] == "Ready"]
     assert ready == ["Unknown"]
     await lab.restore_node("node-2")
     assert isinstance(lab.hypervisor, ModelHypervisor)

@@ -89,11 +89,7 @@ class VirtApi:
         target = request.namespace, str(spec(migration).get("vmiName") or "")
         instance = self._stored(INSTANCES, *target)
         others = list(self._unfinished.get(target, {}).values())
-        _judge(
-            admission.review_migration_create(
-                migration, request.user.name, instance, others, self._installation
-            )
-        )
+        _judge(admission.review_migration_create(migration, request.user.name, instance, others, self._installation))
 
     def _update_migration(self, request: AdmissionRequest) -> None:
         _judge(admission.review_migration_update(_sent(request), _old(request)))

@@ -50,9 +50,7 @@ ROUTES: Mapping[str, Route] = {
     "DaemonSet": Route("/apis/apps/v1", "daemonsets", status=True),
     "VirtualMachine": Route("/apis/kubevirt.io/v1", "virtualmachines", status=True),
     "VirtualMachineInstance": Route("/apis/kubevirt.io/v1", "virtualmachineinstances"),
-    "VirtualMachineInstanceMigration": Route(
-        "/apis/kubevirt.io/v1", "virtualmachineinstancemigrations", status=True
-    ),
+    "VirtualMachineInstanceMigration": Route("/apis/kubevirt.io/v1", "virtualmachineinstancemigrations", status=True),
     "MigrationPlan": Route("/apis/whimbrel.dev/v1alpha1", "migrationplans", status=True),
     "HostProfile": Route("/apis/whimbrel.dev/v1alpha1", "hostprofiles", namespaced=False, status=True),
     "VirtualMachineMove": Route("/apis/whimbrel.dev/v1alpha1", "virtualmachinemoves", status=True),

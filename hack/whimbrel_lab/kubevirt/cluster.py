@@ -49,9 +49,7 @@ class Cluster:
         self.pods_of = self.pods.index(lambda pod: controller_uid(pod) or None)
         self.pods_on = self.pods.index(lambda pod: str(spec(pod).get("nodeName") or "") or None)
         self.targets = self.pods.index(lambda pod: labels(pod).get(JOB_UID_LABEL) or None)
-        self.unplaced = self.pods.index(
-            lambda pod: None if spec(pod).get("nodeName") or final(pod) else "pods"
-        )
+        self.unplaced = self.pods.index(lambda pod: None if spec(pod).get("nodeName") or final(pod) else "pods")
         self.migrations_of = self.migrations.index(_instance_key)
         self.unfinished = self.migrations.index(lambda migration: None if final(migration) else "unfinished")
         self.instances_by_uid = self.instances.index(lambda instance: uid(instance))

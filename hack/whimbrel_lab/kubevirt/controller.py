@@ -164,9 +164,7 @@ class Controller:
         taint = policies.cluster_configuration(self._cluster.kubevirt)["nodeDrainTaintKey"]
         found = self._cluster.migrations_of[key]
         launchers = self._cluster.launchers(instance)
-        await self._hand.carry(
-            evacuation.step(instance, node, found, launchers, self._cluster.kubevirt, taint)
-        )
+        await self._hand.carry(evacuation.step(instance, node, found, launchers, self._cluster.kubevirt, taint))
 
 
 def _age(pod: Object) -> tuple[str, str]:

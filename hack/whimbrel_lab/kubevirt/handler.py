@@ -128,9 +128,7 @@ class Handler:
                 continue
             found.append((instance, guest))
         rates = await asyncio.gather(*(self._hypervisor.dirty_rate(node, guest.name) for _, guest in found))
-        return [
-            (instance, rate) for (instance, _), rate in zip(found, rates, strict=True) if rate is not None
-        ]
+        return [(instance, rate) for (instance, _), rate in zip(found, rates, strict=True) if rate is not None]
 
     def _instance_changed(self, old: Object | None, new: Object | None) -> None:
         if new is None:
@@ -238,9 +236,7 @@ class Handler:
         suspends = policies.observed_release(self._cluster.kubevirt).suspends
         rules = monitor.rules(configuration, budget.deadline_s(configuration, instance), suspends=suspends)
         try:
-            job = await self._hypervisor.migrate(
-                journey.source, journey.target, guest.name, options(configuration)
-            )
+            job = await self._hypervisor.migrate(journey.source, journey.target, guest.name, options(configuration))
         except HypervisorError as problem:
             refusal = str(problem)
             await self._apply(instance, lambda found: agents.failed(found, self._clock.now(), refusal))
@@ -298,9 +294,7 @@ class Handler:
         elif aborted:
             says_why = policies.observed_release(self._cluster.kubevirt).names_own_aborts
             reason = (verdict.reason if says_why else "") or agents.ABORTED
-        await self._apply(
-            instance, lambda found: agents.failed(found, self._clock.now(), reason, aborted=aborted)
-        )
+        await self._apply(instance, lambda found: agents.failed(found, self._clock.now(), reason, aborted=aborted))
         text = f"VirtualMachineInstance migration uid {journey.migration_uid} failed. reason:{reason}"
         await self._hand.carry((warning(instance, "Migrated", text),))
 
@@ -310,9 +304,7 @@ class Handler:
             return
         state = migration_state(instance)
         left, ended = (
-            (state.get("targetPod"), "Failed")
-            if state.get("failed")
-            else (state.get("sourcePod"), "Succeeded")
+            (state.get("targetPod"), "Failed") if state.get("failed") else (state.get("sourcePod"), "Succeeded")
         )
         pod = self._cluster.pods.get(namespace(instance), str(left or ""))
         if pod is not None:

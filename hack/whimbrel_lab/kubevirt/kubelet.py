@@ -147,9 +147,7 @@ class Kubelet:
         elif condition_true(pod, UNPAUSED_GATE) and not condition_true(pod, "Ready"):
             ready: Object = clone(pod)
             now = self._cluster.clock.now()
-            ready["status"]["conditions"] = with_condition(
-                ready["status"]["conditions"], "Ready", "True", now
-            )
+            ready["status"]["conditions"] = with_condition(ready["status"]["conditions"], "Ready", "True", now)
             await self._hand.carry((ReplaceStatus(ready),))
 
     async def _start(self, key: Key, pod: Object, node: str) -> None:
@@ -170,9 +168,7 @@ class Kubelet:
         members = over.setdefault("status", {})
         members["phase"] = self._ending[uid(pod)]
         for kind in ("Ready", "ContainersReady"):
-            members["conditions"] = with_condition(
-                members.get("conditions"), kind, "False", now, "PodCompleted"
-            )
+            members["conditions"] = with_condition(members.get("conditions"), kind, "False", now, "PodCompleted")
         for container in members.get("containerStatuses") or ():
             code = 0 if members["phase"] == "Succeeded" else 1
             container.update(ready=False, started=False, state={"terminated": {"exitCode": code}})
@@ -184,9 +180,7 @@ class Kubelet:
             await self.before_removal(pod)
         wait_s = max(self._termination_s / self._cluster.clock.scale, LEAST_TERMINATION_S)
         mark = f"{uid(pod)}/removal"
-        due = self._seen.setdefault(
-            mark, self._cluster.clock.monotonic() + wait_s * self._cluster.clock.scale
-        )
+        due = self._seen.setdefault(mark, self._cluster.clock.monotonic() + wait_s * self._cluster.clock.scale)
         left_s = due - self._cluster.clock.monotonic()
         if left_s > 0:
             self._queue.add_after(key, left_s)

@@ -30,7 +30,7 @@ class Reports:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How it ended; `aborted_by_us` when an abort of ours took effect; `reason` is the monitor's own text, if any."""
+    """How it ended; `reason` is the monitor's own text where it aborted by itself."""
 
     outcome: MigrationOutcome
     reason: str = ""
@@ -57,9 +57,7 @@ async def follow(
                 cancelled = True
                 refused = await _abort(job, reports)
                 watch = replace(watch, aborting=not refused)
-            looked, action = monitor.tick(
-                rules, watch, progress.remaining_bytes if progress else None, elapsed_s
-            )
+            looked, action = monitor.tick(rules, watch, progress.remaining_bytes if progress else None, elapsed_s)
             watch = await _act(job, action, watch, looked, reports)
             pause_s = _until_next_look(watch, clock.monotonic() - began_s, clock.scale)
             waited = {over} if cancelled else {over, asked}

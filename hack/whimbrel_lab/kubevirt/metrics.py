@@ -156,7 +156,6 @@ def _labels(node: str, instance: Object) -> str:
         clean = "".join(each if each.isalnum() else "_" for each in key)
         pairs[f"kubernetes_vmi_label_{clean}"] = value
     escaped = {
-        key: value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        for key, value in pairs.items()
+        key: value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, value in pairs.items()
     }
     return ",".join(f'{key}="{value}"' for key, value in escaped.items())

@@ -56,9 +56,7 @@ class Nodes:
         """Heartbeats until cancelled; on a fast clock they come less often than they would."""
         while True:
             count = len(self._cluster.nodes.objects)
-            real_s = max(
-                HEARTBEAT_S / self._clock.scale, LEAST_REAL_HEARTBEAT_S, count / MOST_HEARTBEATS_PER_SECOND
-            )
+            real_s = max(HEARTBEAT_S / self._clock.scale, LEAST_REAL_HEARTBEAT_S, count / MOST_HEARTBEATS_PER_SECOND)
             stale_s = HEARTBEAT_STALE_S / self._clock.scale
             await asyncio.sleep(min(real_s, stale_s) if self._failed_at else real_s)
             for name in [key[1] for key in self._cluster.nodes.objects]:
@@ -129,9 +127,7 @@ class Nodes:
         if failed_at is None:
             if not self._heartbeats:
                 return
-            beaten["metadata"].setdefault("annotations", {})["kubevirt.io/heartbeat"] = timestamp(
-                self._clock.now()
-            )
+            beaten["metadata"].setdefault("annotations", {})["kubevirt.io/heartbeat"] = timestamp(self._clock.now())
         elif self._clock.monotonic() - failed_at > HEARTBEAT_STALE_S:
             beaten["metadata"]["labels"][SCHEDULABLE_LABEL] = "false"
         if beaten != node:

@@ -81,13 +81,7 @@ class Scheduler:
 
     async def _place(self, key: Key) -> None:
         pod = self._cluster.pods.get(*key)
-        if (
-            pod is None
-            or spec(pod).get("nodeName")
-            or final(pod)
-            or deleting(pod)
-            or uid(pod) in self._counted
-        ):
+        if pod is None or spec(pod).get("nodeName") or final(pod) or deleting(pod) or uid(pod) in self._counted:
             return
         node, message = self._choose(pod)
         if node:
@@ -112,17 +106,13 @@ class Scheduler:
             instance = self._cluster.instance(controller_uid(pod))
             first = annotations(instance or {}).get(FIRST_NODE_ANNOTATION)
             here = [node for node in nodes if name(node) == first]
-            if here and not scheduling.misfits(
-                pod, here[0], scheduling.requests(pod), self._used[name(here[0])]
-            ):
+            if here and not scheduling.misfits(pod, here[0], scheduling.requests(pod), self._used[name(here[0])]):
                 return name(here[0]), ""
         if scheduling.looks_at_others(pod):
             placed = [each for each in self._cluster.pods.objects.values() if self._stands(each)]
         else:
             placed = [
-                each
-                for each in self._cluster.pods_of[labels(pod).get(CREATED_BY_LABEL, "")]
-                if self._stands(each)
+                each for each in self._cluster.pods_of[labels(pod).get(CREATED_BY_LABEL, "")] if self._stands(each)
             ]
         return scheduling.place(pod, nodes, self._used, placed)
 

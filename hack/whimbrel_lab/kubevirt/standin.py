@@ -72,9 +72,7 @@ class StandIn:
         )
         self.controller = Controller(self.cluster, hands["controller"])
         self.scheduler = Scheduler(self.cluster, hands["scheduler"])
-        self.nodes = Nodes(
-            self.cluster, hands["kubelet"], self.kubelet, self.handler, self.metrics, heartbeats
-        )
+        self.nodes = Nodes(self.cluster, hands["kubelet"], self.kubelet, self.handler, self.metrics, heartbeats)
         self.metrics.dirty_rates = self.handler.dirty_rates
 
     async def listen(self, nodes: Iterable[str]) -> None:

@@ -54,12 +54,8 @@ def test_only_virt_controller_sets_a_priority() -> None:
 
 
 @pytest.mark.parametrize(("value", "accepted"), [("True", True), ("False", False), (None, True)])
-def test_only_an_instance_that_says_it_is_not_migratable_is_refused(
-    value: str | None, accepted: bool
-) -> None:
-    conditions = [
-        {"type": "LiveMigratable", "status": value, "reason": "DisksNotLiveMigratable", "message": "m"}
-    ]
+def test_only_an_instance_that_says_it_is_not_migratable_is_refused(value: str | None, accepted: bool) -> None:
+    conditions = [{"type": "LiveMigratable", "status": value, "reason": "DisksNotLiveMigratable", "message": "m"}]
     instance = an_instance(conditions=conditions if value else [])
 
     assert (refusal(a_migration(), instance) == "") is accepted
@@ -85,10 +81,7 @@ def test_a_foreigners_status_write_is_thrown_away_without_a_word() -> None:
     forged = an_instance(nodeName="node-2")
 
     assert admission.instance_changed(forged, old, "anna")["status"]["nodeName"] == "node-1"
-    assert (
-        admission.instance_changed(forged, old, admission.account("handler"))["status"]["nodeName"]
-        == "node-2"
-    )
+    assert admission.instance_changed(forged, old, admission.account("handler"))["status"]["nodeName"] == "node-2"
 
 
 def test_a_foreigner_may_label_an_instance_but_not_with_kubevirts_own_keys() -> None:

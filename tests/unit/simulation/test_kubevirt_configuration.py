@@ -53,18 +53,14 @@ def test_an_empty_selector_catches_everybody_and_absent_selectors_catch_nobody()
 def test_post_copy_in_a_policy_switches_disruption_on_unless_the_policy_says_otherwise() -> None:
     cluster = policies.cluster_configuration(None)
     follows = policies.resolve(cluster, [a_policy("p", allowPostCopy=True)], {}, {})[1]
-    says = policies.resolve(
-        cluster, [a_policy("p", allowPostCopy=True, allowWorkloadDisruption=False)], {}, {}
-    )[1]
+    says = policies.resolve(cluster, [a_policy("p", allowPostCopy=True, allowWorkloadDisruption=False)], {}, {})[1]
 
     assert (follows["allowPostCopy"], follows["allowWorkloadDisruption"]) == (True, True)
     assert (says["allowPostCopy"], says["allowWorkloadDisruption"]) == (True, False)
 
 
 def test_one_policy_is_laid_over_the_cluster_field_by_field() -> None:
-    kubevirt = {
-        "spec": {"configuration": {"migrations": {"bandwidthPerMigration": "64Mi", "progressTimeout": 60}}}
-    }
+    kubevirt = {"spec": {"configuration": {"migrations": {"bandwidthPerMigration": "64Mi", "progressTimeout": 60}}}}
     offered = [
         a_policy("p", completionTimeoutPerGiB=7),
         a_policy("q", {"app": "db"}, bandwidthPerMigration="1024Mi"),
@@ -129,9 +125,7 @@ def test_post_copy_comes_before_a_suspend_and_nothing_ends_it() -> None:
 
 
 def test_a_release_without_paused_mode_aborts_at_the_deadline() -> None:
-    assert actions(Rules(deadline_s=20, allow_workload_disruption=True, suspends=False), 60) == [
-        (21.2, Action.ABORT)
-    ]
+    assert actions(Rules(deadline_s=20, allow_workload_disruption=True, suspends=False), 60) == [(21.2, Action.ABORT)]
 
 
 def test_a_completion_timeout_of_zero_never_ends_a_migration() -> None:
@@ -156,9 +150,7 @@ def test_a_refused_abort_is_tried_again() -> None:
 
 
 @given(st.integers(1, 2**50), st.sampled_from(["", "k", "M", "G", "Ki", "Mi", "Gi"]))
-def test_a_quantitys_canonical_form_has_its_value_and_is_its_own_canonical_form(
-    number: int, suffix: str
-) -> None:
+def test_a_quantitys_canonical_form_has_its_value_and_is_its_own_canonical_form(number: int, suffix: str) -> None:
     text = f"{number}{suffix}"
     canonical = quantities.canonical(text)
 

@@ -195,17 +195,13 @@ def test_the_first_write_notes_api_versions_before_anything_else() -> None:
 
 def test_while_pending_only_the_source_pod_is_noted_and_at_the_end_the_whole_state() -> None:
     pending = phases.follow(a_view(a_migration("Pending")))
-    over = phases.follow(
-        a_view(a_migration("Running"), handed(completed=True, endTimestamp="x"), SOURCE, TARGET)
-    )
+    over = phases.follow(a_view(a_migration("Running"), handed(completed=True, endTimestamp="x"), SOURCE, TARGET))
 
     assert [each.body["status"]["migrationState"] for each in pending if isinstance(each, ReplaceStatus)] == [
         {"sourcePod": "source"}
     ]
     assert [
-        each.body["status"]["migrationState"]["endTimestamp"]
-        for each in over
-        if isinstance(each, ReplaceStatus)
+        each.body["status"]["migrationState"]["endTimestamp"] for each in over if isinstance(each, ReplaceStatus)
     ] == ["x"]
 
 
@@ -250,6 +246,15 @@ def test_what_the_virtual_machine_asks_for_wins_over_the_added_node_selector() -
     assert selectors["cpu-vendor.node.kubevirt.io/Intel"] == "true"
 
 
+def test_a_release_before_1_6_ignores_the_added_node_selector() -> None:
+    old = {"status": {"observedKubeVirtVersion": "v1.5.3"}}
+    view = a_view(a_migration("Pending", addedNodeSelector={"kubernetes.io/hostname": "n2"}), kubevirt=old)
+
+    (pod,) = [each.body for each in migrations.step(view) if isinstance(each, Create)]
+
+    assert "kubernetes.io/hostname" not in pod["spec"]["nodeSelector"]
+
+
 def test_a_host_model_guest_needs_its_hosts_model_and_features_on_the_target() -> None:
     instance = an_instance()
     instance["spec"]["domain"]["cpu"]["model"] = "host-model"
@@ -275,18 +280,14 @@ def test_a_target_pod_never_shares_a_node_with_another_launcher_of_its_instance(
 def test_a_host_model_guest_that_moved_before_keeps_what_its_pod_asked_for() -> None:
     earlier = {"spec": {"nodeSelector": {"cpu-model-migration.node.kubevirt.io/Penryn": "true"}}}
 
-    assert launchers.host_model_selectors(NODE, earlier) == {
-        "cpu-model-migration.node.kubevirt.io/Penryn": "true"
-    }
+    assert launchers.host_model_selectors(NODE, earlier) == {"cpu-model-migration.node.kubevirt.io/Penryn": "true"}
 
 
 def test_the_hand_off_resolves_the_configuration_with_the_target_node_among_the_labels() -> None:
     policy = {
         "metadata": {"name": "to-node-2"},
         "spec": {
-            "selectors": {
-                "virtualMachineInstanceSelector": {"kubevirt.io/migrationTargetNodeName": "node-2"}
-            },
+            "selectors": {"virtualMachineInstanceSelector": {"kubevirt.io/migrationTargetNodeName": "node-2"}},
             "bandwidthPerMigration": "32Mi",
         },
     }
@@ -363,9 +364,9 @@ def test_a_delete_while_running_asks_the_source_to_abort_once() -> None:
     running["status"]["migrationState"]["abortRequested"] = True
     again = migrations.step(a_view(a_migration("Running", deleting=True), running, SOURCE, TARGET))
 
-    assert [
-        each.body["status"]["migrationState"]["abortRequested"] for each in asked if isinstance(each, Replace)
-    ] == [True]
+    assert [each.body["status"]["migrationState"]["abortRequested"] for each in asked if isinstance(each, Replace)] == [
+        True
+    ]
     assert not any(isinstance(each, Replace) for each in again)
 
 
@@ -418,9 +419,7 @@ def test_an_instance_that_is_gone_takes_its_migration_with_it_but_not_its_finali
 
 def test_an_evacuation_moves_only_what_leaves_that_to_kubevirt() -> None:
     instance = an_instance()
-    instance["status"].update(
-        evacuationNodeName="node-1", conditions=[{"type": "LiveMigratable", "status": "True"}]
-    )
+    instance["status"].update(evacuationNodeName="node-1", conditions=[{"type": "LiveMigratable", "status": "True"}])
 
     def started(strategy: str) -> list[str]:
         instance["spec"]["evictionStrategy"] = strategy

@@ -7,6 +7,7 @@ import pytest
 
 from whimbrel.simulation.kubevirt import admission, instances, machines, migratability, scheduling
 from whimbrel.simulation.kubevirt.effects import Create, Remove, Replace, ReplaceStatus
+from whimbrel.simulation.kubevirt.values import INSTANCE_FINALIZER, MACHINE_FINALIZER
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 Json = dict[str, Any]
@@ -124,16 +125,13 @@ def test_a_masquerading_instance_on_shared_storage_can_migrate() -> None:
 
 
 def test_a_local_disk_makes_it_a_block_migration() -> None:
-    assert (
-        migratability.migration_method(an_instance(volumes=[{"name": "c", "containerDisk": {}}]))
-        == "BlockMigration"
-    )
+    assert migratability.migration_method(an_instance(volumes=[{"name": "c", "containerDisk": {}}])) == "BlockMigration"
 
 
 def test_a_machine_that_should_run_gets_an_instance_and_a_halted_one_loses_it() -> None:
     machine: Json = {
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
-        "metadata": {"name": "db1", "namespace": "shop", "uid": "vm-1", "finalizers": [machines.MACHINE_FINALIZER]},
+        "metadata": {"name": "db1", "namespace": "shop", "uid": "vm-1", "finalizers": [MACHINE_FINALIZER]},
         "spec": {"runStrategy": "Always", "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"domain": {}}}},
     }  # fmt: skip
 
@@ -167,9 +165,7 @@ def test_an_instance_goes_from_pending_to_scheduled_with_its_launcher() -> None:
         "Scheduling",
         "Scheduled",
     ]
-    assert (
-        scheduled["status"]["nodeName"] == scheduled["metadata"]["labels"]["kubevirt.io/nodeName"] == "node-1"
-    )
+    assert scheduled["status"]["nodeName"] == scheduled["metadata"]["labels"]["kubevirt.io/nodeName"] == "node-1"
     assert scheduled["status"]["activePods"] == {"pod-1": "node-1"}
     assert gated["status"]["conditions"][0]["type"] == "kubevirt.io/virtual-machine-unpaused"
 
@@ -179,7 +175,7 @@ def test_a_deleted_instance_keeps_its_finalizer_until_its_pods_are_gone() -> Non
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
         "metadata": {
             "name": "db1", "namespace": "shop", "uid": "vmi-1", "deletionTimestamp": "2026-01-05T08:00:00Z",
-            "finalizers": [instances.INSTANCE_FINALIZER],
+            "finalizers": [INSTANCE_FINALIZER],
         },
         "spec": {"domain": {}}, "status": {"phase": "Succeeded"},
     }  # fmt: skip

@@ -84,18 +84,14 @@ def review_migration_create(
     if wanted.get("priority") and user != account("controller"):
         return Refused("only virt-controller is allowed to set priority", field="spec.priority")
     if wanted.get("priority") and not policies.gate_enabled(kubevirt, "MigrationPriorityQueue"):
-        return Refused(
-            "MigrationPriorityQueue feature gate is not enabled in kubevirt resource", field="spec.priority"
-        )
+        return Refused("MigrationPriorityQueue feature gate is not enabled in kubevirt resource", field="spec.priority")
     if instance is None:
         return Refused(f'the VMI "{namespace(migration)}/{target}" does not exist', 404, "NotFound")
     if final(instance):
         return Refused("Cannot migrate VMI in finalized state.", field="spec.vmiName")
     movable = condition(instance, "LiveMigratable")
     if movable is not None and movable.get("status") == "False":
-        text = (
-            f"Cannot migrate VMI, Reason: {movable.get('reason', '')}, Message: {movable.get('message', '')}"
-        )
+        text = f"Cannot migrate VMI, Reason: {movable.get('reason', '')}, Message: {movable.get('message', '')}"
         return Refused(text, field="spec.vmiName")
     for other in migrations:
         same = spec(other).get("vmiName") == target and uid(other) != uid(migration)
@@ -107,9 +103,7 @@ def review_migration_create(
             return Refused(text, 409, "Conflict")
     if wanted.get("sendTo") or wanted.get("receive"):
         if not policies.gate_enabled(kubevirt, "DecentralizedLiveMigration"):
-            return Refused(
-                "DecentralizedLiveMigration feature gate is not enabled in kubevirt resource", field="spec"
-            )
+            return Refused("DecentralizedLiveMigration feature gate is not enabled in kubevirt resource", field="spec")
         ids = {half["migrationID"] for half in (wanted.get("sendTo"), wanted.get("receive")) if half}
         if len(ids) > 1:
             return Refused("sendTo and receive must have the same migrationID", field="spec")
@@ -193,9 +187,7 @@ def review_machine_update(
     new_spec, old_spec = (((spec(each).get("template") or {}).get("spec")) or {} for each in (machine, old))
     for key in ("nodeSelector", "affinity", "tolerations"):
         if new_spec.get(key) != old_spec.get(key):
-            return Refused(
-                f"cannot update {key} while VMI migration is in progress", field=f"spec.template.spec.{key}"
-            )
+            return Refused(f"cannot update {key} while VMI migration is in progress", field=f"spec.template.spec.{key}")
     for key in ("cpu", "memory"):
         if (new_spec.get("domain") or {}).get(key) != (old_spec.get("domain") or {}).get(key):
             field = f"spec.template.spec.domain.{key}"
@@ -215,11 +207,7 @@ def review_policy(
     if bandwidth is not None and quantities.exact(str(bandwidth)) < 0:
         return Refused("must not be negative", field="spec.bandwidthPerMigration")
     gated = policies.gate_enabled(kubevirt, "MigrationStallDetection")
-    if (
-        wanted.get("maxDowntimeMs") is not None
-        and wanted["maxDowntimeMs"] != was.get("maxDowntimeMs")
-        and not gated
-    ):
+    if wanted.get("maxDowntimeMs") is not None and wanted["maxDowntimeMs"] != was.get("maxDowntimeMs") and not gated:
         text = "maxDowntimeMs requires the MigrationStallDetection feature gate"
         return Refused(text, field="spec.maxDowntimeMs")
     if (wanted.get("experimental") or {}).get("stallDetector") and not gated:
@@ -234,11 +222,7 @@ def review_kubevirt(kubevirt: Mapping[str, Any], old: Mapping[str, Any] | None) 
         ((spec(each or {}).get("configuration") or {}).get("migrations") or {}).get("maxDowntimeMs")
         for each in (kubevirt, old)
     )
-    if (
-        stated is not None
-        and stated != was
-        and not policies.gate_enabled(kubevirt, "MigrationStallDetection")
-    ):
+    if stated is not None and stated != was and not policies.gate_enabled(kubevirt, "MigrationStallDetection"):
         text = "maxDowntimeMs requires the MigrationStallDetection feature gate"
         return Refused(text, field="spec.configuration.migrations.maxDowntimeMs")
     return None

@@ -163,9 +163,9 @@ def _volume_status(instance: Mapping[str, Any], claims: Mapping[str, Sequence[st
     listed = []
     for index, volume in enumerate(spec(instance).get("volumes") or ()):
         one: Object = {"name": volume["name"], "target": f"vd{chr(ord('a') + index)}"}
-        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or (
-            volume.get("dataVolume") or {}
-        ).get("name")
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or (volume.get("dataVolume") or {}).get(
+            "name"
+        )
         if claim is not None and claim in claims:
             one["persistentVolumeClaimInfo"] = {"accessModes": list(claims[claim]), "claimName": claim}
         listed.append(one)

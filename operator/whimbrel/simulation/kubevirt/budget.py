@@ -30,8 +30,6 @@ def gigabytes(instance: Mapping[str, Any], local_disk_bytes: int = 0) -> int:
     return -(-data_bytes(instance, local_disk_bytes) // GIGABYTE)
 
 
-def deadline_s(
-    configuration: Mapping[str, Any], instance: Mapping[str, Any], local_disk_bytes: int = 0
-) -> int:
+def deadline_s(configuration: Mapping[str, Any], instance: Mapping[str, Any], local_disk_bytes: int = 0) -> int:
     """Seconds since the monitor's start until it acts; 0 means never."""
     return int(configuration.get("completionTimeoutPerGiB") or 0) * gigabytes(instance, local_disk_bytes)

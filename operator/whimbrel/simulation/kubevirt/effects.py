@@ -65,9 +65,7 @@ Effects = tuple[Effect, ...]
 
 def remove(document: Object) -> Remove:
     """The deletion of exactly this object."""
-    return Remove(
-        document["apiVersion"], document["kind"], namespace(document), name(document), uid(document)
-    )
+    return Remove(document["apiVersion"], document["kind"], namespace(document), name(document), uid(document))
 
 
 def normal(regarding: Mapping[str, Any], reason: str, message: str) -> Emit:

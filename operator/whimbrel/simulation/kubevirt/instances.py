@@ -140,9 +140,7 @@ def _target_pod(instance: Mapping[str, Any], pods: Sequence[Object]) -> list[Eff
     state = migration_state(instance)
     since = state.get("targetNodeDomainReadyTimestamp")
     for pod in pods if since else ():
-        same = labels(pod).get(JOB_UID_LABEL) == state.get("migrationUid") and name(pod) == state.get(
-            "targetPod"
-        )
+        same = labels(pod).get(JOB_UID_LABEL) == state.get("migrationUid") and name(pod) == state.get("targetPod")
         if same and not final(pod) and not deleting(pod) and TARGET_READY_ANNOTATION not in annotations(pod):
             noted: Object = clone(pod)
             noted["metadata"].setdefault("annotations", {})[TARGET_READY_ANNOTATION] = since

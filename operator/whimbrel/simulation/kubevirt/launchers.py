@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from whimbrel.simulation.kubevirt import quantities
+from whimbrel.simulation.kubevirt.policies import observed_release
 from whimbrel.simulation.kubevirt.values import (
     CREATED_BY_LABEL,
     JOB_NAME_ANNOTATION,
@@ -115,14 +116,13 @@ def target_launcher(
         selectors.update(host_model_selectors(source_node, source_pod))
     if not any(key.startswith(VENDOR) for key in selectors):
         selectors.update({key: "true" for key in labels(source_node) if key.startswith(VENDOR)})
-    pod["spec"]["nodeSelector"] = {**(spec(migration).get("addedNodeSelector") or {}), **selectors}
+    if observed_release(kubevirt).added_node_selector:
+        pod["spec"]["nodeSelector"] = {**(spec(migration).get("addedNodeSelector") or {}), **selectors}
     _never_the_same_node(pod["spec"]["affinity"], uid(instance))
     return pod
 
 
-def host_model_selectors(
-    source_node: Mapping[str, Any], source_pod: Mapping[str, Any] | None
-) -> dict[str, str]:
+def host_model_selectors(source_node: Mapping[str, Any], source_pod: Mapping[str, Any] | None) -> dict[str, str]:
     """What a host-model guest needs of its next node: what its pod asked for after an earlier move, else what its node is."""
     asked = spec(source_pod or {}).get("nodeSelector") or {}
     earlier = {key: each for key, each in asked.items() if key.startswith((MODEL_FOR_MIGRATION, FEATURE))}
@@ -240,7 +240,5 @@ def _model(instance: Mapping[str, Any]) -> str:
 
 
 def _developer(kubevirt: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    stated: Mapping[str, Any] = (spec(kubevirt or {}).get("configuration") or {}).get(
-        "developerConfiguration"
-    ) or {}
+    stated: Mapping[str, Any] = (spec(kubevirt or {}).get("configuration") or {}).get("developerConfiguration") or {}
     return stated

@@ -91,9 +91,7 @@ def _should_go(strategy: str, instance: Mapping[str, Any]) -> bool:
     """Ended instances make room for the next one; a halted machine has none."""
     if strategy == "Halted":
         return True
-    return final(instance) and (
-        strategy == "Always" or (strategy == "RerunOnFailure" and phase(instance) == "Failed")
-    )
+    return final(instance) and (strategy == "Always" or (strategy == "RerunOnFailure" and phase(instance) == "Failed"))
 
 
 def _report(machine: Object, instance: Mapping[str, Any] | None, strategy: str, now: datetime) -> None:

@@ -67,11 +67,7 @@ def _interfaces(instance: Mapping[str, Any]) -> list[Finding]:
         interface = interfaces.get(network["name"])
         if interface is not None and ("masquerade" in interface or "passtBinding" in interface):
             continue
-        if (
-            interface is not None
-            and "bridge" in interface
-            and ALLOW_BRIDGE_ANNOTATION in annotations(instance)
-        ):
+        if interface is not None and "bridge" in interface and ALLOW_BRIDGE_ANNOTATION in annotations(instance):
             continue
         text = "cannot migrate VMI which does not use masquerade to connect to the pod network"
         return [("InterfaceNotLiveMigratable", text)]
@@ -133,13 +129,11 @@ def _disks(instance: Mapping[str, Any]) -> list[Finding]:
     for volume in spec(instance).get("volumes") or ():
         if volume["name"] in migrated:
             continue
-        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or (
-            volume.get("dataVolume") or {}
-        ).get("name")
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or (volume.get("dataVolume") or {}).get(
+            "name"
+        )
         if claim:
-            modes = ((known.get(volume["name"]) or {}).get("persistentVolumeClaimInfo") or {}).get(
-                "accessModes"
-            )
+            modes = ((known.get(volume["name"]) or {}).get("persistentVolumeClaimInfo") or {}).get("accessModes")
             if modes is None or "ReadWriteMany" not in modes:
                 text = (
                     f"cannot migrate VMI: PVC {claim} is not shared, live migration requires that all PVCs must be "
@@ -168,9 +162,7 @@ def migration_method(instance: Mapping[str, Any]) -> str:
         return "BlockMigration"
     devices = (spec(instance).get("domain") or {}).get("devices") or {}
     read_only = {
-        disk["name"]
-        for disk in devices.get("disks") or ()
-        if "cdrom" in disk and disk["cdrom"].get("readonly", True)
+        disk["name"] for disk in devices.get("disks") or () if "cdrom" in disk and disk["cdrom"].get("readonly", True)
     }
     for volume in spec(instance).get("volumes") or ():
         shared = "persistentVolumeClaim" in volume or "dataVolume" in volume

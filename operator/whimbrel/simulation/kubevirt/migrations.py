@@ -123,12 +123,7 @@ def _act(view: View) -> Effects:
         return _time_limits(view, pod)
     if at == "Scheduled" and pod is not None and not handed_off:
         return _hand_off(view, pod)
-    if (
-        at in HANDED_OFF_PHASES
-        and handed_off
-        and (pod is None or final(pod))
-        and not view.state.get("startTimestamp")
-    ):
+    if at in HANDED_OFF_PHASES and handed_off and (pod is None or final(pod)) and not view.state.get("startTimestamp"):
         return _target_lost(view)
     if at == "Running" and deleting(migration) and handed_off:
         return _abort(view)
@@ -166,9 +161,7 @@ def _no_host_model(view: View, source_pod: Object | None) -> bool:
         return False
     needed = host_model_selectors(view.source_node, source_pod)
     return not any(
-        suits_host_model(node, needed)
-        for node in view.nodes
-        if name(node) != status(view.instance).get("nodeName")
+        suits_host_model(node, needed) for node in view.nodes if name(node) != status(view.instance).get("nodeName")
     )
 
 
@@ -206,9 +199,7 @@ def _hand_off(view: View, pod: Object) -> Effects:
     handed: Object = clone(instance)
     target = str(spec(pod)["nodeName"])
     set_label(handed, TARGET_NODE_LABEL, target)
-    policy, configuration = policies.resolve(
-        view.configuration, view.policies, labels(handed), view.namespace_labels
-    )
+    policy, configuration = policies.resolve(view.configuration, view.policies, labels(handed), view.namespace_labels)
     state: Object = {
         "migrationUid": uid(migration),
         "sourceNode": status(instance).get("nodeName"),

@@ -96,9 +96,7 @@ def tick(of: Rules, watch: Watch, remaining_bytes: int | None, elapsed_s: float)
     if of.progress_timeout_s != 0 and stuck_s > of.progress_timeout_s:
         return _abort(watch, f"Live migration stuck for {stuck_s} sec and has been aborted")
     if overdue:
-        return _abort(
-            watch, f"Live migration is not completed after {int(elapsed_s)} seconds and has been aborted"
-        )
+        return _abort(watch, f"Live migration is not completed after {int(elapsed_s)} seconds and has been aborted")
     return watch, Action.WAIT
 
 
@@ -108,9 +106,7 @@ def _disrupt(of: Rules, watch: Watch) -> tuple[Watch, Action]:
     doubled = 2 * watch.deadline_s
     if of.passes_devices_through:
         downtime_ms = min(1000 * doubled, MOST_DOWNTIME_MS)
-        return replace(
-            watch, mode="Paused", deadline_s=doubled, downtime_ms=downtime_ms
-        ), Action.RAISE_DOWNTIME
+        return replace(watch, mode="Paused", deadline_s=doubled, downtime_ms=downtime_ms), Action.RAISE_DOWNTIME
     return replace(watch, mode="Paused", deadline_s=doubled), Action.SUSPEND
 
 

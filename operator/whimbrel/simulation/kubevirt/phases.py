@@ -90,9 +90,7 @@ def follow(view: View) -> Effects:
         effects.append(warning(view.migration, "FailedMigration", text))
     else:
         if deleting(view.migration) and condition(view.migration, ABORT_CONDITION) is None:
-            members["conditions"] = with_condition(
-                members.get("conditions"), ABORT_CONDITION, "True", view.now
-            )
+            members["conditions"] = with_condition(members.get("conditions"), ABORT_CONDITION, "True", view.now)
         _remember_source(view, members)
         if onward := next_phase(view):
             phase_entered(followed, onward, view.now)

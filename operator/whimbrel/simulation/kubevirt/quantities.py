@@ -21,9 +21,7 @@ def exact(text: str) -> Fraction:
     """The quantity's exact value; raises ValueError for text that is none."""
     match = _FORM.fullmatch(text)
     if match is None:
-        raise ValueError(
-            f"{text!r} is no quantity: write a number with an optional suffix such as Mi, G or m"
-        )
+        raise ValueError(f"{text!r} is no quantity: write a number with an optional suffix such as Mi, G or m")
     number, suffix = Fraction(match[1]), match[2] or ""
     if suffix in _BINARY:
         return number * _BINARY[suffix]

@@ -74,9 +74,7 @@ def backs_off(migration: Mapping[str, Any]) -> bool:
     return EVACUATION_ANNOTATION in marks or WORKLOAD_UPDATE_ANNOTATION in marks
 
 
-def backoff_left_s(
-    migration: Mapping[str, Any], earlier: Iterable[Mapping[str, Any]], now: datetime
-) -> float:
+def backoff_left_s(migration: Mapping[str, Any], earlier: Iterable[Mapping[str, Any]], now: datetime) -> float:
     """Seconds until a migration that backs off may start: 20 s doubled per consecutive failure before it."""
     if not backs_off(migration):
         return 0.0

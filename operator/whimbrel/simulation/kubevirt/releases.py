@@ -18,8 +18,6 @@ class Release:
     """spec.addedNodeSelector exists."""
     suspends: bool = True
     """allowWorkloadDisruption and mode Paused exist; before, the deadline leads to post-copy or abort."""
-    priority_field: bool = True
-    """spec.priority exists."""
     beta_gates_on: bool = True
     """Beta gates are on unless disabled."""
     collects_launchers: bool = True
@@ -32,17 +30,17 @@ RELEASES = (
     Release((1, 9)),
     Release((1, 8), beta_gates_on=False, collects_launchers=False, names_own_aborts=True),
     Release((1, 7), beta_gates_on=False, collects_launchers=False, names_own_aborts=True),
-    Release((1, 6), priority_field=False, beta_gates_on=False, collects_launchers=False, names_own_aborts=True),
+    Release((1, 6), beta_gates_on=False, collects_launchers=False, names_own_aborts=True),
     Release(
-        (1, 5), added_node_selector=False, priority_field=False, beta_gates_on=False, collects_launchers=False,
+        (1, 5), added_node_selector=False, beta_gates_on=False, collects_launchers=False,
         names_own_aborts=True,
     ),
     Release(
-        (1, 4), added_node_selector=False, suspends=False, priority_field=False, beta_gates_on=False,
+        (1, 4), added_node_selector=False, suspends=False, beta_gates_on=False,
         collects_launchers=False, names_own_aborts=True,
     ),
     Release(
-        (1, 3), completion_timeout_per_gib=800, added_node_selector=False, suspends=False, priority_field=False,
+        (1, 3), completion_timeout_per_gib=800, added_node_selector=False, suspends=False,
         beta_gates_on=False, collects_launchers=False, names_own_aborts=True,
     ),
 )  # fmt: skip
