@@ -4,23 +4,24 @@ Everything is waited for by looking after each change in the API server; nothing
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from support.chart_roles import ACCOUNT, ACCOUNT_NAMESPACE, grant_chart_roles, under_chart_roles
 from support.lab_history import Witness, is_operator, member
 from support.operator_process import OperatorProcess, Operators, operators
+from whimbrel.domain.resources import MIGRATIONS
 from whimbrel_lab.controlplane.embedded.counters import WRITES, RequestKey
 from whimbrel_lab.hypervisor import Hypervisor
-from whimbrel_lab.lab import MIGRATION, Lab, LabError
+from whimbrel_lab.lab import INSTANCE, MIGRATION, Lab, LabError
 from whimbrel_lab.topology import NAMESPACE, LabGuest, LabHost, Timing, Topology
 
 Object = dict[str, Any]
 
 API_VERSION = "whimbrel.dev/v1alpha1"
 PLAN, PROFILE, MOVE, POLICY = "MigrationPlan", "HostProfile", "VirtualMachineMove", "MigrationPolicy"
-INSTANCE = "VirtualMachineInstance"
 FINALIZER = "whimbrel.dev/migrations-in-flight"
 RESERVED = "whimbrel.dev/"
 MANAGED = "whimbrel.dev/managed"
@@ -34,7 +35,9 @@ NO_WRITE = frozenset({"events.events.k8s.io", "leases.coordination.k8s.io"})
 
 def hosts(count: int = 3, link_bytes_per_second: int = FAST_LINK, **others: Any) -> tuple[LabHost, ...]:
     """node-1 … with equal links."""
-    return tuple(LabHost(f"node-{n}", link_bytes_per_second=link_bytes_per_second, **others) for n in range(1, count + 1))
+    return tuple(
+        LabHost(f"node-{n}", link_bytes_per_second=link_bytes_per_second, **others) for n in range(1, count + 1)
+    )
 
 
 def guests(count: int, host: str = "node-1", touched_mib: int = 16, **others: Any) -> tuple[LabGuest, ...]:
@@ -47,7 +50,10 @@ def guests(count: int, host: str = "node-1", touched_mib: int = 16, **others: An
 
 def topology(machines: Sequence[LabGuest], nodes: Sequence[LabHost] = (), **others: Any) -> Topology:
     """A data centre whose pods start quickly."""
-    return Topology(hosts=nodes or hosts(), guests=machines, timing=QUICK, heartbeats=False, **others)
+    spaces = {ACCOUNT_NAMESPACE: {}, **others.pop("namespaces", {})}
+    return Topology(
+        hosts=nodes or hosts(), guests=machines, timing=QUICK, heartbeats=False, namespaces=spaces, **others
+    )
 
 
 def profile(link_mbps: int = 1000, out: int = 2, into: int = 2, name: str = "all", **selector: str) -> Object:
@@ -85,7 +91,8 @@ class Scene:
 
     async def operator(self, name: str = "whimbrel-0", *arguments: str, ready: bool = True) -> OperatorProcess:
         """Starts a replica under the operator's service account."""
-        process = await self._operators.launch(self.lab.kubeconfig_for("whimbrel"), name, arguments)
+        kubeconfig = self.lab.kubeconfig_for(ACCOUNT, ACCOUNT_NAMESPACE)
+        process = await self._operators.launch(kubeconfig, name, ("--namespace", ACCOUNT_NAMESPACE, *arguments))
         if ready:
             await process.until_ready()
         return process
@@ -136,6 +143,14 @@ class Scene:
     def ours(self) -> list[Object]:
         """The operator's own migrations."""
         return [each for each in self.lab.items(MIGRATION) if MANAGED in (each["metadata"].get("labels") or {})]
+
+    def all_ours(self) -> list[Object]:
+        """The operator's own migrations, those that are gone included."""
+        return [
+            dict(change.after)
+            for change in self.witness.of(MIGRATIONS)
+            if change.verb == "create" and change.after and MANAGED in (change.after["metadata"].get("labels") or {})
+        ]
 
     def in_flight(self, vm: str) -> Object | None:
         """The operator's unfinished migration of a virtual machine."""
@@ -247,20 +262,22 @@ async def scene(
     folder: Path,
     *,
     hypervisor: str | Hypervisor = "model",
-    prepare: Callable[[Lab], Awaitable[None] | None] | None = None,
-    judged: bool = True,
+    granted: bool = True,
     **options: Any,
 ) -> AsyncIterator[Scene]:
-    """A lab that is up, with a witness of all that happens. At the end no safety invariant may have been broken."""
+    """A lab that is up, where the operator may do what the chart grants (`granted`) or nothing, and a witness of all.
+
+    At the end no safety invariant may have been broken at any revision.
+    """
     lab = Lab(centre, hypervisor=hypervisor, **options)
     witness = Witness(lab)
     async with lab, operators(folder) as replicas:
+        under_chart_roles(lab)
+        if granted:
+            await grant_chart_roles(lab)
         witness.begin()
-        if prepare is not None and (preparing := prepare(lab)) is not None:
-            await preparing
         yield Scene(lab, witness, replicas)
-        if judged:
-            assert witness.checker.broken == []
+        assert witness.checker.broken == []
 
 
 def landed(scene: Scene, name: str = "empty-node-1") -> dict[str, tuple[str, str]]:
@@ -278,4 +295,3 @@ def attempts(migrations: Iterable[Object]) -> Counter[tuple[str, str]]:
     for each in migrations:
         found[each["spec"]["vmiName"], each["metadata"]["labels"]["whimbrel.dev/attempt"]] += 1
     return found
-

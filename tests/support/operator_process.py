@@ -99,9 +99,7 @@ class OperatorProcess:
         except aiohttp.ClientError as error:
             return 0, str(error)
 
-    async def until(
-        self, condition: Callable[[], Awaitable[bool]], what: str, within_s: float = START_S
-    ) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], what: str, within_s: float = START_S) -> None:
         """Until the condition holds; raises OperatorFailed when it does not in time, or the operator has ended."""
         loop = asyncio.get_running_loop()
         end = loop.time() + within_s
@@ -148,7 +146,9 @@ class Operators:
         self._keeper, self._session, self._folder = keeper, session, folder
         self.started: list[OperatorProcess] = []
 
-    async def launch(self, kubeconfig: Path, name: str = "whimbrel-0", arguments: Sequence[str] = ()) -> OperatorProcess:
+    async def launch(
+        self, kubeconfig: Path, name: str = "whimbrel-0", arguments: Sequence[str] = ()
+    ) -> OperatorProcess:
         """A replica in its first life. `name` is its pod's name: its identity in the Lease."""
         log = self._folder / f"{name}.log"
         process = OperatorProcess(self._keeper, self._session, kubeconfig, log, name, arguments)

@@ -1,0 +1,54 @@
+"""The rules that the chart grants, bound in a lab's API server as the chart binds them, and an authorizer that obeys.
+
+Only the operator is judged by them: the lab's own parts have roles of their own in a real cluster.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.lab_history import is_operator
+from whimbrel_lab.controlplane.embedded.access import Question
+from whimbrel_lab.controlplane.embedded.rbac import rbac_authorizer
+from whimbrel_lab.lab import Lab
+from whimbrel_lab.topology import INSTALL_NAMESPACE
+
+ACCOUNT, ACCOUNT_NAMESPACE = "whimbrel", "whimbrel-system"
+FILES = Path(__file__).resolve().parents[2] / "charts" / "whimbrel" / "files"
+RBAC = "rbac.authorization.k8s.io"
+
+
+def under_chart_roles(lab: Lab) -> None:
+    """From now on the operator may do only what the API server finds in roles that are bound to it: none yet."""
+    obeys = rbac_authorizer(lab.storage)
+
+    def authorize(question: Question) -> bool:
+        return obeys(question) if is_operator(question.user.name) else True
+
+    lab.plane.authorizer = authorize
+
+
+async def grant_chart_roles(lab: Lab) -> None:
+    """What `helm install` grants."""
+    await lab.plane.load([*_granted("ClusterRole", "cluster-role-rules.yaml")])
+    await lab.plane.load([*_granted("Role", "own-namespace-role-rules.yaml", ACCOUNT_NAMESPACE)])
+    await lab.plane.load([*_granted("Role", "kubevirt-namespace-role-rules.yaml", INSTALL_NAMESPACE)])
+
+
+def _granted(kind: str, file: str, namespace: str = "") -> list[dict[str, Any]]:
+    metadata = {"name": "whimbrel", **({"namespace": namespace} if namespace else {})}
+    role = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": kind,
+        "metadata": metadata,
+        "rules": yaml.safe_load((FILES / file).read_text()),
+    }
+    binding = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": f"{kind}Binding",
+        "metadata": dict(metadata),
+        "roleRef": {"apiGroup": RBAC, "kind": kind, "name": "whimbrel"},
+        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": ACCOUNT_NAMESPACE}],
+    }
+    return [role, binding]
