@@ -1,0 +1,217 @@
+"""How an attempt ended: verified against node, launcher and guest, and never called better than it was."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from support.builders import NOW, a_migration, a_migration_state, a_move, a_plan, an_attempt, an_instance
+from whimbrel.api.virtual_machine_move import MeasureSource
+from whimbrel.domain.naming import LABEL_ATTEMPT, LABEL_INSTANCE_UID, LABEL_PLAN_UID
+from whimbrel.domain.records import Condition, Instance, MigrationSample, MigrationState
+from whimbrel.lifecycle.evidence import Evidence, gather, migration_key
+from whimbrel.lifecycle.outcome import VERIFY_LIMIT_S, Conclusion, NotYet, conclude, receipt
+
+PLAN = a_plan()
+UID = "uid-of-our-migration"
+ENDED = NOW + timedelta(seconds=20)
+ABORT = {"number": 1, "reason": "ConfigurationMismatch", "message": "too much", "requestedAt": "2026-03-01T12:00:00Z"}
+
+
+def ended(
+    instance: Instance | None,
+    *,
+    status: dict[str, Any] | None = None,
+    attempt: dict[str, Any] | None = None,
+    now_after_s: float = 0,
+    phase: str = "Failed",
+    gone: bool = False,
+    quoted: Instance | None = None,
+    created_at: Any = NOW,
+    target: str = "node-2",
+) -> Evidence:
+    """The evidence after the end of an attempt from node-1 to node-2."""
+    about = quoted or instance or an_instance()
+    move = a_move(PLAN, about, attempt=attempt or an_attempt(), status=status)
+    labels = {LABEL_PLAN_UID: move.plan_uid, LABEL_INSTANCE_UID: move.instance_uid, LABEL_ATTEMPT: "1"}
+    key = migration_key(move, 1)
+    found = a_migration(about, key.name, uid=UID, target=target, labels=labels, phase=phase, created_at=created_at)
+    return gather(
+        move,
+        {} if gone else {key: found},
+        {} if gone else {UID: key},
+        {instance.key: instance} if instance is not None else {},
+        ENDED + timedelta(seconds=now_after_s),
+    )
+
+
+def arrived(**changed: Any) -> Instance:
+    state = a_migration_state(UID, completed=True, ended_at=ENDED)
+    return an_instance(**{"node": "node-2", "active_pods": [("new", "node-2")], "migration": state, **changed})
+
+
+def stayed(**state: Any) -> Instance:
+    return an_instance(migration=a_migration_state(UID, failed=True, completed=True, ended_at=ENDED, **state))
+
+
+def verdict(evidence: Evidence) -> tuple[str, str]:
+    found = concluded(evidence)
+    return str(found.record.outcome), found.record.reason
+
+
+def concluded(evidence: Evidence) -> Conclusion:
+    assert evidence.attempt is not None
+    found = conclude(evidence, evidence.attempt)
+    assert isinstance(found, Conclusion)
+    return found
+
+
+def test_a_guest_that_runs_at_its_target_under_a_launcher_there_has_moved() -> None:
+    assert verdict(ended(arrived(), phase="Succeeded")) == ("Succeeded", "Verified")
+
+
+@pytest.mark.parametrize(
+    ("changed", "doubt"),
+    [
+        ({"node": "node-3", "active_pods": [("new", "node-3")]}, "not on node-2"),
+        ({"active_pods": [("old", "node-1")]}, "no launcher"),
+        ({"paused": Condition("True")}, "paused"),
+    ],
+)
+def test_a_success_that_does_not_look_like_one_is_waited_for_and_then_called_unverified(
+    changed: dict[str, Any], doubt: str
+) -> None:
+    early = ended(arrived(**changed), phase="Succeeded", now_after_s=VERIFY_LIMIT_S - 1)
+    late = ended(arrived(**changed), phase="Succeeded", now_after_s=VERIFY_LIMIT_S)
+
+    assert early.attempt is not None
+    assert conclude(early, early.attempt) == NotYet(1.0)
+    assert verdict(late) == ("Unverified", "Unverified")
+    assert doubt in concluded(late).record.message
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"abort_status": "Succeeded"}, ("Failed", "NotConverged")),
+        ({"abort_status": "Succeeded", "abort_requested": True}, ("Aborted", "AbortedByOther")),
+        ({"failure_reason": "Target pod is down"}, ("Failed", "MigrationFailed")),
+        ({"abort_status": "Succeeded", "mode": "Paused"}, ("Failed", "NotConverged")),
+    ],
+)
+def test_a_failure_is_called_by_what_the_nodes_say(state: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert verdict(ended(stayed(**state))) == expected
+
+
+def test_kubevirts_own_words_are_passed_on() -> None:
+    assert concluded(ended(stayed(failure_reason="Target pod is down"))).record.message == "Target pod is down"
+
+
+def test_an_abort_of_ours_is_told_by_its_record_whatever_the_nodes_say() -> None:
+    assert verdict(ended(stayed(abort_status="Succeeded"), status={"abort": ABORT})) == (
+        "Aborted",
+        "ConfigurationMismatch",
+    )
+
+
+def test_what_was_aborted_because_its_plan_was_deleted_is_cancelled() -> None:
+    assert verdict(ended(stayed(), status={"abort": {**ABORT, "reason": "PlanDeleted"}})) == (
+        "Cancelled",
+        "PlanDeleted",
+    )
+
+
+def test_a_guest_that_arrived_although_an_abort_was_asked_for_has_moved() -> None:
+    assert verdict(ended(arrived(), status={"abort": ABORT}, gone=True)) == ("Succeeded", "Verified")
+
+
+def test_a_migration_that_ended_before_the_hand_off_says_where_to_look() -> None:
+    found = concluded(ended(an_instance()))
+
+    assert (found.record.reason, found.record.migration_uid) == ("TargetNotPrepared", UID)
+    assert "events" in found.record.message
+
+
+def test_the_end_of_an_earlier_migration_is_not_taken_for_this_ones() -> None:
+    instance = an_instance(migration=a_migration_state("earlier", completed=True, ended_at=NOW))
+
+    assert verdict(ended(instance)) == ("Failed", "TargetNotPrepared")
+
+
+@pytest.mark.parametrize(
+    ("instance", "reason"),
+    [
+        (None, "VirtualMachineGone"),
+        (an_instance(uid="another"), "VirtualMachineReplaced"),
+        (an_instance(phase="Failed"), "VirtualMachineStopped"),
+    ],
+)
+def test_without_the_guest_no_further_attempt_can_help(instance: Instance | None, reason: str) -> None:
+    found = concluded(ended(instance, quoted=an_instance()))
+
+    assert (found.record.reason, found.final) == (reason, True)
+
+
+def test_a_name_that_somebody_elses_migration_has_is_spent() -> None:
+    assert verdict(ended(an_instance(), target="node-3")) == ("NameTaken", "NameTaken")
+
+
+def test_while_the_launcher_still_works_on_a_vanished_migration_the_end_is_open() -> None:
+    evidence = ended(an_instance(migration=a_migration_state(UID)), gone=True)
+
+    assert evidence.attempt is not None
+    assert conclude(evidence, evidence.attempt) == NotYet(5.0)
+
+
+def test_the_record_has_kubevirts_times() -> None:
+    record = concluded(ended(arrived(), phase="Succeeded", now_after_s=7)).record
+
+    assert (record.started_at, record.ended_at, record.migration_uid) == (NOW, ENDED, UID)
+
+
+# Receipts
+
+
+def a_receipt(state: MigrationState, sample: MigrationSample | None = None, **attempt: Any) -> Any:
+    return receipt(ended(arrived(migration=state), attempt=an_attempt(**attempt)), sample, 1)
+
+
+def finished(**changed: Any) -> MigrationState:
+    return a_migration_state(UID, **{"completed": True, "ended_at": ENDED, **changed})
+
+
+def test_a_duration_is_kubevirts_own_to_the_second() -> None:
+    measure = a_receipt(finished()).duration_ms
+
+    assert (measure.value, measure.tolerance, measure.source) == (20_000, 1000, MeasureSource.KUBEVIRT_TIMESTAMPS)
+
+
+def test_bytes_come_from_the_last_sample_of_this_migration_and_of_no_earlier_one() -> None:
+    ours = MigrationSample(NOW + timedelta(seconds=15), processed_bytes=7)
+    earlier = MigrationSample(NOW - timedelta(seconds=15), processed_bytes=7)
+
+    assert a_receipt(finished(), ours).bytes.value == 7
+    assert a_receipt(finished(), earlier).bytes.source == MeasureSource.NOT_MEASURED
+
+
+def test_a_downtime_is_told_only_of_a_suspension_and_from_its_earliest_begin() -> None:
+    assert a_receipt(finished()).downtime_ms.source == MeasureSource.NOT_MEASURED
+
+    measure = a_receipt(finished(mode="Paused"), rung="Stun", deadline_seconds=15).downtime_ms
+    assert (measure.value, measure.source) == (4000, MeasureSource.PAUSED_MODE)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"started_at": None}, {"ended_at": None}, {"ended_at": NOW - timedelta(seconds=9)}]
+)
+def test_what_cannot_be_told_is_not_measured_instead_of_guessed(changed: dict[str, Any]) -> None:
+    measure = a_receipt(finished(**changed)).duration_ms
+
+    assert (measure.value, measure.source) == (None, MeasureSource.NOT_MEASURED)
+
+
+def test_a_failed_move_has_a_receipt_without_figures() -> None:
+    found = receipt(ended(stayed()), MigrationSample(ENDED, processed_bytes=7), 3)
+
+    assert {found.duration_ms.source, found.bytes.source, found.downtime_ms.source} == {MeasureSource.NOT_MEASURED}
+    assert (found.node, found.attempts) == ("node-1", 3)
