@@ -7,6 +7,7 @@ shown and approved, virtual machines move, and the report holds what was said ag
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -37,6 +38,8 @@ QUOTE_S = 30.0
 MOVES_S = 150.0
 SWEEPS_S = 30.0
 LOOK_EVERY_S = 0.25
+INTERRUPTED = 130
+"""What shells say of a program that SIGINT ended."""
 READING_S = 4.0
 """Time for a person to read the quote before it is approved; only where there is a person."""
 
@@ -49,15 +52,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(arguments: argparse.Namespace) -> int:
-    """Tells the story; returns 0 if all of it was true, else 1."""
+    """Tells the story; returns 0 if all of it was true, 1 if not, 130 where it was interrupted."""
     logging.getLogger("whimbrel_lab.controlplane").setLevel(logging.ERROR)
     with Show(console()) as show:
+        telling = asyncio.ensure_future(_tell(show, arguments))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, _interrupt, telling)
         try:
-            return await _tell(show, arguments)
+            return await telling
         except DemoFailed as problem:
             show.settle()
             show.page(Text(f"The demo stopped: {problem}", "bold red"))
             return 1
+        except asyncio.CancelledError:
+            show.settle()
+            show.note("Interrupted; everything that the demo started has been taken down.")
+            return INTERRUPTED
+
+
+def _interrupt(telling: asyncio.Future[int]) -> None:
+    """Once: a second Ctrl-C must not interrupt the taking down."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, lambda: None)
+    telling.cancel()
 
 
 async def _tell(show: Show, arguments: argparse.Namespace) -> int:

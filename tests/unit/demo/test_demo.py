@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from whimbrel.api import MigrationPlan, VirtualMachineMove
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel_lab.demo import report, table, view
 from whimbrel_lab.demo.report import Witness
+from whimbrel_lab.demo.show import Show
 from whimbrel_lab.demo.view import Glimpse, Row
 from whimbrel_lab.hypervisor import BeatReport
 
@@ -209,3 +211,18 @@ def test_the_receipt_shows_what_the_guest_felt() -> None:
     assert "all of it took 34 s, quoted at least 18 s" in out.getvalue()
     assert "1.2 s" in out.getvalue()
     assert "node-a → node-b" in out.getvalue()
+
+
+def test_the_recorded_picture_shows_the_pages_and_loads_nothing_from_anywhere(tmp_path: Path) -> None:
+    with Show(Console(file=io.StringIO())) as show:
+        show.page(table.receipts(a_plan(), [a_move()], [a_witness()]))
+        show.note("not for the picture")
+        for phase in (MovePhase.COPYING, MovePhase.STUNNED, MovePhase.SUCCEEDED):
+            show.rows(1.0, [Row("cache", "node-a", "node-b", phase, 90, "Stun", 2, "")])
+        show.record(tmp_path / "images" / "demo.svg", "make demo")
+
+    picture = (tmp_path / "images" / "demo.svg").read_text()
+    assert "receipts" in picture
+    assert "Stunned" in picture
+    assert "picture" not in picture
+    assert "url(http" not in picture
