@@ -71,9 +71,10 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     evidence = {move.instance_uid: survey.evidence[move.key] for move in survey.moves_of(plan)}
     started = stored.started_at is not None or any(_begun(e) or _terminal(e) for e in evidence.values())
     open_moves = {uid: e for uid, e in evidence.items() if not _begun(e) and not _terminal(e)}
-    if not started and selection.problems:
-        return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, (), ())
     selected = {instance.uid: instance for instance in selection.instances}
+    if not started and selection.problems:
+        unselected = tuple(_gone([e for uid, e in open_moves.items() if uid not in selected], started=False))
+        return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, unselected, ())
     subjects = [i for uid, i in selected.items() if uid in open_moves or (not started and uid not in evidence)]
     keep = {uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None}
     lines = quote(subjects, spec, survey.hosts, survey.ledger, survey.snapshot, keep)
