@@ -65,6 +65,7 @@ class Checker:
     attempts: Counter[tuple[str, str]] = field(default_factory=Counter)
     guests: dict[str, Key] = field(default_factory=dict)
     excused: set[str] = field(default_factory=set)
+    seen_last: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     plans: dict[str, list[tuple[datetime, Object]]] = field(default_factory=dict)
     consents: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -99,6 +100,9 @@ class Checker:
             revisions = self.plans.setdefault(change.after["metadata"]["uid"], [])
             if not revisions or revisions[-1][1].get("spec") != change.after.get("spec") or _deleting(change.after):
                 revisions.append((change.at, change.after))
+        if change.resource == INSTANCES and change.before:
+            uid, node = change.before["metadata"]["uid"], at(change.before, "status", "nodeName")
+            self.seen_last[uid] = (str(node), change.at)
         if change.resource == INSTANCES and change.verb == "delete" and change.before:
             machine = self.world.get(VIRTUAL_MACHINES, change.key)
             if change.actor == USER or machine is None or _deleting(machine):
@@ -205,6 +209,9 @@ class Checker:
         reference = move["spec"]["instance"]
         instance = self.world.get(INSTANCES, Key(reference["namespace"], reference["name"]))
         if instance is None or instance["metadata"]["uid"] != reference["uid"]:
+            node, left_at = self.seen_last.get(reference["uid"], ("", self.world.now))
+            if node == attempt.get("targetNode") and left_at >= self.world.now - timedelta(seconds=self.grace_s):
+                return  # it was where it was said to be, and somebody deleted it since
             yield "invariant 8: Succeeded, but the guest is not there or another one"
         elif at(instance, "status", "nodeName") != attempt.get("targetNode"):
             yield f"invariant 8: Succeeded on {at(instance, 'status', 'nodeName')}, not on {attempt.get('targetNode')}"

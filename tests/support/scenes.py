@@ -115,7 +115,7 @@ def left_behind(simulation: Simulation) -> list[str]:
     left += [
         f"{key}: finalizer"
         for key, body in world.objects(MIGRATION_PLANS).items()
-        if at(body, "metadata", "finalizers")
+        if at(body, "metadata", "finalizers") and at(body, "status", "finishedAt")
     ]
     return left
 
