@@ -80,6 +80,20 @@ async def test_a_released_lease_is_taken_over_at_once(
     assert (await api.get(LEASES, KEY))["spec"]["leaseTransitions"] == 1
 
 
+async def test_a_renewal_whose_answer_nobody_waited_for_does_not_hinder_the_release(
+    bare_cluster: EmbeddedControlPlane, stand: Callable[[str], Candidate], api: KubeApi
+) -> None:
+    first = stand("first")
+    await first.leads()
+    await first.stop()
+    unseen = await api.get(LEASES, KEY)
+    await api.replace(LEASES, KEY, unseen | {"spec": unseen["spec"] | {"renewTime": "2026-01-01T00:00:00.000000Z"}})
+
+    await first.elector.release()
+
+    assert (await api.get(LEASES, KEY))["spec"]["holderIdentity"] == ""
+
+
 async def test_a_killed_leader_is_replaced_when_its_lease_has_expired(
     bare_cluster: EmbeddedControlPlane, stand: Callable[[str], Candidate]
 ) -> None:

@@ -95,6 +95,9 @@ def step(seen: Seen | None, me: str, renewed_at: float | None, now: float, timin
     return Acquire() if left_s <= 0 else Wait(min(left_s, timing.retry_s))
 
 
+RELEASE_S = 3.0
+
+
 class LeaseLost(Exception):
     """We led and do not any more; the process must end without another write."""
 
@@ -172,13 +175,24 @@ class Elector:
             return
         self._released = True
         self._on_change()
-        body = self._body(holder="", transitions=_transitions(self._raw))
         try:
-            async with asyncio.timeout(self._timing.retry_s):
-                await self._api.replace(LEASES, self.key, body)
+            async with asyncio.timeout(RELEASE_S):
+                while not await self._let_go(self._raw):
+                    # The renewal that was cut off by our end may have been carried out after all.
+                    self._raw = await self._api.get(LEASES, self.key)
             log.info("Released the Lease %s.", self.key)
         except (ApiError, TimeoutError) as error:
             log.warning("The Lease %s could not be released and will expire by itself: %s", self.key, error)
+
+    async def _let_go(self, raw: Raw) -> bool:
+        """Clears the holder, if that is still us. Whether nothing is left to do."""
+        if (raw.get("spec") or {}).get("holderIdentity") != self.identity:
+            return True
+        try:
+            await self._api.replace(LEASES, self.key, self._body(holder="", transitions=_transitions(raw)))
+        except Conflict:
+            return False
+        return True
 
     def _trouble(self, problem: str) -> None:
         if problem != self.problem:
