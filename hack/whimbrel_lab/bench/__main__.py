@@ -1,0 +1,76 @@
+"""The command line of the benches: runs them one after the other, prints one table, fails where a promise is broken."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from whimbrel_lab.bench import deciding, memory, moving
+from whimbrel_lab.bench.figures import Figure, calibration, read_record, table, write_record
+from whimbrel_lab.bench.operator_process import BenchFailed
+from whimbrel_lab.lab import LabError
+
+Bench = Callable[..., Awaitable[Sequence[Figure]]]
+BENCHES: Mapping[str, Bench] = {
+    "moving": moving.measure,
+    "memory": memory.measure,
+    "deciding": deciding.measure,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options."""
+    options = argparse.ArgumentParser(prog="whimbrel_lab.bench", description="Whimbrel's figures, now and before.")
+    options.add_argument("--only", choices=sorted(BENCHES), action="append", help="this bench alone; may be repeated")
+    options.add_argument("--quick", action="store_true", help="smaller sizes, within a minute")
+    options.add_argument("--record", action="store_true", help="keep the figures as those before; not with --quick")
+    return options
+
+
+async def run(names: Sequence[str], *, quick: bool) -> list[Figure]:
+    """The figures of these benches, in order."""
+    figures: list[Figure] = []
+    for name in names:
+        began = time.monotonic()
+        print(f"{name} …", end=" ", flush=True)
+        figures += await BENCHES[name](quick=quick)
+        print(f"{time.monotonic() - began:.0f} s", flush=True)
+    return figures
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: no promise is broken; 1: one is; 2: something could not be measured."""
+    options = parser().parse_args(arguments)
+    if options.record and options.quick:
+        print("bench: --quick takes other sizes; record whole figures, without it", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    before = read_record()
+    machine = {"cores": float(os.cpu_count() or 1), "json_objects_per_second": round(calibration())}
+    print(f"This machine: {describe(machine)}. Before: {describe(before.machine)}.")
+    try:
+        figures = asyncio.run(run(options.only or tuple(BENCHES), quick=options.quick))
+    except (BenchFailed, LabError) as problem:
+        print(f"\nbench: {problem}", file=sys.stderr)
+        return 2
+    print("\n" + table(figures, before.figures))
+    if options.record:
+        write_record(figures, machine)
+    broken = [figure.title for figure in figures if figure.broken]
+    for title in broken:
+        print(f"bench: broken: {title}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def describe(machine: Mapping[str, float]) -> str:
+    """What a machine can do, in words."""
+    if not machine:
+        return "nothing is recorded"
+    return f"{machine['cores']:g} cores, parses {machine['json_objects_per_second']:g} objects of JSON a second"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

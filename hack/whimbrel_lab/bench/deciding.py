@@ -1,0 +1,160 @@
+"""How long one decision takes with many moves waiting, as a multiple of parsing its inputs, and how that grows.
+
+A plan of that many moves, quoted and begun on a world that stands still: no network, no process, no KubeVirt.
+"""
+
+import gc
+import json
+import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from whimbrel.domain.decision import Create, Decisions, Delete, JsonPatch, ReplaceSpec, ReplaceStatus, Write
+from whimbrel.domain.resources import VIRTUAL_MACHINE_MOVES
+from whimbrel.engine import decide
+from whimbrel.inventory.projections import PROJECTIONS
+from whimbrel.kube.store import FIELDS, Store
+from whimbrel.simulation.topology import GuestShape, HostShape, Topology, a_plan, a_profile, apply, populate
+from whimbrel.simulation.world import World
+from whimbrel_lab.bench.figures import Figure
+from whimbrel_lab.bench.operator_process import BenchFailed
+
+MACHINES_PER_HOST = 20
+RUNS = 5
+SETTLING_TICKS = 12
+ACTOR = "whimbrel"
+TICK_GOAL, OUTLOOK_GOAL = 0.5, 6.0
+"""Multiples of parsing the inputs once; at 10 000 moves about 0.1 and 1.5 seconds on two cores."""
+EXPONENT_GOAL = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Medians, in seconds."""
+
+    moves: int
+    tick_s: float
+    outlook_s: float
+    parse_s: float
+
+
+class Standstill:
+    """A cluster in which only the operator acts: its decisions are carried out, nothing else happens."""
+
+    def __init__(self, machines: int) -> None:
+        self.world = World(lambda: 0.0)
+        hosts = max(1, math.ceil(machines / MACHINES_PER_HOST))
+        shapes = [HostShape(f"old-{number:04}", labels={"age": "old"}) for number in range(hosts)]
+        shapes += [HostShape(f"new-{number:04}", labels={"age": "new"}) for number in range(hosts)]
+        guests = [GuestShape(f"vm-{number:05}", shapes[number % hosts].name) for number in range(machines)]
+        populate(self.world, Topology(shapes, guests))
+        choice = {"virtualMachines": {"onNodes": {"nodeSelector": {"age": "old"}}}}
+        apply(self.world, a_profile(), a_plan("all", {**choice, "target": {"nodeSelector": {"age": "new"}}}))
+        self.store = Store(PROJECTIONS)
+        for resource in FIELDS:
+            for body in self.world.objects(resource).values():
+                self.store.apply(resource, body)
+
+    @property
+    def now(self) -> datetime:
+        """The instant that never passes."""
+        return self.world.now
+
+    def tick(self, *, outlook_due: bool) -> Decisions:
+        """Decides once; nothing is carried out."""
+        return decide(self.store.snapshot(self.now, outlook_due=outlook_due))
+
+    def settle(self) -> None:
+        """Ticks until nothing is left to write: quoted, begun, waiting for migrations that never proceed."""
+        for number in range(SETTLING_TICKS):
+            decisions = self.tick(outlook_due=number < 2)
+            for write in decisions.writes:
+                self._carry_out(write)
+            if number and not decisions.writes:
+                return
+        raise BenchFailed(f"after {SETTLING_TICKS} decisions on a world that stands still there is more to write")
+
+    def parse_s(self) -> float:
+        """Seconds in which the JSON of everything that is looked at is parsed once."""
+        texts = [json.dumps(body) for resource in FIELDS for body in self.world.objects(resource).values()]
+        began = time.process_time()
+        for text in texts:
+            json.loads(text)
+        return time.process_time() - began
+
+    def _carry_out(self, write: Write) -> None:
+        world = self.world
+        match write:
+            case Create():
+                body = world.create(ACTOR, write.resource, write.body)
+            case ReplaceSpec():
+                body = world.replace(ACTOR, write.resource, write.key, write.body)
+            case ReplaceStatus():
+                body = world.replace_status(ACTOR, write.resource, write.key, write.body)
+            case JsonPatch():
+                body = world.patch(ACTOR, write.resource, write.key, write.operations)
+            case Delete():
+                raise BenchFailed(f"there is nothing to delete here: {write.why}")
+        self.store.apply(write.resource, body)
+
+
+def time_decisions(machines: int) -> Decided:
+    """One size. Raises BenchFailed where not all moves are there to wait."""
+    scene = Standstill(machines)
+    scene.settle()
+    waiting = len(scene.store.records(VIRTUAL_MACHINE_MOVES))
+    if waiting != machines:
+        raise BenchFailed(f"{machines} virtual machines make {waiting} moves")
+    gc.collect()
+    gc.freeze()
+    try:
+        return Decided(
+            moves=machines,
+            tick_s=_median_s(scene, outlook_due=False),
+            outlook_s=_median_s(scene, outlook_due=True),
+            parse_s=statistics.median(scene.parse_s() for _ in range(RUNS)),
+        )
+    finally:
+        gc.unfreeze()
+
+
+def _median_s(scene: Standstill, *, outlook_due: bool) -> float:
+    took = []
+    for _ in range(RUNS):
+        began = time.process_time()
+        scene.tick(outlook_due=outlook_due)
+        took.append(time.process_time() - began)
+    return statistics.median(took)
+
+
+async def measure(*, quick: bool) -> Sequence[Figure]:
+    """A hundred, a thousand and (not quick) ten thousand moves."""
+    sizes = (100, 1_000) if quick else (100, 1_000, 10_000)
+    return tuple(decision_figures({size: time_decisions(size) for size in sizes}))
+
+
+def decision_figures(found: Mapping[int, Decided]) -> Iterator[Figure]:
+    """Times as multiples of a parse, and the exponent of their growth over the two largest sizes."""
+    for size, decided in sorted(found.items()):
+        largest = size == max(found)
+        yield Figure(
+            f"decide.{size}.tick", f"decide, {size} moves wait: time ÷ JSON parse of its inputs",
+            decided.tick_s / decided.parse_s, "×", f"≤ {TICK_GOAL:g}×" if largest else "", TICK_GOAL if largest else None,
+        )  # fmt: skip
+        yield Figure(f"decide.{size}.tick_ms", "and in milliseconds", 1000 * decided.tick_s, "ms")
+        yield Figure(
+            f"decide.{size}.outlook", f"decide with outlook, {size} moves wait: ÷ parse",
+            decided.outlook_s / decided.parse_s, "×", f"≤ {OUTLOOK_GOAL:g}×" if largest else "",
+            OUTLOOK_GOAL if largest else None,
+        )  # fmt: skip
+        yield Figure(f"decide.{size}.outlook_ms", "and in milliseconds", 1000 * decided.outlook_s, "ms")
+    *_, before, last = sorted(found)
+    for name in ("tick", "outlook"):
+        grown = getattr(found[last], f"{name}_s") / getattr(found[before], f"{name}_s")
+        yield Figure(
+            f"decide.{last}.{name}_growth", f"growth of the {name}'s time, {before} → {last} moves: exponent",
+            math.log(grown) / math.log(last / before), goal=f"≤ {EXPONENT_GOAL:g}", limit=EXPONENT_GOAL,
+        )  # fmt: skip
