@@ -346,3 +346,38 @@ async def test_rules_that_are_not_evaluated_are_warned_of_at_every_write(
     ]
     assert all("x-kubernetes-validations (CEL rules) of Ruled" in each.warnings[0] for each in (created, patched))
     assert read.warnings == ()
+
+
+async def test_a_status_with_defaults_is_there_from_the_first_read_although_a_create_drops_what_was_sent(
+    plane: EmbeddedControlPlane, client: RawClient
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "status": {
+                "type": "object",
+                "default": {},
+                "properties": {"phase": {"type": "string", "default": "Waiting"}},
+            }
+        },
+    }
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+    }
+    names = {"plural": "turns", "singular": "turn", "kind": "Turn"}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "turns.example.org"},
+        "spec": {"group": "example.org", "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+    await plane.load([definition])
+    turn = {"apiVersion": "example.org/v1", "kind": "Turn", "metadata": {"name": "mine"}, "status": {"phase": "Forged"}}
+
+    answer = await client.create("/apis/example.org/v1/namespaces/default/turns", turn)
+
+    assert answer.body["status"] == {"phase": "Waiting"}

@@ -16,6 +16,7 @@ from whimbrel_lab.controlplane.embedded.errors import (
 )
 from whimbrel_lab.controlplane.embedded.kinds import Kind
 from whimbrel_lab.controlplane.embedded.patch import equal
+from whimbrel_lab.controlplane.embedded.schema import normalise_root
 
 _METADATA = (
     "name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp",
@@ -96,6 +97,9 @@ def prepare_create(kind: Kind, document: Object, uid: str, now: datetime) -> Non
         document.pop("status", None)
     if kind.defaults is not None:
         kind.defaults(document)
+    if kind.schema is not None:
+        # What is read from the storage is defaulted again: a dropped status comes back with its defaults.
+        normalise_root(kind.schema, document, lambda _: None)
 
 
 def prepare_update(kind: Kind, new: Object, old: Object, subresource: str) -> Object:
