@@ -1,1 +1,27 @@
-"""End-to-end tests on the model: each opens a lab with `scene(…, tmp_path)`; operators' logs stay in that folder."""
+"""End-to-end tests on the model: a test opens a lab of its own with `scene(…, tmp_path)`, or shares its module's `stage`."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from support.lab_scenarios import Scene, guests, profile, scene, topology
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    """One lab for a module: vm-1 … vm-20 on node-1, of which each test takes its own, a profile and a ready operator."""
+    async with scene(topology(guests(20, touched_mib=24)), tmp_path_factory.mktemp("operator")) as opened:
+        await opened.operator()
+        await opened.apply(profile())
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stage(shared: Scene) -> AsyncIterator[Scene]:
+    """The module's lab; after each test everything that it left is taken away, and nothing may have been broken."""
+    yield shared
+    await shared.clear()
+    broken = list(shared.witness.checker.broken)
+    shared.witness.checker.broken.clear()
+    assert broken == []

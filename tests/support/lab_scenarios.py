@@ -152,10 +152,14 @@ class Scene:
             if change.verb == "create" and change.after and MANAGED in (change.after["metadata"].get("labels") or {})
         ]
 
+    def ours_in_flight(self) -> list[Object]:
+        """The operator's unfinished migrations."""
+        return [each for each in self.ours() if _unfinished(each)]
+
     def in_flight(self, vm: str) -> Object | None:
         """The operator's unfinished migration of a virtual machine."""
         for each in self.ours():
-            if each["spec"]["vmiName"] == vm and member(each, "status", "phase") not in ("Succeeded", "Failed"):
+            if each["spec"]["vmiName"] == vm and _unfinished(each):
                 return each
         return None
 
@@ -187,7 +191,7 @@ class Scene:
         found += [
             f"migration {each['metadata']['name']}"
             for each in self.ours()
-            if member(each, "status", "phase") not in ("Succeeded", "Failed")
+            if _unfinished(each)
         ]
         return found
 
@@ -237,6 +241,16 @@ class Scene:
             return
         raise AssertionError(f"it was not so for {for_s:g} s: {what}\n{self.report()}")
 
+    async def clear(self) -> None:
+        """Deletes all plans and everybody's unfinished migrations, and waits until nothing is left of them."""
+        for each in self.lab.items(PLAN):
+            await self.lab.client.delete(PLAN, each["metadata"]["name"], each["metadata"]["namespace"])
+        for each in self.lab.items(MIGRATION):
+            if MANAGED not in (each["metadata"].get("labels") or {}) and _unfinished(each):
+                await self.lab.delete_migration(each)
+        await self.until(lambda: not self.lab.items(PLAN), "the plans are gone")
+        await self.until_at_rest()
+
     def report(self) -> str:
         """Plans, moves and migrations in a few lines."""
         lines = [f"left over: {self.left_over()}"]
@@ -254,6 +268,10 @@ class Scene:
         for each in self.lab.items(MIGRATION):
             lines.append(f"migration {each['metadata']['name']}: {member(each, 'status', 'phase')}")
         return "\n".join(lines)
+
+
+def _unfinished(migration: Object) -> bool:
+    return member(migration, "status", "phase") not in ("Succeeded", "Failed")
 
 
 @asynccontextmanager
