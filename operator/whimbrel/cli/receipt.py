@@ -33,11 +33,7 @@ def run(arguments: argparse.Namespace, connect: Connect) -> Answer:
 def describe(plan: PlanObject, moves: Sequence[VirtualMachineMove]) -> Answer:
     """The receipts for people and for programs. Pure."""
     ended = sum(move.status.phase in TERMINAL_PHASES for move in moves)
-    notes = [
-        f"{name(move)}: {move.status.message}"
-        for move in moves
-        if move.status.message and move.status.phase != "Succeeded"
-    ]
+    notes = [f"{name(move)}: {move.status.message}" for move in moves if _worth_a_note(move)]
     if any(move.status.receipt for move in moves):
         notes.append(measured_by(moves))
     return Answer(
@@ -47,6 +43,12 @@ def describe(plan: PlanObject, moves: Sequence[VirtualMachineMove]) -> Answer:
         rows=[row(move) for move in moves],
         notes=notes,
     )
+
+
+def _worth_a_note(move: VirtualMachineMove) -> bool:
+    """Whether the message says more than the line does: it did not move, or not at the first try."""
+    status = move.status
+    return bool(status.message) and status.phase != "Succeeded" and status.reason != "Started"
 
 
 def name(move: VirtualMachineMove) -> str:

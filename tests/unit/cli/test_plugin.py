@@ -228,17 +228,19 @@ def test_a_receipt_puts_the_fact_beside_the_forecast(
     server.objects[MOVES]["items"] = [
         a_move("web", phase="Succeeded", reason="Verified", receipt=receipt),
         a_move("licences", phase="Skipped", reason="CpuModelMissing", message="It stays."),
+        a_move("mail", phase="Moving", reason="Started", message="node-a to node-b, PreCopy."),
     ]
 
     assert main(["receipt", "empty", *options]) == 0
 
     out = capsys.readouterr().out
-    assert "2 of 2 moves have ended" in out
+    assert "2 of 3 moves have ended" in out
     assert "6.0 s ±1.0 s" in out
     assert "≥ 5 s" in out
     assert "100 MiB" in out
     assert "not measured" in out
     assert "shop/licences: It stays." in out
+    assert "shop/mail: " not in out
 
 
 def test_a_plan_that_is_not_there_is_told_with_what_to_do(

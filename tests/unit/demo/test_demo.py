@@ -10,7 +10,7 @@ from rich.console import Console
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
 from whimbrel.api.virtual_machine_move import MovePhase
-from whimbrel_lab.demo import report, table, view
+from whimbrel_lab.demo import data_centre, report, scenario, stage, table, view
 from whimbrel_lab.demo.report import Witness
 from whimbrel_lab.demo.show import Show
 from whimbrel_lab.demo.view import Glimpse, Row
@@ -226,3 +226,21 @@ def test_the_recorded_picture_shows_the_pages_and_loads_nothing_from_anywhere(tm
     assert "Stunned" in picture
     assert "picture" not in picture
     assert "url(http" not in picture
+
+
+def test_the_demos_manifests_are_about_the_demos_data_centre() -> None:
+    profile, plan = scenario.document("host-profile.yaml"), scenario.document("plan.yaml")
+
+    link = profile["spec"]["migration"]["network"]["linkSpeedMbps"] * 125_000
+    assert {host.link_bytes_per_second for host in stage.topology().hosts} == {link}
+    assert plan["spec"]["virtualMachines"]["onNodes"]["names"] == [data_centre.SOURCE]
+    assert plan["metadata"]["namespace"] == data_centre.NAMESPACE
+
+
+def test_the_busy_guest_writes_faster_than_its_share_of_the_link_and_is_the_only_one() -> None:
+    limits = scenario.document("host-profile.yaml")["spec"]["migration"]["limits"]
+    share = data_centre.LINK_BYTES_PER_SECOND / limits["parallelOutbound"]
+
+    faster = [c.name for c in data_centre.CHARACTERS if c.guest.dirty_bytes_per_second > share]
+
+    assert faster == [data_centre.BUSY]
