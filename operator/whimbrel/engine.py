@@ -86,7 +86,7 @@ def decide(snapshot: Snapshot) -> Decisions:
 def _review(plan: Plan, seen: Survey) -> Review | None:
     if plan.plan is None or not still_chooses(plan):
         return None
-    return review(plan, plan.plan.spec, plan.plan.status, seen)
+    return review(plan, plan.plan.spec, plan.status, seen)
 
 
 def _start(
@@ -117,7 +117,7 @@ def _plan_status(
     plan: Plan, reviewed: Review | None, waits: tuple[Wait, ...], seen: Survey
 ) -> Iterable[Write | Announcement | LookAgain]:
     moves = tuple(_tracked(plan, seen))
-    stored = plan.plan.status if plan.plan is not None else MigrationPlanStatus()
+    stored = plan.status
     course = _course(plan, stored, reviewed, moves)
     if course is None:
         return
@@ -145,17 +145,17 @@ def _course(
     """Where the plan stands; None where its status must stay as it is."""
     if plan.deleting:
         return courses.cancelling(stored) if _in_flight(moves) else None
+    if stored.finished_at is not None:
+        return courses.frozen(stored) if stored.observed_generation != plan.generation else None
     if plan.plan is None:
         invalid = courses.invalid(plan)
         return invalid if invalid.message != plan.reported_error else None
-    if stored.finished_at is not None:
-        return courses.frozen(stored) if stored.observed_generation != plan.generation else None
     return courses.course(reviewed, plan.plan.spec, moves) if reviewed is not None else None
 
 
 def _release(plan: Plan, seen: Survey) -> Iterable[Write]:
     """The finalizer goes when the plan is over and nothing of it is in flight."""
-    over = plan.deleting or (plan.plan is not None and plan.plan.status.finished_at is not None)
+    over = plan.deleting or plan.status.finished_at is not None
     if over and FINALIZER in plan.finalizers and not _in_flight(tuple(_tracked(plan, seen))):
         yield writes.remove_finalizer(plan)
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from whimbrel.api import HostProfile, MigrationPlan, VirtualMachineMove
+from whimbrel.api.migration_plan import MigrationPlanStatus
 
 
 class Key(NamedTuple):
@@ -278,6 +279,13 @@ class Plan:
     error: str = ""
     reported_error: str = ""
     """What the stored status says about a broken rule: message of its condition Ready with reason InvalidSpec, or empty."""
+    remembered: MigrationPlanStatus | None = None
+    """The stored status where `plan` is None and it can be read: a broken spec makes nothing untrue that has happened."""
+
+    @property
+    def status(self) -> MigrationPlanStatus:
+        """The stored status."""
+        return self.plan.status if self.plan is not None else self.remembered or MigrationPlanStatus()
 
 
 @dataclass(frozen=True, slots=True)

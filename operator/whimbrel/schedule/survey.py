@@ -72,7 +72,7 @@ def survey(snapshot: Snapshot) -> Survey:
 
 def still_chooses(plan: Plan) -> bool:
     """Whether the plan may still begin anything: valid, not finished, not being deleted."""
-    return plan.plan is not None and plan.plan.status.finished_at is None and not plan.deleting
+    return plan.plan is not None and plan.status.finished_at is None and not plan.deleting
 
 
 def rests(plan: Plan, snapshot: Snapshot) -> bool:

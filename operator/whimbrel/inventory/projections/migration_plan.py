@@ -1,11 +1,11 @@
 """MigrationPlan: the user's intent, validated again with the schema's own words (not every server evaluates CEL)."""
 
 from whimbrel.api import MigrationPlan
-from whimbrel.api.migration_plan import APPROVE_ANNOTATION
+from whimbrel.api.migration_plan import APPROVE_ANNOTATION, MigrationPlanStatus
 from whimbrel.domain.records import Plan
 from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
-from whimbrel.inventory.projections.validation import reported_error, validated
+from whimbrel.inventory.projections.validation import readable, reported_error, validated
 
 
 def project(raw: Json) -> Plan | None:
@@ -14,6 +14,7 @@ def project(raw: Json) -> Plan | None:
     if key is None:
         return None
     plan, error = validated(MigrationPlan, raw)
+    remembered = None if plan is not None else readable(MigrationPlanStatus, raw.get("status"))
     return Plan(
         key=key,
         uid=reading.text(raw, "metadata", "uid"),
@@ -26,4 +27,5 @@ def project(raw: Json) -> Plan | None:
         plan=plan,
         error=error,
         reported_error=reported_error(raw),
+        remembered=remembered,
     )

@@ -30,6 +30,14 @@ def validated(model: type[Model], raw: Json) -> tuple[Model | None, str]:
     return None, "; ".join([*shown, f"and {more} more"] if more else shown)
 
 
+def readable(model: type[Model], document: object) -> Model | None:
+    """A part of an object by itself; None where it cannot be read."""
+    try:
+        return model.model_validate(document)
+    except ValidationError:
+        return None
+
+
 def reported_error(raw: Json) -> str:
     """What a stored status says already about a broken rule; without it, it would be written at every tick."""
     ready = reading.condition(raw, "Ready")
