@@ -86,7 +86,7 @@ class Stage:
 
     def snapshot(self) -> Snapshot:
         """What the engine sees now."""
-        records = {
+        records: dict[str, Any] = {
             FIELDS[resource]: {key: project(body) for key, body in self.world.objects(resource).items()}
             for resource, project in PROJECTIONS.items()
         }
@@ -96,7 +96,7 @@ class Stage:
             refusals=self.refusals,
             outlook_due=self.outlook_due,
             **records,
-        )  # type: ignore[arg-type]
+        )
 
     def tick(self) -> Decisions:
         """One decision, and its writes."""
@@ -174,7 +174,7 @@ class Stage:
 
     def reason(self, plan: str = "plan", condition: str = "Ready") -> str:
         """The reason of a plan's condition."""
-        return next(c["reason"] for c in self.status_of(plan)["conditions"] if c["type"] == condition)
+        return str(next(c["reason"] for c in self.status_of(plan)["conditions"] if c["type"] == condition))
 
     def move(self, vm: str = "db1", plan: str = "plan") -> Object:
         """The move of a virtual machine under a plan."""

@@ -387,3 +387,44 @@ def test_the_spec_of_a_finished_plan_is_frozen_and_says_so_once() -> None:
     assert stage.reason(condition="Stalled") == "SpecFrozen"
     assert stage.status_of()["phase"] == "Succeeded"
     assert len(stage.migrations()) == 1
+
+
+def test_an_edit_that_breaks_a_rule_makes_nothing_untrue_that_has_happened() -> None:
+    stage = a_copying_stage()
+    before = stage.status_of()
+
+    stage.edit(MIGRATION_PLANS, PLAN, "spec", "target", value={"nodeNames": ["node-2"], "nodeSelector": {"a": "b"}})
+    stage.settle()
+
+    after = stage.status_of()
+    assert (after["phase"], stage.reason()) == ("Blocked", "InvalidSpec")
+    assert (after["startedAt"], after["quote"]) == (before["startedAt"], before["quote"])
+    assert not any(isinstance(w, Delete) and w.resource == MIGRATIONS for w in stage.written)
+
+
+def test_a_plan_that_was_broken_and_mended_goes_on_where_it_was() -> None:
+    stage = a_copying_stage()
+    stage.edit(MIGRATION_PLANS, PLAN, "spec", "target", value={"nodeNames": ["node-2"], "nodeSelector": {"a": "b"}})
+    stage.settle()
+    stage.arrive()
+    stage.settle()
+
+    stage.edit(MIGRATION_PLANS, PLAN, "spec", "target", value={"nodeNames": ["node-2"]})
+    stage.settle()
+
+    assert (stage.status_of()["phase"], stage.reason()) == ("Succeeded", "AllMoved")
+    assert len(stage.migrations()) == 1
+
+
+def test_a_finished_plan_stays_finished_whatever_is_done_to_its_spec() -> None:
+    stage = a_copying_stage()
+    stage.arrive()
+    stage.settle()
+    before = stage.status_of()
+
+    stage.edit(MIGRATION_PLANS, PLAN, "spec", "target", value={"nodeNames": ["node-2"], "nodeSelector": {"a": "b"}})
+    written = stage.settle()
+
+    assert len(written) == 1
+    assert (stage.status_of()["phase"], stage.status_of()["finishedAt"]) == ("Succeeded", before["finishedAt"])
+    assert stage.reason(condition="Stalled") == "SpecFrozen"
