@@ -1,5 +1,7 @@
 """What others do in the middle of a plan: their migrations, their deletions, their plans."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from support.lab_history import member
@@ -11,6 +13,14 @@ pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module")]
 
 SLOW = {"bandwidth": {"maxMbps": 100}}
 """About two seconds for each of these guests: long enough to be disturbed."""
+
+
+def seconds() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def born(stage: Scene, name: str) -> str:
+    return str(stage.plan(name)["metadata"]["creationTimestamp"])
 
 
 def of(name: str, *vms: str, **spec: object) -> Object:
@@ -81,6 +91,7 @@ async def test_a_plan_deleted_in_mid_move_cancels_its_own_moves_and_leaves_nothi
 async def test_of_two_plans_on_one_virtual_machine_the_older_has_it_and_the_other_waits(stage: Scene) -> None:
     await stage.apply(of("older", "vm-7", suspend=True))
     await stage.until_phase("Suspended", name="older")
+    await stage.until(lambda: seconds() > born(stage, "older"), "the next plan is younger by its timestamp")
     await stage.apply(of("younger", "vm-7", target={"nodeNames": ["node-3"]}))
     await stage.until(lambda: stage.status("younger").get("waits"), "the younger says why it waits")
     wait = stage.status("younger")["waits"][0]
