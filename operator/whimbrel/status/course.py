@@ -24,8 +24,9 @@ def invalid(plan: Plan) -> Course:
 def frozen(stored: MigrationPlanStatus) -> Course:
     """A finished plan whose spec was changed afterwards."""
     message = "The spec is frozen because this plan has finished; create a new plan."
+    approved, finished = _stored(stored, "Approved"), _stored(stored, "Finished")
     return Course(
-        stored.phase, "SpecFrozen", message, _planned(stored.quote), _stored(stored, "Approved"), stalled=True
+        stored.phase, "SpecFrozen", message, _planned(stored.quote), approved, stalled=True, finished=finished
     )
 
 

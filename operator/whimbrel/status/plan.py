@@ -39,6 +39,8 @@ class Course:
     planned: Claim
     approved: Claim
     stalled: bool = False
+    finished: Claim | None = None
+    """How the plan ended, where `reason` is about something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def _claims(course: Course) -> Iterable[Claim]:
     yield Claim("Stalled", course.stalled, course.reason, course.message)
     yield course.planned
     yield course.approved
-    yield Claim("Finished", settled, course.reason, course.message)
+    yield course.finished or Claim("Finished", settled, course.reason, course.message)
 
 
 def _counts(moves: Sequence[Tracked], not_running: int) -> Counts:

@@ -385,7 +385,7 @@ def test_the_spec_of_a_finished_plan_is_frozen_and_says_so_once() -> None:
 
     assert [w.resource for w in written] == [MIGRATION_PLANS]
     assert stage.reason(condition="Stalled") == "SpecFrozen"
-    assert stage.status_of()["phase"] == "Succeeded"
+    assert (stage.status_of()["phase"], stage.reason(condition="Finished")) == ("Succeeded", "AllMoved")
     assert len(stage.migrations()) == 1
 
 
