@@ -81,6 +81,9 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
     if evidence.abort_recorded and abort is not None:
         outcome = AttemptOutcome.CANCELLED if abort.reason == PLAN_DELETED else AttemptOutcome.ABORTED
         return _ended(evidence, attempt, outcome, abort.reason, abort.message)
+    if evidence.instance is not None and evidence.instance.deleting:
+        message = "The instance was deleted."
+        return _ended(evidence, attempt, AttemptOutcome.FAILED, "VirtualMachineGone", message, final=True)
     if state is None:
         message = "KubeVirt ended the migration before the hand-off; the events of the migration tell why."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "TargetNotPrepared", message)

@@ -144,6 +144,7 @@ def test_the_end_of_an_earlier_migration_is_not_taken_for_this_ones() -> None:
         (None, "VirtualMachineGone"),
         (an_instance(uid="another"), "VirtualMachineReplaced"),
         (an_instance(phase="Failed"), "VirtualMachineStopped"),
+        (an_instance(deleting=True), "VirtualMachineGone"),
     ],
 )
 def test_without_the_guest_no_further_attempt_can_help(instance: Instance | None, reason: str) -> None:
