@@ -132,7 +132,7 @@ def a_stage() -> Stage:
     return stage
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(acts)
 def test_the_same_facts_in_another_order_give_the_same_decisions(history: list[tuple[Act, str]]) -> None:
     stage = a_stage()
@@ -144,7 +144,7 @@ def test_the_same_facts_in_another_order_give_the_same_decisions(history: list[t
         stage.tick()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(acts)
 def test_at_most_one_write_for_an_object_at_a_time_and_every_history_comes_to_rest(
     history: list[tuple[Act, str]],
@@ -162,7 +162,7 @@ def test_at_most_one_write_for_an_object_at_a_time_and_every_history_comes_to_re
     assert stage.settle() == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(acts)
 def test_one_migration_per_virtual_machine_and_never_more_than_the_attempts_and_others_stay_untouched(
     history: list[tuple[Act, str]],

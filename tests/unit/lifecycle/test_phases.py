@@ -170,7 +170,7 @@ states = st.none() | st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     states,
     st.sampled_from(["", "Pending", "Scheduling", "TargetReady", "Running", "Succeeded", "Failed"]),
