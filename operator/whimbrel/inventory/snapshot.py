@@ -61,4 +61,4 @@ class Snapshot:
     @property
     def kubevirt(self) -> KubeVirt | None:
         """The KubeVirt installation, or None where there is none; the oldest key wins where there are several."""
-        return next((self.kubevirts[key] for key in sorted(self.kubevirts)), None)
+        return self.kubevirts[min(self.kubevirts)] if self.kubevirts else None

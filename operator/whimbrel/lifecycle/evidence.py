@@ -25,62 +25,26 @@ IN_FLIGHT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A move and what the cluster shows of it."""
+    """A move, what the cluster shows of it, and what follows from that; made by `gather`, once a tick for each move."""
 
     move: Move
     attempt: AttemptSpec | None
     """The current specification; None while the virtual machine cannot move."""
+    migration_key: Key
+    """Key of the current attempt's migration."""
     migration: Migration | None
-    """What stands under the name of the current attempt's migration, whoever made it."""
+    """What stands under that key, whoever made it."""
+    migration_is_ours: bool
+    """Whether the migration of that name is the current attempt: our labels, the instance and the target are equal."""
     instance: Instance | None
     """The instance of that name, whatever its UID."""
-    moved_by_another: bool
-    """Whether the instance's migration state is of a migration that stands under another name: somebody else's."""
+    same_guest: bool
+    """Whether the instance that was quoted is still there."""
+    state: MigrationState | None
+    """The instance's migration state if it is of the current attempt, else None."""
+    abort_recorded: bool
+    """Whether an abort of the current attempt was recorded."""
     now: datetime
-
-    @property
-    def migration_key(self) -> Key:
-        """Key of the current attempt's migration."""
-        return migration_key(self.move, self.attempt.number if self.attempt else 1)
-
-    @property
-    def migration_is_ours(self) -> bool:
-        """Whether the migration of that name is the current attempt: our labels, the instance and the target are equal."""
-        return (
-            self.migration is not None
-            and self.attempt is not None
-            and self.migration.labels.get(naming.LABEL_PLAN_UID) == self.move.plan_uid
-            and self.migration.labels.get(naming.LABEL_INSTANCE_UID) == self.move.instance_uid
-            and self.migration.labels.get(naming.LABEL_ATTEMPT) == str(self.attempt.number)
-            and self.migration.instance_key == self.move.instance_key
-            and self.migration.added_node_selector.get(naming.HOSTNAME_LABEL) == self.attempt.target_hostname
-        )
-
-    @property
-    def same_guest(self) -> bool:
-        """Whether the instance that was quoted is still there."""
-        return self.instance is not None and self.instance.uid == self.move.instance_uid
-
-    @property
-    def abort_recorded(self) -> bool:
-        """Whether an abort of the current attempt was recorded."""
-        abort = self.move.move.status.abort
-        return abort is not None and self.attempt is not None and abort.number == self.attempt.number
-
-    @property
-    def state(self) -> MigrationState | None:
-        """The instance's migration state if it is of the current attempt, else None.
-
-        With the migration gone, a state that is not the one seen when the attempt was decided, has its target, and is of
-        no migration that is still there, is it.
-        """
-        state = self.instance.migration if self.instance is not None and self.same_guest else None
-        if state is None or self.attempt is None:
-            return None
-        if self.migration is not None:
-            return state if self.migration_is_ours and state.migration_uid == self.migration.uid else None
-        changed = state.migration_uid != self.attempt.previous_migration_uid and not self.moved_by_another
-        return state if changed and state.target_node == self.attempt.target_node else None
 
     @property
     def spent(self) -> bool:
@@ -107,18 +71,61 @@ def gather(
     now: datetime,
 ) -> Evidence:
     """The evidence about a move among all migrations and instances; `names_by_uid`: the keys of the same migrations."""
-    attempt = move.move.status.attempt or move.move.spec.attempt
-    key = migration_key(move, attempt.number) if attempt else None
+    recorded = move.move.status
+    attempt = recorded.attempt or move.move.spec.attempt
+    key = migration_key(move, attempt.number if attempt is not None else 1)
+    migration = migrations.get(key) if attempt is not None else None
+    ours = migration is not None and attempt is not None and _is_attempt(migration, move, attempt)
     instance = instances.get(move.instance_key)
-    state = instance.migration if instance is not None else None
-    handed_off = names_by_uid.get(state.migration_uid) if state is not None else None
+    same_guest = instance is not None and instance.uid == move.instance_uid
+    state = instance.migration if same_guest and instance is not None else None
+    if state is not None and (attempt is None or not _is_of(state, attempt, migration, ours, key, names_by_uid)):
+        state = None
     return Evidence(
         move=move,
         attempt=attempt,
-        migration=migrations.get(key) if key else None,
+        migration_key=key,
+        migration=migration,
+        migration_is_ours=ours,
         instance=instance,
-        moved_by_another=handed_off is not None and handed_off != key,
+        same_guest=same_guest,
+        state=state,
+        abort_recorded=(
+            recorded.abort is not None and attempt is not None and recorded.abort.number == attempt.number
+        ),
         now=now,
+    )
+
+
+def _is_attempt(migration: Migration, move: Move, attempt: AttemptSpec) -> bool:
+    return (
+        migration.labels.get(naming.LABEL_PLAN_UID) == move.plan_uid
+        and migration.labels.get(naming.LABEL_INSTANCE_UID) == move.instance_uid
+        and migration.labels.get(naming.LABEL_ATTEMPT) == str(attempt.number)
+        and migration.instance_key == move.instance_key
+        and migration.added_node_selector.get(naming.HOSTNAME_LABEL) == attempt.target_hostname
+    )
+
+
+def _is_of(
+    state: MigrationState,
+    attempt: AttemptSpec,
+    migration: Migration | None,
+    ours: bool,
+    key: Key,
+    names_by_uid: Mapping[str, Key],
+) -> bool:
+    """Whether an instance's migration state is of the attempt whose migration is, or was, under this key.
+
+    With the migration gone, a state that is not the one seen when the attempt was decided, has its target, and is of
+    no migration that is still there, is it.
+    """
+    if migration is not None:
+        return ours and state.migration_uid == migration.uid
+    return (
+        state.migration_uid != attempt.previous_migration_uid
+        and state.target_node == attempt.target_node
+        and names_by_uid.get(state.migration_uid, key) == key
     )
 
 

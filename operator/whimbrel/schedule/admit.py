@@ -31,13 +31,27 @@ def admit(candidates: Iterable[Candidate], ledger: Ledger, circumstances: Circum
     """
     verdicts: list[Start | Held] = []
     for candidate in sorted(candidates, key=_turn):
-        wait = next((w for c in CONSTRAINTS if (w := c(candidate, ledger, circumstances)) is not None), None)
+        wait = _first_blocker(candidate, ledger, circumstances)
         if wait is not None:
             verdicts.append(Held(candidate, wait))
         else:
             ledger.reserve(candidate.instance, candidate.instance.node, candidate.attempt.target_node)
             verdicts.append(Start(candidate))
     return verdicts
+
+
+def _first_blocker(candidate: Candidate, ledger: Ledger, circumstances: Circumstances) -> Wait | None:
+    for blocks in CONSTRAINTS:
+        if (wait := blocks(candidate, ledger, circumstances)) is not None:
+            return wait
+    return None
+
+
+def _first_blocker(candidate: Candidate, ledger: Ledger, circumstances: Circumstances) -> Wait | None:
+    for blocks in CONSTRAINTS:
+        if (wait := blocks(candidate, ledger, circumstances)) is not None:
+            return wait
+    return None
 
 
 def _turn(candidate: Candidate) -> tuple[object, ...]:

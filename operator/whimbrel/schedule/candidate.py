@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from whimbrel.api.migration_plan import MigrationPlanSpec
 from whimbrel.api.virtual_machine_move import AttemptSpec
@@ -25,7 +26,7 @@ class Candidate:
     """Whether its labels are set already: it holds its slots, whoever else waits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Circumstances:
     """What constraints look at beside the ledger."""
 
@@ -37,7 +38,7 @@ class Circumstances:
     plan_names: Mapping[str, str]
     """UID of a plan → `namespace/name`."""
 
-    @property
+    @cached_property
     def kubevirt(self) -> KubeVirt | None:
         """The KubeVirt installation."""
         return self.snapshot.kubevirt

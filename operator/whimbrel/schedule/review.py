@@ -23,7 +23,7 @@ from whimbrel.domain.decision import Write
 from whimbrel.domain.records import Instance, Key, Move, Plan
 from whimbrel.inventory.selection import Selection
 from whimbrel.lifecycle import writes
-from whimbrel.lifecycle.evidence import Evidence, phase_of
+from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.candidate import Candidate
 from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
 from whimbrel.schedule.survey import Survey, rests
@@ -137,18 +137,19 @@ def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, s
     candidates: list[Candidate] = []
     if gate == Gate.OPEN:
         candidates += _begun_candidates(plan, spec, survey)
-    if gate == Gate.OPEN and not _may_be_stuck(spec, evidence):
+    phases = survey.phases
+    if gate == Gate.OPEN and not _may_be_stuck(plan, spec, survey):
         for e in evidence:
-            waits = phase_of(e) == MovePhase.WAITING and not _begun(e) and e.same_guest
+            waits = phases[e.move.key] is MovePhase.WAITING and not _begun(e) and e.same_guest
             if waits and e.attempt is not None and e.instance is not None:
                 candidates.append(_candidate(plan, spec, e, e.attempt, e.instance, begun=False))
     return Review(plan, stored, gate, nothing, (), stored.quote, (), tuple(candidates))
 
 
-def _may_be_stuck(spec: MigrationPlanSpec, evidence: list[Evidence]) -> bool:
+def _may_be_stuck(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> bool:
     """Whether only an outlook can tell that no blocked move holds up the others."""
     block = spec.virtual_machines.non_migratable == NonMigratable.BLOCK
-    return block and any(phase_of(e) == MovePhase.BLOCKED for e in evidence)
+    return block and any(survey.phases[move.key] is MovePhase.BLOCKED for move in survey.moves_of(plan))
 
 
 def _gate(
@@ -284,7 +285,7 @@ def _begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> It
             instance is not None
             and attempt is not None
             and evidence.same_guest
-            and phase_of(evidence) == MovePhase.WAITING
+            and survey.phases[move.key] is MovePhase.WAITING
             and evidence.label_on_instance == evidence.migration_key.name
         ):
             yield _candidate(plan, spec, evidence, attempt, instance, begun=True)
