@@ -12,6 +12,9 @@ def blocks(candidate: Candidate, ledger: Ledger, _circumstances: Circumstances) 
             "ForeignMigration", f"{migration.key} moves this virtual machine; this attempt follows when it ended."
         )
     # Not the instance's activePods: KubeVirt lists launchers there that ended long ago.
-    if len(ledger.launchers(candidate.instance)) > 1:
-        return Wait("LauncherLingers", "The launcher of an earlier migration has not ended yet.")
+    launchers = ledger.launchers(candidate.instance)
+    if len(launchers) > 1:
+        pods = ", ".join(sorted(f"{pod.key.name} on {pod.node or 'no node'}" for pod in launchers))
+        message = f"It has {len(launchers)} launchers, and KubeVirt waits until one has ended: {pods}."
+        return Wait("LauncherLingers", message)
     return None
