@@ -33,6 +33,7 @@ from whimbrel.simulation.world import ApiError
 PLAN = Key("default", "plan")
 LIMIT_S = 6 * 3600.0
 STALE_S = 25.0
+ROOMY_GIB = 64
 Event = tuple[float, str, str]
 
 
@@ -43,6 +44,7 @@ class Scenario:
     hosts: int
     guests: tuple[GuestShape, ...]
     spec: Mapping[str, Any]
+    host_gib: int = ROOMY_GIB
     cluster_limit: int = 5
     outbound: int = 2
     inbound: int = 2
@@ -98,6 +100,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         hosts=draw(st.integers(2, 4)),
         guests=draw(guest_shapes()),
         spec=draw(plan_specs()),
+        host_gib=draw(st.sampled_from([ROOMY_GIB, ROOMY_GIB, 10, 6])),
         cluster_limit=draw(st.sampled_from([1, 2, 5])),
         outbound=draw(st.sampled_from([1, 2, 3])),
         inbound=draw(st.sampled_from([1, 2, 3])),
@@ -140,7 +143,9 @@ def run(scenario: Scenario) -> tuple[Simulation, Any]:
         return lot.sample(list(writes), len(writes))
 
     topology = Topology(
-        hosts(scenario.hosts), scenario.guests, migrations={"parallelMigrationsPerCluster": scenario.cluster_limit}
+        hosts(scenario.hosts, memory_bytes=scenario.host_gib * GIB),
+        scenario.guests,
+        migrations={"parallelMigrationsPerCluster": scenario.cluster_limit},
     )
     stale = tuple(Staleness(resource, since, since + STALE_S) for resource, since in scenario.stale)
     simulation, checker = simulate(
@@ -208,9 +213,12 @@ def test_without_faults_a_machine_that_moves_at_once_costs_six_writes(scenario: 
     further = attempts - len(checker.attempts)
     stayed = len(moves(simulation)) - len(checker.attempts)
     kinds = ("VirtualMachineMove", "VirtualMachineInstance", "VirtualMachineInstanceMigration")
-    assert sum(checker.writes[kind] for kind in kinds) <= 6 * len(checker.attempts) + 5 * further + 3 * stayed
+    roomy = scenario.host_gib == ROOMY_GIB
+    each = 6 if roomy else 10  # who has to wait for room is told so, and told when there is some
+    assert sum(checker.writes[kind] for kind in kinds) <= each * len(checker.attempts) + 5 * further + 4 * stayed
     movable = {guest.name for guest in scenario.guests if guest.live_migratable and guest.dirty_mib_per_second <= 50}
-    assert all(phase == "Succeeded" for name, phase in phases(simulation).items() if name in movable)
+    if roomy:
+        assert all(phase == "Succeeded" for name, phase in phases(simulation).items() if name in movable)
 
 
 @settings(COMMON, max_examples=45)
@@ -225,7 +233,8 @@ def test_whatever_befalls_a_plan_ends_explained_and_no_invariant_is_broken(scena
     bound = 12 * (attempts + len(moves(simulation))) + 20 * len(simulation.world.objects(MIGRATION_PLANS))
     assert checker.writes.total() <= bound + 5 * minutes + 20 * disruptions, f"invariant 18: {checker.writes}"
     stuns = [blackout.seconds for blackout in simulation.agents.blackouts]
-    assert max(stuns, default=0.0) <= 60.0, "invariant 7: longer than consented even without an operator"
+    watched = not (scenario.crashes or scenario.stale)
+    assert max(stuns, default=0.0) <= (5.5 if watched else 60.0), "invariant 7: suspended for longer than consented"
 
 
 @settings(COMMON, max_examples=15)
