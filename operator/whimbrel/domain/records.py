@@ -5,7 +5,7 @@ Labels and annotations are shared mappings: never mutated, often interned.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -317,16 +317,15 @@ class Move:
     """UID of the owning MigrationPlan."""
     plan_name: str
     move: VirtualMachineMove
+    instance_key: Key = field(init=False, repr=False, compare=False)
+    """Key of the instance that moves."""
+    instance_uid: str = field(init=False, repr=False, compare=False)
+    """UID of the instance that moves."""
 
-    @property
-    def instance_key(self) -> Key:
-        """Key of the instance that moves."""
-        return Key(self.move.spec.instance.namespace, self.move.spec.instance.name)
-
-    @property
-    def instance_uid(self) -> str:
-        """UID of the instance that moves."""
-        return self.move.spec.instance.uid
+    def __post_init__(self) -> None:
+        reference = self.move.spec.instance
+        object.__setattr__(self, "instance_key", Key(reference.namespace, reference.name))
+        object.__setattr__(self, "instance_uid", reference.uid)
 
 
 @dataclass(frozen=True, slots=True)

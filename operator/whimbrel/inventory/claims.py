@@ -26,17 +26,18 @@ def claims(snapshot: Snapshot, selections: Mapping[Key, Selection]) -> Mapping[s
             ranked[instance_uid] = rank
 
     plans = {plan.uid: plan for plan in snapshot.plans.values()}
+    acting = {uid for uid, plan in plans.items() if _acts(plan)}
     for key, selection in selections.items():
         plan = snapshot.plans.get(key)
-        if plan is not None and _acts(plan):
+        if plan is not None and plan.uid in acting:
             for instance in selection.instances:
                 claim(instance.uid, (True, plan.created_at, plan.uid))
     for move in snapshot.moves.values():
         if move.move.status.phase in TERMINAL_PHASES:
             continue
-        owner = plans.get(move.plan_uid)
-        if _begun(move) or (owner is not None and _acts(owner)):
-            claim(move.instance_uid, (not _begun(move), owner.created_at if owner else move.created_at, move.plan_uid))
+        owner, begun = plans.get(move.plan_uid), _begun(move)
+        if begun or move.plan_uid in acting:
+            claim(move.instance_uid, (not begun, owner.created_at if owner else move.created_at, move.plan_uid))
     for instance_uid, plan_uid in _in_flight(snapshot):
         owner = plans.get(plan_uid)
         if owner is not None:

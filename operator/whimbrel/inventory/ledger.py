@@ -87,12 +87,12 @@ class Ledger:
         )
         for pod in snapshot.pods.values():
             if pod.node and not pod.ended:
-                ledger._take(pod.node, PodDemand(pod.memory_bytes, pod.cpu_millicores))
+                ledger._take(pod.node, pod.memory_bytes, pod.cpu_millicores)
         for flight in flights:
             instance = snapshot.instances.get(flight.migration.instance_key)
             ledger._count_migration(flight.source, flight.target)
             if instance is not None and flight.target and not _counts_itself(arrivals.get(flight.migration.uid)):
-                ledger._take(flight.target, ledger.demand(instance))
+                ledger.reserve_arrival(instance, flight.target)
         return ledger
 
     def copy(self) -> "Ledger":
@@ -110,7 +110,8 @@ class Ledger:
 
     def reserve_arrival(self, instance: Instance, target: str) -> None:
         """Count only what an instance will take of a target, as planning ahead does."""
-        self._take(target, self.demand(instance))
+        demand = self.demand(instance)
+        self._take(target, demand.memory_bytes, demand.cpu_millicores)
 
     def outbound(self, node: str) -> int:
         """Unfinished migrations that leave the node."""
@@ -156,7 +157,10 @@ class Ledger:
 
     def source_launcher(self, instance: Instance) -> Pod | None:
         """The launcher that the guest runs in: the one on its node. After a move that is the former target launcher."""
-        return next((pod for pod in self.launchers(instance) if pod.node == instance.node), None)
+        for pod in self.launchers(instance):
+            if pod.node == instance.node:
+                return pod
+        return None
 
     def demand(self, instance: Instance) -> PodDemand:
         """What the instance takes of a node: the requests of its source launcher, else at least its guest memory."""
@@ -174,9 +178,9 @@ class Ledger:
         """The same migration with its source and target."""
         return self._facts.unfinished.get(instance)
 
-    def _take(self, node: str, demand: PodDemand) -> None:
-        self._memory[node] += demand.memory_bytes
-        self._cpu[node] += demand.cpu_millicores
+    def _take(self, node: str, memory_bytes: int, cpu_millicores: int) -> None:
+        self._memory[node] += memory_bytes
+        self._cpu[node] += cpu_millicores
         self._pods[node] += 1
 
     def _count_migration(self, source: str, target: str) -> None:

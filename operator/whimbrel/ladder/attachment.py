@@ -13,6 +13,8 @@ from whimbrel.domain.records import Instance, Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_POLICIES
 from whimbrel.ladder.policy import policy_body, policy_labels
 
+_POLICY_PREFIX = naming.LABEL_POLICY.format("")
+
 
 def labels_of(attempt: AttemptSpec, migration: Key) -> dict[str, str]:
     """The reserved labels that an attempt needs on its instance; none where KubeVirt's own configuration is wanted."""
@@ -23,8 +25,7 @@ def labels_of(attempt: AttemptSpec, migration: Key) -> dict[str, str]:
 
 def reserved_labels(instance: Instance) -> dict[str, str]:
     """The reserved labels that an instance carries now."""
-    prefix = naming.LABEL_POLICY.format("")
-    return {k: v for k, v in instance.labels.items() if k == naming.LABEL_MIGRATION or k.startswith(prefix)}
+    return {k: v for k, v in instance.labels.items() if k == naming.LABEL_MIGRATION or k.startswith(_POLICY_PREFIX)}
 
 
 def _escaped(key: str) -> str:
