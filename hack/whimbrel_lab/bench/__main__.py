@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from whimbrel.runtime.memory import set_up
 from whimbrel_lab.bench import deciding, memory, moving
 from whimbrel_lab.bench.figures import Figure, calibration, read_record, table, write_record
 from whimbrel_lab.bench.operator_process import BenchFailed
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("bench: --quick takes other sizes; record whole figures, without it", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    set_up()  # decisions are timed with the collector as the operator sets it
     before = read_record()
     machine = {"cores": float(os.cpu_count() or 1), "json_objects_per_second": round(calibration())}
     print(f"This machine: {describe(machine)}. Before: {describe(before.machine)}.")

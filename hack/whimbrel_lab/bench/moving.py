@@ -18,10 +18,15 @@ from whimbrel_lab.controlplane.embedded.admission import AdmissionRequest
 from whimbrel_lab.controlplane.embedded.counters import writes
 from whimbrel_lab.controlplane.embedded.storage import Change
 from whimbrel_lab.lab import Lab
-from whimbrel_lab.topology import NAMESPACE, LabGuest, LabHost, Timing, Topology
+from whimbrel_lab.topology import MIB, NAMESPACE, LabGuest, LabHost, Timing, Topology
 
 MIGRATIONS = "virtualmachineinstancemigrations.kubevirt.io"
-APART = ("events", "events.events.k8s.io", "leases.coordination.k8s.io", "selfsubjectaccessreviews.authorization.k8s.io")
+APART = (
+    "events",
+    "events.events.k8s.io",
+    "leases.coordination.k8s.io",
+    "selfsubjectaccessreviews.authorization.k8s.io",
+)
 """Not counted among the writes: what is told (events), who leads (Leases), and questions that are asked by POST."""
 SLOTS = 4
 FEW, MANY = 10, 40
@@ -63,9 +68,10 @@ class _Watcher:
         lab.plane.admission.mutating(MIGRATIONS, ["CREATE"], self._asked, name="bench")
 
     def _changed(self, resource: str, change: Change) -> None:
-        if resource == MIGRATIONS and change.type == "MODIFIED" and change.previous is not None:
-            if final(change.record.object) and not final(change.previous.object):
-                self.reactions.ended(time.perf_counter())
+        if resource != MIGRATIONS or change.type != "MODIFIED" or change.previous is None:
+            return
+        if final(change.record.object) and not final(change.previous.object):
+            self.reactions.ended(time.perf_counter())
 
     def _asked(self, request: AdmissionRequest) -> None:
         if not request.dry_run:
@@ -82,7 +88,16 @@ def topology(groups: Mapping[str, int]) -> Topology:
     for group, count in groups.items():
         for number in range(count):
             host = hosts[0].name if group != "still" else hosts[1 + number % 3].name
-            guests.append(LabGuest(f"{group}-{number:04}", host, labels={"group": group}))
+            guests.append(
+                LabGuest(
+                    f"{group}-{number:04}",
+                    host,
+                    memory_bytes=16 * MIB,
+                    touched_bytes=8 * MIB,
+                    working_set_bytes=MIB,
+                    labels={"group": group},
+                )
+            )
     return Topology(
         hosts=hosts,
         guests=guests,
@@ -192,10 +207,10 @@ async def measure(*, quick: bool) -> Sequence[Figure]:
 
 
 async def _with_many_watched() -> Iterable[Figure]:
-    async with Lab(topology({"many": MANY, "still": 1000 - MANY})) as lab:
-        async with operator(lab.kubeconfig_for("whimbrel"), lab.folder / "operator.log"):
-            await lab.client.create(a_profile())
-            moved = await carry_out(lab, _Watcher(lab), "many", "many")
+    lab = Lab(topology({"many": MANY, "still": 1000 - MANY}))
+    async with lab, operator(lab.kubeconfig_for("whimbrel"), lab.folder / "operator.log"):
+        await lab.client.create(a_profile())
+        moved = await carry_out(lab, _Watcher(lab), "many", "many")
     return reaction_figures("reaction.1000", "1000 watched", moved.reactions_s)
 
 
