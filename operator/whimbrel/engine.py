@@ -19,7 +19,7 @@ from whimbrel.lifecycle.needs import LookAgain
 from whimbrel.schedule.admit import Held, Start, admit
 from whimbrel.schedule.candidate import Circumstances, Wait
 from whimbrel.schedule.following import follow
-from whimbrel.schedule.review import Review, review
+from whimbrel.schedule.review import Gate, Review, review
 from whimbrel.schedule.starting import next_write
 from whimbrel.schedule.survey import OUTLOOK_INTERVAL_S, Survey, rests, still_chooses, survey
 from whimbrel.schedule.sweeping import sweep
@@ -150,7 +150,14 @@ def _course(
     if plan.plan is None:
         invalid = courses.invalid(plan)
         return invalid if invalid.message != plan.reported_error else None
-    return courses.course(reviewed, plan.plan.spec, moves) if reviewed is not None else None
+    if reviewed is None or (reviewed.gate == Gate.QUOTING and _quoted_before(plan, stored)):
+        return None
+    return courses.course(reviewed, plan.plan.spec, moves)
+
+
+def _quoted_before(plan: Plan, stored: MigrationPlanStatus) -> bool:
+    """Whether a quote of this spec stands: making it anew is no transition, its outcome may be."""
+    return stored.quote is not None and stored.started_at is None and stored.observed_generation == plan.generation
 
 
 def _release(plan: Plan, seen: Survey) -> Iterable[Write]:

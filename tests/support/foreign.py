@@ -183,7 +183,7 @@ def an_instance(
         node_selector=dict(node_selector or {}),
         owner_vm=name if owner_vm is None else owner_vm,
         evacuation_node=evacuation_node,
-        block_migration=block_migration,
+        local_disk_bytes=None if block_migration else 0,
         migration=migration,
         resource_version=resource_version,
     )
@@ -275,6 +275,8 @@ def a_migration(
     deleting: bool = False,
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
+    final_at: datetime | None = None,
+    handed_off: bool | None = None,
     resource_version: str = "1",
 ) -> Migration:
     """A migration of the instance, nobody's in particular; `target` becomes its added node selector."""
@@ -289,6 +291,10 @@ def a_migration(
         instance_name=instance.key.name,
         added_node_selector={HOSTNAME_LABEL: target} if target else {},
         phase=phase,
+        final_at=final_at,
+        handed_off=phase in ("PreparingTarget", "TargetReady", "Running", "Succeeded")
+        if handed_off is None
+        else handed_off,
         resource_version=resource_version,
     )
 

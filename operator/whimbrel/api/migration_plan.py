@@ -258,12 +258,17 @@ class QuotedMove(ApiModel):
     source_node: ShortText = Field("", description="Where it runs.")
     target_node: ShortText = Field("", description="Where it will go; empty when it cannot move.")
     duration_seconds: int | None = Field(
-        None, ge=0, description="At least this long: memory divided by the admitted rate. A floor, not a forecast."
+        None,
+        ge=0,
+        description="Memory divided by the admitted rate: a floor, not a forecast. Only memory that was never used is faster.",
     )
     rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that will be tried, in this order.")
     budget_ms: int | None = Field(None, ge=0, description="Longest suspension that the plan accepts, in milliseconds.")
     unattended_downtime_ms: int | None = Field(
         None, ge=0, description="Longest suspension if no operator is alive, in milliseconds."
+    )
+    withheld: tuple[Message, ...] = Field(
+        (), max_length=8, description="Rungs that the plan permits and that are not offered, each with the reason."
     )
     reasons: tuple[Reason, ...] = Field((), max_length=32, description="Codes of all reasons why it cannot move.")
 

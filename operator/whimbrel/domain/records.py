@@ -121,8 +121,9 @@ class Instance:
     owner_vm: str
     """Name of the owning VirtualMachine, or empty."""
     evacuation_node: str
-    block_migration: bool
-    """`migrationMethod: BlockMigration`: local disks are copied too and count in KubeVirt's time budget."""
+    local_disk_bytes: int | None
+    """Upper bound of the local disks that are copied too and count in KubeVirt's time budget; 0: there are none; None:
+    there are some of a size that the API does not tell."""
     migration: MigrationState | None
     resource_version: str
 
@@ -142,6 +143,10 @@ class Migration:
     instance_name: str
     added_node_selector: Labels
     phase: str
+    final_at: datetime | None
+    """When it ended, by KubeVirt; None before, or where KubeVirt did not say."""
+    handed_off: bool
+    """Whether it ever got as far as the hand-off to the nodes; from then on the instance tells how it ended."""
     resource_version: str
 
     @property

@@ -3,7 +3,7 @@
 from whimbrel.api.migration_plan import Disruption
 from whimbrel.api.virtual_machine_move import AttemptRecord, Rung
 from whimbrel.ladder import pre_copy, stun
-from whimbrel.ladder.rung import Load, Offer
+from whimbrel.ladder.rung import Load, Offer, Withheld
 
 LADDER = (pre_copy, stun)
 
@@ -13,7 +13,14 @@ CLIMBS = frozenset({"NotConverged"})
 
 def offers(load: Load, disruption: Disruption) -> tuple[Offer, ...]:
     """All rungs that the plan permits for this load, from gentle to hard; never empty."""
-    return tuple(offer for rung in LADDER if (offer := rung.offer(load, disruption)) is not None)
+    answers = (rung.offer(load, disruption) for rung in LADDER)
+    return tuple(answer for answer in answers if isinstance(answer, Offer))
+
+
+def withheld(load: Load, disruption: Disruption) -> tuple[Withheld, ...]:
+    """Rungs that the plan permits and that are not offered for this load, with the reasons."""
+    answers = (rung.offer(load, disruption) for rung in LADDER)
+    return tuple(answer for answer in answers if isinstance(answer, Withheld))
 
 
 def next_offer(available: tuple[Offer, ...], history: tuple[AttemptRecord, ...]) -> Offer:
@@ -28,4 +35,4 @@ def next_offer(available: tuple[Offer, ...], history: tuple[AttemptRecord, ...])
     return available[at]
 
 
-__all__ = ["CLIMBS", "LADDER", "Load", "Offer", "Rung", "next_offer", "offers"]
+__all__ = ["CLIMBS", "LADDER", "Load", "Offer", "Rung", "Withheld", "next_offer", "offers", "withheld"]

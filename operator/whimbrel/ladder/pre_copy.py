@@ -21,7 +21,7 @@ MIN_BUDGET_S = 10
 def offer(load: Load, _disruption: Disruption) -> Offer:
     """Always offered: pre-copy never disturbs the guest."""
     wanted_s = max(MIN_BUDGET_S, PASSES * pass_seconds(load.memory_bytes, load.rate_bytes_per_second))
-    units = time_budget_units(load.memory_bytes)
+    units = time_budget_units(load.memory_bytes + (load.local_disk_bytes or 0))
     per_gib = ceil(wanted_s / units)
     return Offer(
         rung=RUNG,

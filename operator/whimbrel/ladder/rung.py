@@ -1,6 +1,7 @@
 """What every rung of the ladder answers: may it be tried, and how is KubeVirt configured for it.
 
-A rung is a module with `RUNG`, `offer(load, disruption)`; `ladder.LADDER` lists them from gentle to hard.
+A rung is a module with `RUNG` and `offer(load, disruption)`, which answers an Offer, a Withheld, or None where the plan
+does not permit it; `ladder.LADDER` lists them from gentle to hard.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ class Load:
 
     memory_bytes: int
     rate_bytes_per_second: int
+    local_disk_bytes: int | None = 0
+    """Local disks that are copied too and count in KubeVirt's time budget; None: of unknown size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +31,11 @@ class Offer:
     """Longest suspension that is accepted; None where the guest is never suspended."""
     unattended_downtime_ms: int | None = None
     """Longest suspension if no operator is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A rung that the plan permits and that is not offered for this load, with the reason in a sentence."""
+
+    rung: Rung
+    reason: str

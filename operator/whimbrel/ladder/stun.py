@@ -9,7 +9,7 @@ from math import ceil
 from whimbrel.api.migration_plan import Disruption, Permission
 from whimbrel.api.virtual_machine_move import KubeVirtConfiguration, Rung
 from whimbrel.forecast import pass_seconds, time_budget_units
-from whimbrel.ladder.rung import Load, Offer
+from whimbrel.ladder.rung import Load, Offer, Withheld
 
 RUNG = Rung.STUN
 
@@ -18,21 +18,35 @@ ROUNDS_BEFORE_STUN = 1.5
 again is left, instead of memory that was never sent."""
 
 
-def offer(load: Load, disruption: Disruption) -> Offer | None:
-    """None where the plan does not permit it, or where KubeVirt's shortest useful deadline exceeds the unattended limit.
+UNATTENDED_EXTRA_MS = 2500
+"""What the longest unattended suspension exceeds KubeVirt's further deadline by: its monitor looks every 400 ms and counts
+whole seconds (0.4 s), and libvirt resumes the guest up to 2.1 s after the abort."""
+
+
+def offer(load: Load, disruption: Disruption) -> Offer | Withheld | None:
+    """Withheld where KubeVirt's deadline cannot be known, or where its shortest useful one exceeds the unattended limit.
 
     The shortest useful deadline is one pass over memory, in KubeVirt's units: suspending earlier would suspend the guest
     for memory that was never sent.
     """
     if disruption.stun != Permission.ALLOWED or disruption.max_downtime_ms is None:
         return None
-    unattended_ms = disruption.unattended_downtime_ms or 0
     units = time_budget_units(load.memory_bytes)
+    if load.local_disk_bytes is None or time_budget_units(load.memory_bytes + load.local_disk_bytes) != units:
+        return Withheld(
+            RUNG,
+            "It has local disks (such as a container disk), which KubeVirt counts in its deadline with a size that it does "
+            "not tell, so the length of a suspension could not be kept.",
+        )
     one_pass_s = pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
-    most = unattended_ms // 1000 // units
     least = ceil(one_pass_s / units)
+    most = ((disruption.unattended_downtime_ms or 0) - UNATTENDED_EXTRA_MS) // 1000 // units
     if most < least:
-        return None
+        return Withheld(
+            RUNG,
+            f"KubeVirt's shortest useful deadline is {least * units} s, so without an operator the guest could stand still "
+            f"for {least * units * 1000 + UNATTENDED_EXTRA_MS} ms; raise disruption.unattendedDowntimeMs or the bandwidth.",
+        )
     per_gib = min(most, max(least, ceil(ROUNDS_BEFORE_STUN * one_pass_s / units)))
     return Offer(
         rung=RUNG,
@@ -43,5 +57,5 @@ def offer(load: Load, disruption: Disruption) -> Offer | None:
         ),
         deadline_seconds=per_gib * units,
         budget_ms=disruption.max_downtime_ms,
-        unattended_downtime_ms=per_gib * units * 1000,
+        unattended_downtime_ms=per_gib * units * 1000 + UNATTENDED_EXTRA_MS,
     )

@@ -90,9 +90,7 @@ def gather(
         instance=instance,
         same_guest=same_guest,
         state=state,
-        abort_recorded=(
-            recorded.abort is not None and attempt is not None and recorded.abort.number == attempt.number
-        ),
+        abort_recorded=(recorded.abort is not None and attempt is not None and recorded.abort.number == attempt.number),
         now=now,
     )
 

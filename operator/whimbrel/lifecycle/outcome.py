@@ -18,6 +18,9 @@ from whimbrel.lifecycle.guard import MONITOR_LAG_S
 
 PLAN_DELETED = "PlanDeleted"
 """Reason of an abort that somebody asked for by deleting the plan."""
+LOOK_AGAIN_S = 5.0
+INSTANCE_LAG_S = 10
+"""How much later than a failed migration its instance may tell why: the two come by different watches."""
 VERIFY_LIMIT_S = 60
 """How long after KubeVirt's end the node, the launcher and the guest agent may take to agree."""
 
@@ -55,17 +58,42 @@ def conclude(evidence: Evidence, attempt: AttemptSpec) -> Conclusion | NotYet:
     state = evidence.state
     if state is not None and state.completed and not state.failed:
         return _verified(evidence, attempt, state, evidence.instance)
-    succeeded = evidence.migration is not None and evidence.migration.phase == "Succeeded"
-    if state is not None and not state.failed and not (evidence.migration is not None and evidence.migration.final):
-        # The migration object is gone or ending while the launcher still works: the instance will tell.
-        return NotYet(5.0)
-    if succeeded and not _superseded(evidence):
-        # The instance that we see is older than the end of its migration.
-        return NotYet(5.0)
-    if succeeded:
-        message = "KubeVirt reports success, but another migration began before it could be verified."
+    migration = evidence.migration
+    if migration is None:
+        return (
+            _vanished(evidence, attempt, state)
+            if state is not None and not state.failed
+            else _failed(evidence, attempt, state)
+        )
+    if migration.phase == "Succeeded":
+        if not _superseded(evidence) and _waited_s(evidence, migration.final_at) < VERIFY_LIMIT_S:
+            return NotYet(LOOK_AGAIN_S)  # the instance that we see is older than the end of its migration
+        message = "KubeVirt reports success, but the instance does not confirm it."
         return _ended(evidence, attempt, AttemptOutcome.UNVERIFIED, "Unverified", message)
+    if state is not None and not state.failed and not migration.final:
+        return NotYet(LOOK_AGAIN_S)
+    told = state is not None and state.failed
+    if (
+        migration.handed_off
+        and not told
+        and not _superseded(evidence)
+        and _waited_s(evidence, migration.final_at) < INSTANCE_LAG_S
+    ):
+        return NotYet(LOOK_AGAIN_S)  # the instance knows the reason, and its news are late
     return _failed(evidence, attempt, state)
+
+
+def _waited_s(evidence: Evidence, since: datetime | None) -> float:
+    return (evidence.now - since).total_seconds() if since is not None else VERIFY_LIMIT_S
+
+
+def _vanished(evidence: Evidence, attempt: AttemptSpec, state: MigrationState) -> Conclusion | NotYet:
+    """The migration object is gone while its copy goes on: the instance will tell, within KubeVirt's own limits."""
+    longest_s = 2 * attempt.deadline_seconds + VERIFY_LIMIT_S
+    if state.started_at is None or _waited_s(evidence, state.started_at) < longest_s:
+        return NotYet(LOOK_AGAIN_S)
+    message = f"The migration object vanished, and the instance did not tell within {longest_s} s how it ended."
+    return _ended(evidence, attempt, AttemptOutcome.UNVERIFIED, "Unverified", message)
 
 
 def _superseded(evidence: Evidence) -> bool:

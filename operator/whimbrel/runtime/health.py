@@ -76,7 +76,7 @@ def reflector_problems(reflectors: Iterable[Followed]) -> list[Problem]:
         problems.append(
             Problem(
                 f"{_plurals(theirs)} are not served",
-                "Install KubeVirt 1.3 or later (https://kubevirt.io/user-guide/cluster_admin/installation/)",
+                "Install KubeVirt 1.6 or later (https://kubevirt.io/user-guide/cluster_admin/installation/)",
             )
         )
     if forbidden := [held.resource for held in by_state.get(State.FORBIDDEN, ())]:

@@ -26,7 +26,7 @@ from whimbrel.forecast import admitted_rate, pass_seconds
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.ladder import Load, Offer, next_offer, offers
+from whimbrel.ladder import Load, Offer, Withheld, next_offer, offers, withheld
 from whimbrel.ladder.attachment import reserved_labels
 from whimbrel.ladder.policy import is_wanted, label_pairs_needed, policy_name, resolve
 from whimbrel.placement import capacity_reasons, place, planned
@@ -46,6 +46,8 @@ class Line:
     reasons: tuple[Reason, ...]
     capacity_only: bool
     """Whether only capacity is missing, which other moves of the plan may free."""
+    withheld: tuple[Withheld, ...] = ()
+    """Rungs that the plan permits and that are not offered."""
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
@@ -117,8 +119,16 @@ def _line(
         elsewhere = assessment.suitable(instance.uid) & ~assessment.bit(instance.node)
         return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere))
     rate = admitted_rate(source.migration, target.migration, spec.migration.bandwidth.max_mbps)
-    load = Load(instance.memory_bytes, rate)
-    return Line(instance, target, offers(load, spec.migration.disruption), rate, (), capacity_only=False)
+    load, disruption = Load(instance.memory_bytes, rate, instance.local_disk_bytes), spec.migration.disruption
+    return Line(
+        instance,
+        target,
+        offers(load, disruption),
+        rate,
+        (),
+        capacity_only=False,
+        withheld=withheld(load, disruption),
+    )
 
 
 def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], snapshot: Snapshot) -> AttemptSpec | None:

@@ -88,17 +88,17 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     busy = started and any(not _terminal(e) and _begun(e) for e in evidence.values())
     lasting = any(line.target is None and not (line.capacity_only and busy) for line in lines)
     stuck = lasting or (bool(selection.not_running) and not started)
-    if changes or current is None or stored.quote is None or stored.quote.hash != current.hash:
-        done = started and not changes and all(_terminal(e) for e in evidence.values())
-        gate = Gate.DONE if done else Gate.QUOTING
+    if changes or current is None:
+        gate = Gate.QUOTING
     else:
         gate = _gate(plan, spec, current, list(evidence.values()), stuck=stuck, started=started)
-    if gate == Gate.OPEN and spec.virtual_machines.non_migratable == NonMigratable.LEAVE:
+    readable = current is not None and stored.quote is not None and stored.quote.hash == current.hash
+    if gate == Gate.OPEN and readable and spec.virtual_machines.non_migratable == NonMigratable.LEAVE:
         changes += _skip(lines, open_moves, evidence)
     candidates: list[Candidate] = []
     if gate in (Gate.OPEN, Gate.QUOTING) and _goes_on(plan, spec, stored):
         candidates += _begun_candidates(plan, spec, survey)
-    if gate == Gate.OPEN:
+    if gate == Gate.OPEN and readable:
         candidates += _candidates(plan, spec, lines, open_moves)
     return Review(plan, stored, gate, selection, lines, current, tuple(changes), tuple(candidates))
 
@@ -321,5 +321,6 @@ def _row(line: Line) -> QuotedMove:
         rungs=line.rungs,
         budget_ms=line.budget_ms,
         unattended_downtime_ms=line.unattended_downtime_ms,
+        withheld=tuple(f"{held.rung}: {held.reason}" for held in line.withheld),
         reasons=tuple(dict.fromkeys(reason.code for reason in line.reasons))[:32],
     )

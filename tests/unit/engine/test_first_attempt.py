@@ -84,6 +84,7 @@ def test_nothing_starts_before_the_quote_can_be_read() -> None:
             "targetNode": "node-2",
             "durationSeconds": 4,
             "rungs": ["PreCopy"],
+            "withheld": [],
             "reasons": [],
         }
     ]

@@ -62,7 +62,7 @@ def test_an_instance_keeps_what_decisions_need() -> None:
     assert instance.node_selector == {"zone": "a"}
     assert instance.owner_vm == "db1"
     assert instance.evacuation_node == "node-1"
-    assert instance.block_migration
+    assert instance.local_disk_bytes is None
     assert instance.migration is not None
     assert instance.migration.abort_requested
     assert instance.migration.mode == "Paused"

@@ -202,7 +202,7 @@ def befall(simulation: Simulation, at_s: float, kind: str, machine: Key) -> None
 COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-@settings(COMMON, max_examples=25)
+@settings(COMMON, max_examples=60)
 @given(scenarios())
 def test_without_faults_a_machine_that_moves_at_once_costs_six_writes(scenario: Scenario) -> None:
     simulation, checker = run(scenario)
@@ -221,11 +221,13 @@ def test_without_faults_a_machine_that_moves_at_once_costs_six_writes(scenario: 
         assert all(phase == "Succeeded" for name, phase in phases(simulation).items() if name in movable)
 
 
-@settings(COMMON, max_examples=45)
+@settings(COMMON, max_examples=120)
 @given(disturbed())
 def test_whatever_befalls_a_plan_ends_explained_and_no_invariant_is_broken(scenario: Scenario) -> None:
     simulation, checker = run(scenario)
 
+    last = [at_s for at_s, _, _ in scenario.events] + [since + STALE_S for _, since in scenario.stale]
+    simulation.run(max(last, default=0.0) + 1)
     see_it_through(simulation, checker, LIMIT_S)
 
     disruptions = len(scenario.events) + len(scenario.crashes) + len(scenario.lost_answers) + len(scenario.stale)
@@ -237,7 +239,7 @@ def test_whatever_befalls_a_plan_ends_explained_and_no_invariant_is_broken(scena
     assert max(stuns, default=0.0) <= (5.5 if watched else 60.0), "invariant 7: suspended for longer than consented"
 
 
-@settings(COMMON, max_examples=15)
+@settings(COMMON, max_examples=40)
 @given(disturbed(), st.floats(0, 20))
 def test_a_plan_deleted_at_any_time_leaves_nothing_behind(scenario: Scenario, at_s: float) -> None:
     simulation, checker = run(scenario)
@@ -252,7 +254,7 @@ def test_a_plan_deleted_at_any_time_leaves_nothing_behind(scenario: Scenario, at
     assert checker.broken == []
 
 
-@settings(COMMON, max_examples=12)
+@settings(COMMON, max_examples=25)
 @given(disturbed())
 def test_the_same_snapshot_gives_the_same_decisions_whatever_its_order(scenario: Scenario) -> None:
     simulation, _checker = run(scenario)

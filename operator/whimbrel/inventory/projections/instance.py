@@ -6,6 +6,22 @@ from whimbrel.domain.records import CpuDemand, Instance, MigrationState
 from whimbrel.inventory.projections import configuration, reading
 from whimbrel.inventory.projections.reading import Json
 
+_SHARED_VOLUMES = frozenset({"persistentVolumeClaim", "dataVolume"})
+_SMALL_VOLUMES = frozenset(
+    {
+        "cloudInitNoCloud",
+        "cloudInitConfigDrive",
+        "configMap",
+        "secret",
+        "serviceAccount",
+        "downwardAPI",
+        "downwardMetrics",
+        "sysprep",
+    }
+)
+SMALL_VOLUME_BYTES = 4 * 1024 * 1024
+"""Bound for a disk that KubeVirt makes of a few documents: Kubernetes objects end at 1.5 MiB."""
+
 
 def project(raw: Json) -> Instance | None:
     """The record of a VirtualMachineInstance; None for an object without a name."""
@@ -33,7 +49,7 @@ def project(raw: Json) -> Instance | None:
         node_selector=reading.shared(reading.string_map(raw, "spec", "nodeSelector")),
         owner_vm=_owner(raw, key.name),
         evacuation_node=reading.word(raw, "status", "evacuationNodeName"),
-        block_migration=reading.word(raw, "status", "migrationMethod") == "BlockMigration",
+        local_disk_bytes=_local_disk_bytes(raw),
         migration=_migration_state(raw),
         resource_version=reading.text(raw, "metadata", "resourceVersion"),
     )
@@ -52,6 +68,19 @@ def _guest_memory(raw: Json) -> int:
         or reading.memory_bytes(domain, "resources", "requests", "memory")
         or reading.memory_bytes(domain, "resources", "limits", "memory")
     )
+
+
+def _local_disk_bytes(raw: Json) -> int | None:
+    """KubeVirt calls any migration a BlockMigration whose guest has a disk that is no claim, be it only cloud-init."""
+    if reading.word(raw, "status", "migrationMethod") != "BlockMigration":
+        return 0
+    volumes = list(reading.items(raw, "spec", "volumes"))
+    if not volumes or list(reading.items(raw, "status", "migratedVolumes")):
+        return None
+    kinds = [set(volume) - {"name"} for volume in volumes]
+    if any(not kind <= _SHARED_VOLUMES | _SMALL_VOLUMES for kind in kinds):
+        return None
+    return SMALL_VOLUME_BYTES * sum(not kind <= _SHARED_VOLUMES for kind in kinds)
 
 
 @lru_cache(maxsize=512)
