@@ -103,6 +103,8 @@ class DecisionLoop:
         # At most half of the time is spent on deciding, however fast things change.
         await self._rest(min(self._decided_s, LONGEST_REST_S))
         waits = [wait for wait in (decisions.wake_after_s, outcome.retry_after_s) if wait is not None]
+        if decisions.wake_after_s is not None:  # something waits, and may wait for the next outlook
+            waits.append(max(0.0, self._outlook_at - time.monotonic()))
         return min(waits, default=None)
 
     async def _decided(self, snapshot: Snapshot) -> Decisions:
