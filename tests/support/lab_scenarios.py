@@ -78,7 +78,8 @@ def plan(name: str = "empty-node-1", namespace: str = NAMESPACE, **spec: Any) ->
     }
 
 
-STUN = {"disruption": {"stun": "Allowed", "maxDowntimeMs": 5000, "unattendedDowntimeMs": 10000}}
+STUN = {"stun": "Allowed", "maxDowntimeMs": 5000, "unattendedDowntimeMs": 10000}
+"""The demo's consent."""
 
 
 class Scene:
@@ -121,6 +122,10 @@ class Scene:
     def status(self, name: str = "empty-node-1") -> Object:
         """The plan's status; empty where there is none."""
         return dict(self.plan(name).get("status") or {})
+
+    def waits(self, name: str = "empty-node-1") -> list[str]:
+        """Why moves of the plan wait, by reason, as its status tells."""
+        return [str(wait["reason"]) for wait in self.status(name).get("waits") or ()]
 
     def condition(self, kind: str, name: str = "empty-node-1") -> Object:
         """A condition of the plan; empty where it is not stated."""
@@ -188,11 +193,7 @@ class Scene:
             for each in self.lab.items(PLAN)
             if FINALIZER in (each["metadata"].get("finalizers") or ())
         ]
-        found += [
-            f"migration {each['metadata']['name']}"
-            for each in self.ours()
-            if _unfinished(each)
-        ]
+        found += [f"migration {each['metadata']['name']}" for each in self.ours() if _unfinished(each)]
         return found
 
     def operator_writes(self, since: Counter[RequestKey] | None = None) -> Counter[str]:
