@@ -47,13 +47,6 @@ def _first_blocker(candidate: Candidate, ledger: Ledger, circumstances: Circumst
     return None
 
 
-def _first_blocker(candidate: Candidate, ledger: Ledger, circumstances: Circumstances) -> Wait | None:
-    for blocks in CONSTRAINTS:
-        if (wait := blocks(candidate, ledger, circumstances)) is not None:
-            return wait
-    return None
-
-
 def _turn(candidate: Candidate) -> tuple[object, ...]:
     plan = candidate.plan
     return (not candidate.begun, plan.created_at, plan.uid, -candidate.instance.memory_bytes, candidate.move.key)

@@ -35,6 +35,12 @@ from whimbrel.preflight import Assessment, assess
 MAX_VERDICTS = 64
 
 
+class AttemptsSpent(Reason):
+    """As many migrations were begun for it under this plan as the plan permits, though its move is gone."""
+
+    remedy = "Raise {field}, or move it with a new plan."
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of a quote. Without a target it cannot move now; `reasons` then says why, completely."""
@@ -166,8 +172,8 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
     )
 
 
-def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
-    """The quoted move of a line."""
+def move_spec(line: Line, number: int, snapshot: Snapshot) -> VirtualMachineMoveSpec:
+    """The quoted move of a line, whose next attempt has that number."""
     instance = line.instance
     return VirtualMachineMoveSpec(
         instance=InstanceReference(
@@ -177,7 +183,7 @@ def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
             memory_bytes=instance.memory_bytes,
             agent_connected=instance.agent_connected,
         ),
-        attempt=attempt_for(line, 1, (), snapshot),
+        attempt=attempt_for(line, number, (), snapshot),
         rungs=line.rungs,
     )
 

@@ -4,7 +4,7 @@ Called by `engine` for each plan that still chooses; `status.course` turns the r
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from whimbrel.api.migration_plan import (
@@ -18,6 +18,7 @@ from whimbrel.api.migration_plan import (
     QuotedMove,
 )
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec, MovePhase, VirtualMachineMoveStatus
+from whimbrel.domain import naming
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Write
 from whimbrel.domain.records import Instance, Key, Move, Plan
@@ -25,7 +26,7 @@ from whimbrel.inventory.selection import Selection
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.candidate import Candidate
-from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
+from whimbrel.schedule.outlook import AttemptsSpent, Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
 from whimbrel.schedule.survey import Survey, rests
 
 MAX_QUOTED = 100
@@ -75,14 +76,24 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     if not started and selection.problems:
         unselected = tuple(_gone([e for uid, e in open_moves.items() if uid not in selected], started=False))
         return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, unselected, ())
-    subjects = [i for uid, i in selected.items() if uid in open_moves or (not started and uid not in evidence)]
+    lost = (
+        started
+        and stored.quote is not None
+        and len(evidence) < stored.quote.virtual_machines - stored.quote.not_running
+    )
+    subjects = [
+        i for uid, i in selected.items() if uid in open_moves or ((lost or not started) and uid not in evidence)
+    ]
     keep = {uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None}
-    lines = quote(subjects, spec, survey.hosts, survey.ledger, survey.snapshot, keep)
+    spent = _attempts_spent(plan, survey)
+    quoted = quote(subjects, spec, survey.hosts, survey.ledger, survey.snapshot, keep)
+    lines = tuple(_within_attempts(line, spent, spec, open_moves) for line in quoted)
     left = [e for uid, e in open_moves.items() if uid not in selected]
-    changes = [*_converge(plan, lines, open_moves, survey), *_gone(left, started=started)]
+    changes = [*_converge(plan, lines, open_moves, spent, survey), *_gone(left, started=started)]
     if FINALIZER not in plan.finalizers:
         return Review(plan, stored, Gate.QUOTING, selection, lines, stored.quote, (writes.add_finalizer(plan),), ())
-    fresh = _quote(plan, lines, selection, survey)
+    settled = len(evidence.keys() - {line.instance.uid for line in lines})
+    fresh = _quote(plan, lines, settled, selection, survey)
     frozen = started and stored.quote is not None and stored.observed_generation == plan.generation
     current = stored.quote if frozen else fresh
     busy = started and any(not _terminal(e) and _begun(e) for e in evidence.values())
@@ -175,12 +186,38 @@ def _gate(
     return Gate.OPEN if evidence else Gate.DONE
 
 
-def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey) -> Iterator[Write]:
+def _attempts_spent(plan: Plan, survey: Survey) -> dict[str, int]:
+    """By instance UID the highest attempt of which a migration is still there: what a re-created move continues above."""
+    spent: dict[str, int] = {}
+    for migration in survey.snapshot.migrations.values():
+        number = migration.labels.get(naming.LABEL_ATTEMPT, "")
+        if migration.labels.get(naming.LABEL_PLAN_UID) == plan.uid and number.isdecimal():
+            uid = migration.labels.get(naming.LABEL_INSTANCE_UID, "")
+            spent[uid] = max(spent.get(uid, 0), int(number))
+    return spent
+
+
+def _within_attempts(
+    line: Line, spent: dict[str, int], spec: MigrationPlanSpec, open_moves: dict[str, Evidence]
+) -> Line:
+    """The line, or that it cannot move because a move that somebody deleted has spent all attempts."""
+    evidence, used = open_moves.get(line.instance.uid), spent.get(line.instance.uid, 0)
+    if used < spec.migration.attempts or (evidence is not None and evidence.move.move.status.attempt is not None):
+        return line
+    reason = AttemptsSpent("spec.migration.attempts", str(used), f"more than {used}")
+    return replace(line, target=None, offers=(), reasons=(reason,), capacity_only=False, withheld=())
+
+
+def _converge(
+    plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], spent: dict[str, int], survey: Survey
+) -> Iterator[Write]:
     """The writes that make the stored moves say what the quote says; none when they do."""
     for line in lines:
         evidence = open_moves.get(line.instance.uid)
+        number = spent.get(line.instance.uid, 0) + 1
         if evidence is None:
-            yield writes.create_move(plan, writes.move_key(plan, line.instance), move_spec(line, survey.snapshot))
+            key = writes.move_key(plan, line.instance)
+            yield writes.create_move(plan, key, move_spec(line, number, survey.snapshot))
             continue
         stored = evidence.move.move.status
         if stored.attempt is not None:
@@ -189,7 +226,7 @@ def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidenc
                 status = stored.model_copy(update={"attempt": following})
                 yield from _status(evidence.move, status, f"attempt {following.number} goes elsewhere")
             continue
-        spec = move_spec(line, survey.snapshot)
+        spec = move_spec(line, number, survey.snapshot)
         if spec != evidence.move.move.spec:
             yield writes.requote_move(plan, evidence.move, spec)
         else:
@@ -298,12 +335,13 @@ def _candidate(
     return Candidate(plan, spec, evidence.move, attempt, instance, key, begun)
 
 
-def _quote(plan: Plan, lines: tuple[Line, ...], selection: Selection, survey: Survey) -> Quote:
+def _quote(plan: Plan, lines: tuple[Line, ...], settled: int, selection: Selection, survey: Survey) -> Quote:
+    """The quote of these lines; `settled` moves have begun or ended and are quoted no more."""
     rows = [_row(line) for line in lines]
     rows += [QuotedMove(virtual_machine=str(key), reasons=("NotRunning",)) for key in selection.not_running]
     return Quote(
         hash=quote_hash(plan, lines),
-        virtual_machines=len(rows),
+        virtual_machines=settled + len(rows),
         movable=sum(line.target is not None for line in lines),
         not_running=len(selection.not_running),
         duration_seconds=duration_floor_s(lines, survey.hosts),

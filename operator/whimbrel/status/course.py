@@ -26,19 +26,31 @@ def frozen(stored: MigrationPlanStatus) -> Course:
     message = "The spec is frozen because this plan has finished; create a new plan."
     approved, finished = _stored(stored, "Approved"), _stored(stored, "Finished")
     return Course(
-        stored.phase, "SpecFrozen", message, _planned(stored.quote), approved, stalled=True, finished=finished
+        stored.phase,
+        "SpecFrozen",
+        message,
+        _planned(stored.quote, started=stored.started_at is not None),
+        approved,
+        stalled=True,
+        finished=finished,
     )
 
 
 def cancelling(stored: MigrationPlanStatus) -> Course:
     """A plan that is being deleted while moves of it are in flight."""
     message = "The plan was deleted; its unfinished moves are being cancelled."
-    return Course(PlanPhase.CANCELLING, "PlanDeleted", message, _planned(stored.quote), _stored(stored, "Approved"))
+    return Course(
+        PlanPhase.CANCELLING,
+        "PlanDeleted",
+        message,
+        _planned(stored.quote, started=stored.started_at is not None),
+        _stored(stored, "Approved"),
+    )
 
 
 def course(review: Review, spec: MigrationPlanSpec, moves: tuple[Tracked, ...]) -> Course:
     """A plan that still chooses, or has just come to its end."""
-    planned, approved = _planned(review.quote), _approved(review, spec)
+    planned, approved = _planned(review.quote, started=review.stored.started_at is not None), _approved(review, spec)
 
     def at(phase: PlanPhase, reason: str, message: str, *, stalled: bool = False) -> Course:
         return Course(phase, reason, message, planned, approved, stalled)
@@ -93,9 +105,14 @@ def _finished(planned: Claim, approved: Claim, moves: tuple[Tracked, ...], left_
     return Course(PlanPhase.SUCCEEDED, "AllMoved", f"All {moved} virtual machines moved.", planned, approved)
 
 
-def _planned(quote: Quote | None) -> Claim:
+def _planned(quote: Quote | None, *, started: bool) -> Claim:
     if quote is None:
         return _NOT_PLANNED
+    if started:
+        message = (
+            "The virtual machines of this plan are fixed since the first one began; an edit acts on what has not begun."
+        )
+        return Claim("Planned", True, "Quoted", message)
     return Claim("Planned", True, "Quoted", "The quote says what will move, where to, how long and with what pause.")
 
 
