@@ -29,7 +29,7 @@ def frozen(stored: MigrationPlanStatus) -> Course:
         stored.phase,
         "SpecFrozen",
         message,
-        _planned(stored.quote, started=stored.started_at is not None),
+        _planned(stored.quote),
         approved,
         stalled=True,
         finished=finished,
@@ -43,14 +43,14 @@ def cancelling(stored: MigrationPlanStatus) -> Course:
         PlanPhase.CANCELLING,
         "PlanDeleted",
         message,
-        _planned(stored.quote, started=stored.started_at is not None),
+        _planned(stored.quote),
         _stored(stored, "Approved"),
     )
 
 
 def course(review: Review, spec: MigrationPlanSpec, moves: tuple[Tracked, ...]) -> Course:
     """A plan that still chooses, or has just come to its end."""
-    planned, approved = _planned(review.quote, started=review.stored.started_at is not None), _approved(review, spec)
+    planned, approved = _planned(review.quote), _approved(review, spec)
 
     def at(phase: PlanPhase, reason: str, message: str, *, stalled: bool = False) -> Course:
         return Course(phase, reason, message, planned, approved, stalled)
@@ -105,15 +105,14 @@ def _finished(planned: Claim, approved: Claim, moves: tuple[Tracked, ...], left_
     return Course(PlanPhase.SUCCEEDED, "AllMoved", f"All {moved} virtual machines moved.", planned, approved)
 
 
-def _planned(quote: Quote | None, *, started: bool) -> Claim:
+def _planned(quote: Quote | None) -> Claim:
     if quote is None:
         return _NOT_PLANNED
-    if started:
-        message = (
-            "The virtual machines of this plan are fixed since the first one began; an edit acts on what has not begun."
-        )
-        return Claim("Planned", True, "Quoted", message)
-    return Claim("Planned", True, "Quoted", "The quote says what will move, where to, how long and with what pause.")
+    message = (
+        "The quote says what will move, where to, how long and with what pause. From the first start on the set of virtual "
+        "machines is fixed; an edit acts on what has not begun."
+    )
+    return Claim("Planned", True, "Quoted", message)
 
 
 def _approved(review: Review, spec: MigrationPlanSpec) -> Claim:
