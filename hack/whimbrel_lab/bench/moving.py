@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from whimbrel.simulation.kubevirt.values import Object, final
+from whimbrel.simulation.kubevirt.values import Object, final, status
 from whimbrel_lab.bench.figures import Figure, quantile
 from whimbrel_lab.bench.operator_process import BenchFailed, operator
 from whimbrel_lab.controlplane.embedded import RequestKey, service_account
 from whimbrel_lab.controlplane.embedded.admission import AdmissionRequest
 from whimbrel_lab.controlplane.embedded.counters import writes
 from whimbrel_lab.controlplane.embedded.storage import Change
-from whimbrel_lab.lab import Lab
+from whimbrel_lab.lab import MIGRATION, Lab, LabError
 from whimbrel_lab.topology import MIB, NAMESPACE, LabGuest, LabHost, Timing, Topology
 
 MIGRATIONS = "virtualmachineinstancemigrations.kubevirt.io"
@@ -152,19 +152,31 @@ async def carry_out(lab: Lab, watcher: _Watcher, name: str, group: str) -> Moved
 
     def over() -> bool:
         plan = lab.read("MigrationPlan", name) or {}
-        return bool((plan.get("status") or {}).get("finishedAt"))
+        return bool(status(plan).get("finishedAt"))
 
-    await lab.wait_until(over, PLAN_LIMIT_S, f"the plan {name} of {expected} moves has finished")
+    try:
+        await lab.wait_until(over, PLAN_LIMIT_S, f"the plan {name} of {expected} moves has finished")
+    except LabError as problem:
+        raise BenchFailed(f"{problem}\n{_state(lab, name)}") from problem
     await asyncio.sleep(SETTLE_S)
-    moves = [each for each in lab.items("VirtualMachineMove") if _owner(each) == name]
-    phases = Counter(str((move.get("status") or {}).get("phase")) for move in moves)
-    if phases != {"Succeeded": expected}:
-        raise BenchFailed(f"the plan {name} should have moved {expected}; its moves are {dict(phases)}")
+    if sum(status(move).get("phase") == "Succeeded" for move in _moves(lab, name)) != expected:
+        raise BenchFailed(f"the plan {name} should have moved {expected}\n{_state(lab, name)}")
     return Moved(expected, of_operator(lab.counters.since(before)), tuple(watcher.reactions.seconds))
 
 
-def _owner(move: Object) -> str:
-    return str(move["metadata"]["ownerReferences"][0]["name"])
+def _moves(lab: Lab, plan: str) -> list[Object]:
+    moves = lab.items("VirtualMachineMove")
+    return [move for move in moves if move["metadata"]["ownerReferences"][0]["name"] == plan]
+
+
+def _state(lab: Lab, plan: str) -> str:
+    """What a plan and its moves say, and the operator's last words, for whoever asks why it went wrong."""
+    said = status(lab.read("MigrationPlan", plan) or {})
+    lines = [f"the plan is {said.get('phase')}: {said.get('message')}; waits: {said.get('waits')}"]
+    lines += [f"{move['metadata']['name']}: {status(move)}" for move in _moves(lab, plan)]
+    lines += [f"{each['metadata']['name']}: {status(each).get('phase')}" for each in lab.items(MIGRATION)]
+    log = lab.folder / "operator.log"
+    return "\n".join([*lines, *(log.read_text().splitlines()[-10:] if log.is_file() else ())])
 
 
 def of_operator(counts: Counter[RequestKey]) -> Counter[RequestKey]:
