@@ -30,8 +30,7 @@ from whimbrel.domain.resources import (
 )
 from whimbrel.engine import decide
 from whimbrel.inventory.projections import PROJECTIONS
-from whimbrel.inventory.snapshot import Refusal, Snapshot
-from whimbrel.simulation.driver import FIELDS
+from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 from whimbrel.simulation.topology import GuestShape, HostShape, Topology, a_plan, a_profile, apply, populate
 from whimbrel.simulation.world import ApiError, Object, World, timestamp
 

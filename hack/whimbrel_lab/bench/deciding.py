@@ -16,7 +16,8 @@ from whimbrel.domain.decision import Create, Decisions, Delete, JsonPatch, Repla
 from whimbrel.domain.resources import VIRTUAL_MACHINE_MOVES
 from whimbrel.engine import decide
 from whimbrel.inventory.projections import PROJECTIONS
-from whimbrel.kube.store import FIELDS, Store
+from whimbrel.inventory.snapshot import FIELDS
+from whimbrel.kube.store import Store
 from whimbrel.simulation.topology import GuestShape, HostShape, Topology, a_plan, a_profile, apply, populate
 from whimbrel.simulation.world import World
 from whimbrel_lab.bench.figures import Figure

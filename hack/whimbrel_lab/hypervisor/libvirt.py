@@ -15,6 +15,7 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from whimbrel.simulation.links import shares
 from whimbrel_lab.hypervisor import (
     BeatReport,
     GuestSpec,
@@ -30,7 +31,6 @@ from whimbrel_lab.hypervisor.guest.beats import BeatReader
 from whimbrel_lab.hypervisor.libvirt_client import Connection, Domain, DomainState, ErrorCode, LibvirtError
 from whimbrel_lab.hypervisor.libvirt_host import LONGEST_FOLDER, Host, find, give_away, missing_programs, nameless_user
 from whimbrel_lab.hypervisor.libvirt_job import LibvirtJob
-from whimbrel_lab.hypervisor.links import shares
 from whimbrel_lab.processes import ProcessKeeper
 
 MEBIBYTE = 1024**2

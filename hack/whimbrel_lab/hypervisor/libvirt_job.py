@@ -6,10 +6,10 @@ Used by libvirt.py, which starts it and shares out the links. All states are lib
 import asyncio
 from collections.abc import Callable, Mapping
 
+from whimbrel.simulation.links import Flow
 from whimbrel_lab.hypervisor import HypervisorError, JobProgress, MigrationOptions, MigrationOutcome
 from whimbrel_lab.hypervisor.libvirt_client import Domain, DomainState, ErrorCode, LibvirtError, Migrate, Typed
 from whimbrel_lab.hypervisor.libvirt_host import Host
-from whimbrel_lab.hypervisor.links import Flow
 
 POLL_S = 0.02
 ABORT_GUARD_S = 30.0

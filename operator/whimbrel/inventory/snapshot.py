@@ -22,6 +22,35 @@ from whimbrel.domain.records import (
     Profile,
     VirtualMachine,
 )
+from whimbrel.domain.resources import (
+    HOST_PROFILES,
+    INSTANCES,
+    KUBEVIRTS,
+    MIGRATION_PLANS,
+    MIGRATION_POLICIES,
+    MIGRATIONS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    VIRTUAL_MACHINE_MOVES,
+    VIRTUAL_MACHINES,
+    Resource,
+)
+
+FIELDS: Mapping[Resource, str] = {
+    MIGRATION_PLANS: "plans",
+    HOST_PROFILES: "profiles",
+    VIRTUAL_MACHINE_MOVES: "moves",
+    VIRTUAL_MACHINES: "virtual_machines",
+    INSTANCES: "instances",
+    MIGRATIONS: "migrations",
+    NODES: "nodes",
+    NAMESPACES: "namespaces",
+    PODS: "pods",
+    KUBEVIRTS: "kubevirts",
+    MIGRATION_POLICIES: "policies",
+}
+"""Where the records of a kind are in a Snapshot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,40 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from whimbrel.domain.records import Key, MigrationSample
-from whimbrel.domain.resources import (
-    HOST_PROFILES,
-    INSTANCES,
-    KUBEVIRTS,
-    MIGRATION_PLANS,
-    MIGRATION_POLICIES,
-    MIGRATIONS,
-    NAMESPACES,
-    NODES,
-    PODS,
-    VIRTUAL_MACHINE_MOVES,
-    VIRTUAL_MACHINES,
-    Resource,
-)
-from whimbrel.inventory.snapshot import Refusal, Snapshot
+from whimbrel.domain.resources import Resource
+from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 
 log = logging.getLogger("whimbrel.store")
 
 Projection = Callable[[Mapping[str, Any]], Any]
-
-FIELDS: Mapping[Resource, str] = {
-    MIGRATION_PLANS: "plans",
-    HOST_PROFILES: "profiles",
-    VIRTUAL_MACHINE_MOVES: "moves",
-    VIRTUAL_MACHINES: "virtual_machines",
-    INSTANCES: "instances",
-    MIGRATIONS: "migrations",
-    NODES: "nodes",
-    NAMESPACES: "namespaces",
-    PODS: "pods",
-    KUBEVIRTS: "kubevirts",
-    MIGRATION_POLICIES: "policies",
-}
-"""Where the records of a kind are in a Snapshot."""
 
 TOMBSTONES_PER_KIND = 4096
 SAMPLE_LIFETIME = timedelta(seconds=60)

@@ -22,22 +22,9 @@ from whimbrel.domain.decision import (
 )
 from whimbrel.domain.naming import LABEL_MIGRATION
 from whimbrel.domain.records import Instance, Key, Migration, MigrationSample
-from whimbrel.domain.resources import (
-    HOST_PROFILES,
-    INSTANCES,
-    KUBEVIRTS,
-    MIGRATION_PLANS,
-    MIGRATION_POLICIES,
-    MIGRATIONS,
-    NAMESPACES,
-    NODES,
-    PODS,
-    VIRTUAL_MACHINE_MOVES,
-    VIRTUAL_MACHINES,
-    Resource,
-)
+from whimbrel.domain.resources import INSTANCES, MIGRATIONS, Resource
 from whimbrel.inventory.projections import PROJECTIONS
-from whimbrel.inventory.snapshot import Refusal, Snapshot
+from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 from whimbrel.lifecycle.guard import GuardVerdict
 from whimbrel.simulation.agenda import Agenda, Alarm
 from whimbrel.simulation.world import ApiError, Change, NotFound, Object, World
@@ -47,20 +34,6 @@ REFUSAL_S = 15.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 GUARD_RETRY_S = 0.5
 OUTLOOK_INTERVAL = timedelta(seconds=10)
-FIELDS: Mapping[Resource, str] = {
-    MIGRATION_PLANS: "plans",
-    HOST_PROFILES: "profiles",
-    VIRTUAL_MACHINE_MOVES: "moves",
-    VIRTUAL_MACHINES: "virtual_machines",
-    INSTANCES: "instances",
-    MIGRATIONS: "migrations",
-    NODES: "nodes",
-    NAMESPACES: "namespaces",
-    PODS: "pods",
-    KUBEVIRTS: "kubevirts",
-    MIGRATION_POLICIES: "policies",
-}
-
 Decide = Callable[[Snapshot], Decisions]
 Judge = Callable[[Mapping[Key, Migration], Mapping[Key, Instance], datetime], GuardVerdict]
 Order = Callable[[Sequence[Write]], Sequence[Write]]

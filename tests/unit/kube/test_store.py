@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from whimbrel.domain.records import Key, MigrationSample
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS, NODES
-from whimbrel.kube.store import FIELDS, Store
+from whimbrel.inventory.snapshot import FIELDS
+from whimbrel.kube.store import Store
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ONE = Key("shop", "db1")

@@ -6,7 +6,7 @@ import pytest
 
 from whimbrel.domain.resources import VIRTUAL_MACHINE_MOVES
 from whimbrel.inventory.projections import PROJECTIONS
-from whimbrel.kube.store import FIELDS
+from whimbrel.inventory.snapshot import FIELDS
 from whimbrel_lab.bench import __main__ as command
 from whimbrel_lab.bench import deciding, memory, moving
 from whimbrel_lab.bench.deciding import Decided, Standstill

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whimbrel_lab.hypervisor.links import Flow, shares
+from whimbrel.simulation.links import Flow, shares
 
 HOSTS = ("n1", "n2", "n3", "n4")
 SLACK = 1e-6
@@ -78,5 +78,5 @@ def test_both_directions_of_a_link_are_full() -> None:
 
 
 def test_a_host_without_a_link_is_named() -> None:
-    with pytest.raises(ValueError, match="migration m: no link is known for n9"):
+    with pytest.raises(ValueError, match="m: host n9 has no migration link; known are n1"):
         shares({"m": Flow("n1", "n9")}, {"n1": 100})
