@@ -45,6 +45,8 @@ from whimbrel.runtime.queue import CoalescingQueue
 log = logging.getLogger("whimbrel")
 
 LISTS_AT_ONCE = 2
+ACCESS_REVIEW_S, MISSING_ACCESS_REVIEW_S = 600.0, 5.0
+"""Who lacks a permission is not ready: its grant is noticed soon."""
 FIRST_LOOK_S = 2.0
 DRAIN_S = WRITE_TIMEOUT_S + 2.0
 TAKE_OVER_KINDS = (MIGRATION_PLANS, HOST_PROFILES, VIRTUAL_MACHINE_MOVES, INSTANCES, MIGRATIONS)
@@ -256,7 +258,7 @@ class Operator:
             needs = access.needs(self.settings.namespace, min(kubevirts).namespace if kubevirts else "")
             self._missing_access = await access.missing(self.api, needs)
             self._looked()
-            await asyncio.sleep(30 if self._missing_access else 600)
+            await asyncio.sleep(MISSING_ACCESS_REVIEW_S if self._missing_access else ACCESS_REVIEW_S)
 
     def _changed(self) -> None:
         self.queue.notify()
