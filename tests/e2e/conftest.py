@@ -5,13 +5,17 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from support.lab_scenarios import Scene, guests, profile, scene, topology
+from support.lab_scenarios import LabGuest, Scene, guests, profile, scene, topology
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    """One lab for a module: vm-1 … vm-20 on node-1, of which each test takes its own, a profile and a ready operator."""
-    async with scene(topology(guests(20, touched_mib=24)), tmp_path_factory.mktemp("operator")) as opened:
+    """One lab for a module: vm-1 … vm-12 on node-1, of which each test takes its own, a profile and a ready operator.
+
+    `stuck` cannot move: a device of its host.
+    """
+    machines = (*guests(12, touched_mib=24), LabGuest("stuck", "node-1", blocker="HostDevice"))
+    async with scene(topology(machines), tmp_path_factory.mktemp("operator")) as opened:
         await opened.operator()
         await opened.apply(profile())
         yield opened

@@ -16,17 +16,26 @@ from whimbrel_lab.topology import INSTALL_NAMESPACE
 
 ACCOUNT, ACCOUNT_NAMESPACE = "whimbrel", "whimbrel-system"
 FILES = Path(__file__).resolve().parents[2] / "charts" / "whimbrel" / "files"
+OF_EVERYBODY = ("selfsubjectaccessreviews",)
+"""What every cluster's role system:basic-user grants."""
 RBAC = "rbac.authorization.k8s.io"
 
 
-def under_chart_roles(lab: Lab) -> None:
-    """From now on the operator may do only what the API server finds in roles that are bound to it: none yet."""
-    obeys = rbac_authorizer(lab.storage)
+def under_chart_roles(lab: Lab) -> list[Question]:
+    """From now on the operator may do only what the API server finds in roles that are bound to it: none yet.
+
+    Answers the list that everything refused to it is written into.
+    """
+    obeys, refused = rbac_authorizer(lab.storage), list[Question]()
 
     def authorize(question: Question) -> bool:
-        return obeys(question) if is_operator(question.user.name) else True
+        if not is_operator(question.user.name) or question.resource in OF_EVERYBODY or obeys(question):
+            return True
+        refused.append(question)
+        return False
 
     lab.plane.authorizer = authorize
+    return refused
 
 
 async def grant_chart_roles(lab: Lab) -> None:

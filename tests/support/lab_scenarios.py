@@ -286,17 +286,20 @@ async def scene(
 ) -> AsyncIterator[Scene]:
     """A lab that is up, where the operator may do what the chart grants (`granted`) or nothing, and a witness of all.
 
-    At the end no safety invariant may have been broken at any revision.
+    At the end no safety invariant may have been broken at any revision, nor anything refused that the chart should grant.
     """
     lab = Lab(centre, hypervisor=hypervisor, **options)
     witness = Witness(lab)
     async with lab, operators(folder) as replicas:
-        under_chart_roles(lab)
+        refused = under_chart_roles(lab)
         if granted:
             await grant_chart_roles(lab)
         witness.begin()
         yield Scene(lab, witness, replicas)
         assert witness.checker.broken == []
+        if granted:
+            asked = sorted({str(question) for question in refused})
+            assert not asked, f"the operator asks for what the chart does not grant: {asked}"
 
 
 def landed(scene: Scene, name: str = "empty-node-1") -> dict[str, tuple[str, str]]:
