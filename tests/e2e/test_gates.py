@@ -8,7 +8,8 @@ from support.lab_scenarios import Object, Scene, plan
 pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module")]
 
 APPROVE = "whimbrel.dev/approve"
-SLOW = {"bandwidth": {"maxMbps": 100}}
+SLOW = {"bandwidth": {"maxMbps": 200}}
+"""About a second for each of these guests."""
 
 
 def of(name: str, *vms: str, **spec: object) -> Object:

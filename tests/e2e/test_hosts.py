@@ -105,9 +105,9 @@ async def test_most_converge_one_needs_its_stun_and_one_says_every_reason_why_it
         LabGuest(
             "busy",
             "node-1",
-            memory_bytes=32 * MIB,
-            touched_bytes=28 * MIB,
-            working_set_bytes=20 * MIB,
+            memory_bytes=18 * MIB,
+            touched_bytes=16 * MIB,
+            working_set_bytes=16 * MIB,
             dirty_bytes_per_second=80 * MIB,
         ),
         LabGuest("stuck", "node-1", cpu_model=rare, blocker="SharedDisk"),
