@@ -335,3 +335,19 @@ class Stage:
             self.edit(NODES, Key("", name), "status", "conditions", value=[condition])
         if "unschedulable" in spec:
             self.edit(NODES, Key("", name), "spec", "unschedulable", value=spec["unschedulable"])
+
+
+def a_copying_stage(**spec: Any) -> Stage:
+    """A stage on which the plan's first migration has been handed off and copies."""
+    stage = Stage()
+    stage.plan(**spec)
+    stage.settle()
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+    return stage
+
+
+def key_of(body: Any) -> Key:
+    """Key of a raw object."""
+    return Key(body["metadata"]["namespace"], body["metadata"]["name"])

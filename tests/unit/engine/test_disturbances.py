@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from support.stage import DB1, Stage
+from support.stage import DB1, Stage, a_copying_stage
 from whimbrel.domain.decision import Create, Delete
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import (
@@ -15,20 +15,6 @@ from whimbrel.domain.resources import (
 from whimbrel.simulation.topology import GuestShape
 
 PLAN = Key("default", "plan")
-
-
-def a_copying_stage(**spec: Any) -> Stage:
-    stage = Stage()
-    stage.plan(**spec)
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
-    return stage
-
-
-def key_of(body: Any) -> Key:
-    return Key(body["metadata"]["namespace"], body["metadata"]["name"])
 
 
 # The plan is deleted
@@ -327,39 +313,6 @@ def test_a_policy_of_ours_that_was_edited_is_made_anew_before_anything_uses_it()
 
     assert stage.body(MIGRATION_POLICIES, key)["spec"]["allowPostCopy"] is False
     assert len(stage.migrations()) == 1
-
-
-def test_a_deleted_move_in_flight_leaves_no_migration_behind() -> None:
-    stage = a_copying_stage()
-    stage.delete(VIRTUAL_MACHINE_MOVES, key_of(stage.move()))
-    stage.seconds += 60
-
-    stage.settle()
-
-    assert "deletionTimestamp" in stage.unfinished()["metadata"]
-
-
-def test_a_deleted_move_is_made_anew_and_continues_above_the_attempts_that_were_begun() -> None:
-    stage = a_copying_stage()
-    stage.delete(VIRTUAL_MACHINE_MOVES, key_of(stage.move()))
-    stage.seconds += 60
-
-    stage.settle()
-
-    assert stage.move()["spec"]["attempt"]["number"] == 2
-
-
-def test_a_deleted_move_whose_attempts_are_all_spent_says_so_and_begins_nothing() -> None:
-    stage = a_copying_stage(migration={"attempts": 1})
-    stage.delete(VIRTUAL_MACHINE_MOVES, key_of(stage.move()))
-    stage.seconds += 60
-    stage.settle()
-    stage.carry_out_abort()
-
-    stage.settle()
-
-    assert stage.outcome() == ("Skipped", "AttemptsSpent")
-    assert len(stage.migrations()) <= 1
 
 
 # The plan is edited
