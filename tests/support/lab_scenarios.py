@@ -25,6 +25,8 @@ PLAN, PROFILE, MOVE, POLICY = "MigrationPlan", "HostProfile", "VirtualMachineMov
 FINALIZER = "whimbrel.dev/migrations-in-flight"
 RESERVED = "whimbrel.dev/"
 MANAGED = "whimbrel.dev/managed"
+OPERATOR_USER = f"system:serviceaccount:{ACCOUNT_NAMESPACE}:{ACCOUNT}"
+"""As whom the API server knows the operator."""
 MIB = 1024**2
 FAST_LINK = 125_000_000
 QUICK = Timing(pod_start_s=0.15, target_preparation_s=0.05, termination_s=0.1)
