@@ -34,6 +34,8 @@ class Tier:
     name: str
     directories: tuple[str, ...]
     marks: str = "not slow and not perf"
+    workers: int = 1
+    """More than one: its files are shared out. For tests that mostly wait."""
     may_be_empty: bool = False
     obstacle: Callable[[], str | None] = lambda: None
 
@@ -51,11 +53,11 @@ LIBVIRT_DIRECTORIES = ("tests/libvirt", "tests/e2e_libvirt")
 TEST = (
     Tier("unit", ("tests/unit",)),
     Tier("api", API_DIRECTORIES),
-    Tier("model", MODEL_DIRECTORIES),
+    Tier("model", MODEL_DIRECTORIES, workers=2),
     Tier("libvirt", LIBVIRT_DIRECTORIES, obstacle=lacks_libvirt),
 )
 TEST_ALL = (
-    Tier("slow", ("tests/slow",), marks="not perf", may_be_empty=True),
+    Tier("slow", ("tests/slow",), marks="not perf", workers=2, may_be_empty=True),
     Tier("marked slow", SLOW_DIRECTORIES, marks="slow", may_be_empty=True),
     Tier("slow libvirt", LIBVIRT_DIRECTORIES, marks="slow", may_be_empty=True, obstacle=lacks_libvirt),
 )
@@ -92,6 +94,8 @@ def run(tier: Tier, without_kubectl: bool) -> Outcome:
         return Outcome(tier, "empty", NO_TEST_YET)
     marks = f"({tier.marks}) and not kubectl" if without_kubectl else tier.marks
     command = [sys.executable, "-m", "pytest", "-q", "--durations=5", "-m", marks, *directories]
+    if tier.workers > 1:
+        command += ["-n", str(tier.workers), "--dist", "loadfile"]
     print(f"\n== {tier.name}: {' '.join(directories)}", flush=True)
     began = time.monotonic()
     code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
