@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from support.lab_scenarios import LabGuest, Scene, guests, profile, scene, topology
+from support.lab_scenarios import Scene, guests, profile, scene, topology
+from whimbrel_lab.topology import LabGuest
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

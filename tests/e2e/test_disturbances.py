@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from support.lab_history import member
-from support.lab_scenarios import MANAGED, MOVE, PLAN, Object, Scene, plan
+from support.lab_scenarios import MANAGED, MOVE, PLAN, Scene, plan_of
 from whimbrel.domain.resources import MIGRATIONS
 from whimbrel_lab.lab import INSTANCE, MIGRATION
 
@@ -23,14 +23,10 @@ def born(stage: Scene, name: str) -> str:
     return str(stage.plan(name)["metadata"]["creationTimestamp"])
 
 
-def of(name: str, *vms: str, **spec: object) -> Object:
-    return plan(name, virtualMachines={"names": list(vms)}, **spec)
-
-
 async def test_somebody_else_s_migration_is_waited_for_and_never_touched(stage: Scene) -> None:
     stage.lab.stall_pods("node-2")
     foreign = await stage.lab.create_foreign_migration("vm-1", node="node-2")
-    await stage.apply(of("after-them", "vm-1", target={"nodeNames": ["node-3"]}))
+    await stage.apply(plan_of("after-them", "vm-1", target={"nodeNames": ["node-3"]}))
     await stage.until(lambda: stage.status("after-them").get("waits"), "the plan says why it waits")
     wait = stage.status("after-them")["waits"][0]
     assert wait["reason"] == "ForeignMigration"
@@ -48,7 +44,7 @@ async def test_somebody_else_s_migration_is_waited_for_and_never_touched(stage: 
 
 
 async def test_a_virtual_machine_deleted_in_mid_move_fails_with_its_reason_and_the_others_move(stage: Scene) -> None:
-    await stage.apply(of("loses-one", "vm-2", "vm-3", migration=SLOW))
+    await stage.apply(plan_of("loses-one", "vm-2", "vm-3", migration=SLOW))
     await stage.until(lambda: stage.copying("vm-2"), "vm-2 is being copied")
 
     await stage.lab.delete_vm("vm-2")
@@ -66,7 +62,7 @@ async def test_a_plan_deleted_in_mid_move_cancels_its_own_moves_and_leaves_nothi
 ) -> None:
     stage.lab.stall_pods("node-3")
     foreign = await stage.lab.create_foreign_migration("vm-4", node="node-3")
-    await stage.apply(of("taken-back", "vm-5", "vm-6", migration=SLOW, target={"nodeNames": ["node-2"]}))
+    await stage.apply(plan_of("taken-back", "vm-5", "vm-6", migration=SLOW, target={"nodeNames": ["node-2"]}))
     await stage.until(lambda: stage.copying("vm-5"), "vm-5 is being copied")
     uid = stage.plan("taken-back")["metadata"]["uid"]
 
@@ -89,10 +85,10 @@ async def test_a_plan_deleted_in_mid_move_cancels_its_own_moves_and_leaves_nothi
 
 
 async def test_of_two_plans_on_one_virtual_machine_the_older_has_it_and_the_other_waits(stage: Scene) -> None:
-    await stage.apply(of("older", "vm-7", suspend=True))
+    await stage.apply(plan_of("older", "vm-7", suspend=True))
     await stage.until_phase("Suspended", name="older")
     await stage.until(lambda: seconds() > born(stage, "older"), "the next plan is younger by its timestamp")
-    await stage.apply(of("younger", "vm-7", target={"nodeNames": ["node-3"]}))
+    await stage.apply(plan_of("younger", "vm-7", target={"nodeNames": ["node-3"]}))
     await stage.until(lambda: stage.status("younger").get("waits"), "the younger says why it waits")
     wait = stage.status("younger")["waits"][0]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from support.lab_history import member
-from support.lab_scenarios import Object, Scene, plan
+from support.lab_scenarios import Scene, plan_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module")]
 
@@ -12,12 +12,8 @@ SLOW = {"bandwidth": {"maxMbps": 200}}
 """About a second for each of these guests."""
 
 
-def of(name: str, *vms: str, **spec: object) -> Object:
-    return plan(name, virtualMachines={"names": list(vms)}, **spec)
-
-
 async def test_a_suspended_plan_finishes_what_is_in_flight_and_goes_on_when_it_is_resumed(stage: Scene) -> None:
-    await stage.apply(of("pauses", "vm-1", "vm-2", "vm-3", migration=SLOW))
+    await stage.apply(plan_of("pauses", "vm-1", "vm-2", "vm-3", migration=SLOW))
     await stage.until(lambda: stage.copying("vm-1") and stage.copying("vm-2"), "two are being copied")
 
     await stage.change("MigrationPlan", "pauses", {"suspend": True})
@@ -34,7 +30,7 @@ async def test_a_suspended_plan_finishes_what_is_in_flight_and_goes_on_when_it_i
 
 
 async def test_a_dry_run_quotes_and_moves_nothing_until_it_is_meant(stage: Scene) -> None:
-    await stage.apply(of("rehearsal", "vm-4", "vm-5", dryRun=True))
+    await stage.apply(plan_of("rehearsal", "vm-4", "vm-5", dryRun=True))
     status = await stage.until_phase("Quoted", name="rehearsal")
 
     assert [line["virtualMachine"] for line in status["quote"]["moves"]] == ["default/vm-4", "default/vm-5"]
@@ -51,7 +47,7 @@ async def test_a_dry_run_quotes_and_moves_nothing_until_it_is_meant(stage: Scene
 
 
 async def test_only_the_hash_of_the_present_quote_approves_a_plan(stage: Scene) -> None:
-    await stage.apply(of("asks-first", "vm-6", approval="Manual"))
+    await stage.apply(plan_of("asks-first", "vm-6", approval="Manual"))
     status = await stage.until_phase("AwaitingApproval", name="asks-first")
     assert status["quote"]["hash"] in status["message"]
 
@@ -66,7 +62,7 @@ async def test_only_the_hash_of_the_present_quote_approves_a_plan(stage: Scene) 
 
 
 async def test_an_edit_in_mid_run_holds_for_what_has_not_begun(stage: Scene) -> None:
-    await stage.apply(of("changes-its-mind", "vm-7", "vm-8", "vm-9", "vm-10", migration=SLOW))
+    await stage.apply(plan_of("changes-its-mind", "vm-7", "vm-8", "vm-9", "vm-10", migration=SLOW))
     await stage.until(lambda: len(stage.ours_in_flight()) == 2, "two have begun")
     begun = {each["spec"]["vmiName"] for each in stage.ours_in_flight()}
     first, second = sorted({"vm-7", "vm-8", "vm-9", "vm-10"} - begun)

@@ -9,8 +9,6 @@ from support.lab_history import member
 from support.lab_scenarios import (
     MIB,
     STUN,
-    LabGuest,
-    LabHost,
     Object,
     guests,
     hosts,
@@ -22,6 +20,7 @@ from support.lab_scenarios import (
 )
 from whimbrel.domain.resources import MIGRATIONS
 from whimbrel.simulation.world import Change
+from whimbrel_lab.topology import LabGuest, LabHost
 
 pytestmark = pytest.mark.lab
 

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.lab_scenarios import MIB, STUN, LabGuest, LabHost, Scene, landed, plan, profile, scene, topology
+from support.lab_scenarios import MIB, STUN, Scene, landed, plan, profile, scene, topology
 from support.machine import until
 from whimbrel_lab.hypervisor import BeatReport, GuestState
+from whimbrel_lab.topology import LabGuest, LabHost
 
 pytestmark = [pytest.mark.lab, pytest.mark.libvirt]
 
@@ -26,7 +28,7 @@ HOSTS = (
 
 
 def guest(
-    name: str, host: str, memory_mib: int, touched_mib: int, set_mib: int, rate_mib: int, **more: str
+    name: str, host: str, memory_mib: int, touched_mib: int, set_mib: int, rate_mib: int, **more: Any
 ) -> LabGuest:
     """A guest that rewrites `set_mib` of its memory at `rate_mib` per second."""
     return LabGuest(

@@ -80,7 +80,12 @@ def plan(name: str = "empty-node-1", namespace: str = NAMESPACE, **spec: Any) ->
     }
 
 
-STUN = {"stun": "Allowed", "maxDowntimeMs": 5000, "unattendedDowntimeMs": 10000}
+def plan_of(name: str, *vms: str, **spec: Any) -> Object:
+    """A MigrationPlan for these virtual machines."""
+    return plan(name, virtualMachines={"names": list(vms)}, **spec)
+
+
+STUN: Object = {"stun": "Allowed", "maxDowntimeMs": 5000, "unattendedDowntimeMs": 10000}
 """The demo's consent."""
 
 
@@ -124,10 +129,6 @@ class Scene:
     def status(self, name: str = "empty-node-1") -> Object:
         """The plan's status; empty where there is none."""
         return dict(self.plan(name).get("status") or {})
-
-    def waits(self, name: str = "empty-node-1") -> list[str]:
-        """Why moves of the plan wait, by reason, as its status tells."""
-        return [str(wait["reason"]) for wait in self.status(name).get("waits") or ()]
 
     def condition(self, kind: str, name: str = "empty-node-1") -> Object:
         """A condition of the plan; empty where it is not stated."""
@@ -207,11 +208,6 @@ class Scene:
             if is_operator(key.client) and key.verb in WRITES and key.resource not in NO_WRITE and not reviewing:
                 found[f"{key.verb} {key.resource}{'/' if key.subresource else ''}{key.subresource}"] += count
         return found
-
-    def events_of(self, name: str) -> list[Object]:
-        """Events about an object of this name."""
-        stored = [*self.lab.storage.items("events.events.k8s.io"), *self.lab.storage.items("events")]
-        return [each for each in stored if member(each, "regarding", "name") == name]
 
     # Waiting
 

@@ -12,7 +12,6 @@ from support.invariants import OPERATOR
 from support.lab_scenarios import (
     MIB,
     OPERATOR_USER,
-    LabGuest,
     Scene,
     attempts,
     guests,
@@ -24,6 +23,7 @@ from support.lab_scenarios import (
     topology,
 )
 from whimbrel_lab.controlplane.embedded import Fault
+from whimbrel_lab.topology import LabGuest
 
 MOST_WRITES_A_LIFE = 3
 """A ten-VM plan takes some seventy writes, one move after the other: each kill hits it in its middle."""
