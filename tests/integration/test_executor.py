@@ -20,7 +20,7 @@ from whimbrel.domain.decision import (
     ReplaceStatus,
     Write,
 )
-from whimbrel.domain.naming import LABEL_MIGRATION
+from whimbrel.domain.naming import LABEL_MIGRATION, LABEL_POLICY
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, Resource
 from whimbrel.kube.api import KubeApi
@@ -31,6 +31,13 @@ from whimbrel_lab.controlplane.embedded import AdmissionRequest, EmbeddedControl
 DB = Key("shop", "db1")
 M1 = Key("shop", "m1")
 P1 = Key("shop", "p1")
+RESERVED = {LABEL_MIGRATION: "m1", LABEL_POLICY.format(1): "slow"}
+LABEL_CHANGES: dict[str, dict[str, str | None]] = {
+    "migration label": {LABEL_MIGRATION: "other"},
+    "policy label": {LABEL_POLICY.format(1): "fast"},
+    "policy label missing": {LABEL_POLICY.format(1): None},
+    "policy label too many": {LABEL_POLICY.format(2): "slow"},
+}
 RESOURCE = "virtualmachineinstancemigrations.kubevirt.io"
 
 
@@ -143,9 +150,10 @@ async def test_whether_it_was_created_is_not_guessed_when_nobody_answers(bench: 
     assert outcome.retry_after_s == 0.5
 
 
-@pytest.mark.parametrize("difference", ["uid", "node", "label", "deleting", "gone"])
+@pytest.mark.parametrize("difference", ["uid", "node", "deleting", "gone", *LABEL_CHANGES])
 async def test_a_migration_is_not_created_for_an_instance_that_is_not_as_decided(bench: Bench, difference: str) -> None:
-    labels = {LABEL_MIGRATION: "other" if difference == "label" else "m1"}
+    changed = RESERVED | LABEL_CHANGES.get(difference, {})
+    labels = {name: value for name, value in changed.items() if value is not None}
     raw = an_instance("db1", node="node-2" if difference == "node" else "node-1", labels=labels, finalizers=["x/y"])
     live = await bench.loaded(INSTANCES, raw)
     uid = live["metadata"]["uid"]
@@ -156,7 +164,7 @@ async def test_a_migration_is_not_created_for_an_instance_that_is_not_as_decided
         await bench.api.patch(INSTANCES, DB, remove)
         await bench.api.delete(INSTANCES, DB, uid)
 
-    guard = LiveGuard(DB, "another" if difference == "uid" else uid, "node-1", "m1")
+    guard = LiveGuard(DB, "another" if difference == "uid" else uid, "node-1", RESERVED)
     await bench.send(creation(guard=guard))
 
     assert M1 not in bench.store.records(MIGRATIONS)
@@ -168,9 +176,9 @@ async def test_a_migration_is_not_created_for_an_instance_that_is_not_as_decided
 
 
 async def test_a_migration_is_created_for_an_instance_that_is_as_decided(bench: Bench) -> None:
-    live = await bench.loaded(INSTANCES, an_instance("db1", labels={LABEL_MIGRATION: "m1"}))
+    live = await bench.loaded(INSTANCES, an_instance("db1", labels={**RESERVED, "app": "database"}))
 
-    outcome = await bench.send(creation(guard=LiveGuard(DB, live["metadata"]["uid"], "node-1", "m1")))
+    outcome = await bench.send(creation(guard=LiveGuard(DB, live["metadata"]["uid"], "node-1", RESERVED)))
 
     assert outcome == Outcome(done=1)
 

@@ -23,7 +23,7 @@ from whimbrel.domain.decision import (
     ReplaceStatus,
     Write,
 )
-from whimbrel.domain.naming import LABEL_MIGRATION
+from whimbrel.domain.naming import reserved
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS, Resource
 from whimbrel.kube.api import WRITE_TIMEOUT_S, KubeApi, Raw
@@ -300,15 +300,15 @@ def take_deletion(store: Store, resource: Resource, key: Key, uid: str, answer: 
 
 def _difference(guard: LiveGuard, live: Raw) -> str:
     metadata, status = live.get("metadata") or {}, live.get("status") or {}
-    label = (metadata.get("labels") or {}).get(LABEL_MIGRATION, "")
+    labels, wanted = reserved(metadata.get("labels") or {}), dict(guard.labels)
     if metadata.get("uid") != guard.uid:
         return "it was created anew"
     if metadata.get("deletionTimestamp"):
         return "it is being deleted"
     if status.get("nodeName", "") != guard.node:
         return f"it runs on {status.get('nodeName') or 'no node'}, not on {guard.node}"
-    if label != guard.migration_label:
-        return f"label {LABEL_MIGRATION} is {label!r}, not {guard.migration_label!r}"
+    if labels != wanted:
+        return f"its reserved labels are {labels}, not {wanted}"
     return ""
 
 

@@ -20,7 +20,7 @@ from whimbrel.domain.decision import (
     ReplaceStatus,
     Write,
 )
-from whimbrel.domain.naming import LABEL_MIGRATION
+from whimbrel.domain.naming import reserved
 from whimbrel.domain.records import Instance, Key, Migration, MigrationSample
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS, Resource
 from whimbrel.inventory.projections import PROJECTIONS
@@ -309,12 +309,11 @@ class Operator:
             self._view.take(INSTANCES, guard.instance, self._world.version, None)
             return False
         metadata = instance["metadata"]
-        label = (metadata.get("labels") or {}).get(LABEL_MIGRATION, "")
         holds = (
             metadata["uid"] == guard.uid
             and not metadata.get("deletionTimestamp")
             and (instance.get("status") or {}).get("nodeName", "") == guard.node
-            and label == guard.migration_label
+            and reserved(metadata.get("labels") or {}) == dict(guard.labels)
         )
         if not holds:
             self._view.take(INSTANCES, guard.instance, int(metadata["resourceVersion"]), instance)
