@@ -227,6 +227,22 @@ class Executor:
             raise Dropped("guarded", f"{resource.kind} {key} exists after all")
         self._check_lease()
 
+    async def _check_not_post_copy(self, migration_uid: str, instance: Key) -> None:
+        """An instance that is gone cannot be in post-copy, and neither can one that another migration moves."""
+        held = self._uid(INSTANCES, instance)
+        try:
+            live = await self._api.get(INSTANCES, instance)
+        except NotFound as error:
+            if not error.of_object:
+                raise
+            if held:
+                self._store.forget(INSTANCES, instance, held)
+        else:
+            if progress := _irrevocable(migration_uid, live):
+                self._store.apply(INSTANCES, live)
+                raise Dropped("guarded", f"the migration of {instance} {progress}, and is not aborted any more")
+        self._check_lease()
+
     def _check_lease(self) -> None:
         """To be called between a live read and the write that it permits."""
         if self._closed or self._remaining_lease() < self._write_timeout_s:
@@ -248,6 +264,8 @@ class Executor:
     async def _delete(self, write: Delete) -> None:
         if write.unless_exists is not None:
             await self._check_absent(*write.unless_exists)
+        if write.unless_post_copy is not None:
+            await self._check_not_post_copy(write.uid, write.unless_post_copy)
         try:
             answer = await self._api.delete(write.resource, write.key, write.uid)
         except NotFound as error:
@@ -310,6 +328,16 @@ def _difference(guard: LiveGuard, live: Raw) -> str:
     if labels != wanted:
         return f"its reserved labels are {labels}, not {wanted}"
     return ""
+
+
+def _irrevocable(migration_uid: str, live: Raw) -> str:
+    """Why this migration of a live instance must not be aborted any more; empty while it may be."""
+    state = (live.get("status") or {}).get("migrationState") or {}
+    if state.get("migrationUid") != migration_uid:
+        return ""
+    if state.get("mode") == "PostCopy":
+        return "is in post-copy"
+    return "is completed" if state.get("completed") is True else ""
 
 
 def _result_of(error: ApiError) -> str:

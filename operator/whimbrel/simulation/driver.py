@@ -299,8 +299,9 @@ class Operator:
 
     def _still_wanted(self, write: Write) -> bool:
         """What a live read must still show just before the write."""
-        if isinstance(write, Delete) and write.unless_exists is not None:
-            return self._world.get(*write.unless_exists) is None
+        if isinstance(write, Delete):
+            absent = write.unless_exists is None or self._world.get(*write.unless_exists) is None
+            return absent and self._still_revocable(write)
         if not isinstance(write, Create) or write.guard is None:
             return True
         guard = write.guard
@@ -318,6 +319,22 @@ class Operator:
         if not holds:
             self._view.take(INSTANCES, guard.instance, int(metadata["resourceVersion"]), instance)
         return holds
+
+    def _still_revocable(self, write: Delete) -> bool:
+        """Whether the migration to be deleted is, by a live read of its instance, neither in post-copy nor completed."""
+        key = write.unless_post_copy
+        if key is None:
+            return True
+        instance = self._world.get(INSTANCES, key)
+        if instance is None:
+            self._view.take(INSTANCES, key, self._world.version, None)
+            return True
+        state = (instance.get("status") or {}).get("migrationState") or {}
+        irrevocable = state.get("mode") == "PostCopy" or state.get("completed") is True
+        if state.get("migrationUid") != write.uid or not irrevocable:
+            return True
+        self._view.take(INSTANCES, key, int(instance["metadata"]["resourceVersion"]), instance)
+        return False
 
     def _apply(self, write: Write) -> Object | None:
         match write:
