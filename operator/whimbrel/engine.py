@@ -5,10 +5,12 @@ Pure: no clock, no I/O, no randomness; the same snapshot gives the same decision
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from whimbrel.api.migration_plan import FINALIZER, MigrationPlanStatus, WaitSummary
+from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.decision import Announcement, Decisions, Write
+from whimbrel.domain.naming import LABEL_PLAN_UID
 from whimbrel.domain.records import Key, Plan
 from whimbrel.domain.resources import Resource
 from whimbrel.inventory.hosts import profile_coverage
@@ -27,6 +29,8 @@ from whimbrel.status import course as courses
 from whimbrel.status.plan import Course, Tracked, report
 from whimbrel.status.profile import profile_status
 
+ABORT_LIMIT_S = 300
+"""An abort that takes longer than this is reported as not carried out."""
 ACTIVE_INTERVAL_S = 5.0
 """While moves are in flight a tick happens at least this often, for limits that only time reaches."""
 
@@ -74,7 +78,8 @@ def decide(snapshot: Snapshot) -> Decisions:
     if any(rests(plan, snapshot) for plan in seen.plans if still_chooses(plan)):
         box.put([LookAgain(OUTLOOK_INTERVAL_S)])
     for plan in seen.plans:
-        box.put(_plan_status(plan, reviews.get(plan.uid), waits.get(plan.uid, ()), seen))
+        held = (*waits.get(plan.uid, ()), *_stuck_aborts(plan, seen))
+        box.put(_plan_status(plan, reviews.get(plan.uid), held, starting, seen))
         box.put(_release(plan, seen))
     coverage = profile_coverage(snapshot)
     for key in sorted(snapshot.profiles):
@@ -114,11 +119,12 @@ def _start(
 
 
 def _plan_status(
-    plan: Plan, reviewed: Review | None, waits: tuple[Wait, ...], seen: Survey
+    plan: Plan, reviewed: Review | None, waits: tuple[Wait, ...], starting: Set[str], seen: Survey
 ) -> Iterable[Write | Announcement | LookAgain]:
     moves = tuple(_tracked(plan, seen))
     stored = plan.status
-    course = _course(plan, stored, reviewed, moves)
+    moving = any(t.phase in IN_FLIGHT or t.evidence.migration_key.name in starting for t in moves)
+    course = _course(plan, stored, reviewed, moves, waits, moving=moving)
     if course is None:
         return
     quote = reviewed.quote if reviewed is not None else stored.quote
@@ -140,7 +146,13 @@ def _tracked(plan: Plan, seen: Survey) -> Iterable[Tracked]:
 
 
 def _course(
-    plan: Plan, stored: MigrationPlanStatus, reviewed: Review | None, moves: tuple[Tracked, ...]
+    plan: Plan,
+    stored: MigrationPlanStatus,
+    reviewed: Review | None,
+    moves: tuple[Tracked, ...],
+    waits: tuple[Wait, ...],
+    *,
+    moving: bool,
 ) -> Course | None:
     """Where the plan stands; None where its status must stay as it is."""
     if plan.deleting:
@@ -152,7 +164,20 @@ def _course(
         return invalid if invalid.message != plan.reported_error else None
     if reviewed is None or (reviewed.gate == Gate.QUOTING and _quoted_before(plan, stored)):
         return None
-    return courses.course(reviewed, plan.plan.spec, moves)
+    return courses.course(reviewed, plan.plan.spec, moves, waits, moving=moving)
+
+
+def _stuck_aborts(plan: Plan, seen: Survey) -> Iterable[Wait]:
+    """Aborts that were asked for long ago and that KubeVirt has not carried out."""
+    for move in seen.moves_of(plan):
+        abort = move.move.status.abort
+        if seen.phases[move.key] != MovePhase.ABORTING or abort is None:
+            continue
+        if (seen.snapshot.now - abort.requested_at).total_seconds() >= ABORT_LIMIT_S:
+            source = seen.evidence[move.key].instance
+            node = source.node if source is not None else "its node"
+            message = f"KubeVirt has not carried out the abort of {move.instance_key}; look at virt-handler on {node}."
+            yield Wait("AbortNotCarriedOut", message)
 
 
 def _quoted_before(plan: Plan, stored: MigrationPlanStatus) -> bool:
@@ -163,7 +188,11 @@ def _quoted_before(plan: Plan, stored: MigrationPlanStatus) -> bool:
 def _release(plan: Plan, seen: Survey) -> Iterable[Write]:
     """The finalizer goes when the plan is over and nothing of it is in flight."""
     over = plan.deleting or plan.status.finished_at is not None
-    if over and FINALIZER in plan.finalizers and not _in_flight(tuple(_tracked(plan, seen))):
+    unfinished = any(
+        migration.labels.get(LABEL_PLAN_UID) == plan.uid and not migration.final
+        for migration in seen.snapshot.migrations.values()
+    )
+    if over and FINALIZER in plan.finalizers and not unfinished and not _in_flight(tuple(_tracked(plan, seen))):
         yield writes.remove_finalizer(plan)
 
 

@@ -189,7 +189,7 @@ class VirtualMachineMoveSpec(ApiModel):
 
     instance: InstanceReference = Field(description="The VirtualMachineInstance that moves.")
     attempt: AttemptSpec | None = Field(
-        None, description="The first attempt of this move; absent while the virtual machine cannot move."
+        None, description="Attempt 1; absent while the virtual machine cannot move."
     )
     rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that may be tried, in this order.")
 

@@ -21,8 +21,8 @@ class LiveGuard:
     instance: Key
     uid: str
     node: str
-    migration_label: str
-    """Value that the reserved label whimbrel.dev/vmim must have; empty: must be absent."""
+    labels: Mapping[str, str]
+    """The reserved labels that it must carry: exactly these (`naming.reserved`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,9 @@ class Delete:
     why: str
     unless_exists: tuple[Resource, Key] | None = None
     """An object whose absence is the reason: a live read must still not find it, else nothing is deleted."""
+    unless_post_copy: Key | None = None
+    """The instance of the migration to be deleted: where a live read shows that very migration in post-copy or completed,
+    nothing is deleted. Post-copy is irrevocable, and our view of the instance may be late."""
 
 
 Write = Create | ReplaceSpec | ReplaceStatus | JsonPatch | Delete

@@ -6,6 +6,7 @@ become label values and parts of job names inside KubeVirt: at most 55 character
 
 import hashlib
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 RESERVED = "whimbrel.dev/"
@@ -24,7 +25,23 @@ ANNOTATION_DEADLINE_S = "whimbrel.dev/deadline-seconds"
 ANNOTATION_STUN = "whimbrel.dev/stun"
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 
+POLICY_PREFIX = "whimbrel-"
 MAX_MIGRATION_NAME = 55
+
+
+def reserved(labels: Mapping[str, str]) -> dict[str, str]:
+    """The reserved labels among an instance's labels: those that attach a policy of ours."""
+    prefix = LABEL_POLICY.format("")
+    return {key: value for key, value in labels.items() if key == LABEL_MIGRATION or key.startswith(prefix)}
+
+
+def is_our_migration(name: str, instance_name: str, labels: Mapping[str, str]) -> bool:
+    """Whether a migration is ours: our labels, and the name that follows from them. A copied label alone is nobody's."""
+    plan_uid, instance_uid = labels.get(LABEL_PLAN_UID, ""), labels.get(LABEL_INSTANCE_UID, "")
+    attempt = labels.get(LABEL_ATTEMPT, "")
+    if LABEL_MANAGED not in labels or not attempt.isdecimal():
+        return False
+    return name == migration_name(plan_uid, instance_name, instance_uid, int(attempt))
 
 
 def _digest(*parts: str, length: int = 10) -> str:
@@ -49,4 +66,4 @@ def migration_name(plan_uid: str, instance_name: str, instance_uid: str, attempt
 
 def policy_name(configuration: str, label_pairs: int) -> str:
     """Name of the MigrationPolicy of a configuration (its canonical JSON) that is attached by so many label pairs."""
-    return f"whimbrel-{_digest(configuration, str(label_pairs), length=16)}"
+    return f"{POLICY_PREFIX}{_digest(configuration, str(label_pairs), length=16)}"

@@ -50,3 +50,12 @@ def bytes_per_second_of_mbps(mbps: int) -> int:
 def whole_mib(value_bytes: int) -> int:
     """The value rounded down to whole MiB, at least one: KubeVirt hands libvirt whole MiB/s, at least 1."""
     return max(1, value_bytes // MIB) * MIB
+
+
+def time_budget_units(memory_bytes: int) -> int:
+    """KubeVirt's unit of time budgets: started 10^9 bytes of memory, at least one.
+
+    KubeVirt multiplies `completionTimeoutPerGiB` by this (decimal gigabytes rounded up, in spite of the name; source:
+    virt-launcher's migration size). Copied local disks add to it there; they are not known here.
+    """
+    return max(1, ceil(memory_bytes / GB))

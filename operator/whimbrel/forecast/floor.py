@@ -6,7 +6,7 @@ No migration of a guest with non-zero memory is faster than one pass over it. Us
 from math import ceil
 
 from whimbrel.api.host_profile import HostMigration
-from whimbrel.domain.quantities import GB, bytes_per_second_of_mbps, whole_mib
+from whimbrel.domain.quantities import bytes_per_second_of_mbps, whole_mib
 
 
 def admitted_rate(source: HostMigration, target: HostMigration, max_mbps: int | None) -> int:
@@ -27,12 +27,3 @@ def admitted_rate(source: HostMigration, target: HostMigration, max_mbps: int | 
 def pass_seconds(memory_bytes: int, rate_bytes_per_second: int) -> int:
     """Whole seconds, rounded up and at least one, of one pass over memory."""
     return max(1, ceil(memory_bytes / rate_bytes_per_second))
-
-
-def time_budget_units(memory_bytes: int) -> int:
-    """KubeVirt's unit of time budgets: started 10^9 bytes of memory, at least one.
-
-    KubeVirt multiplies `completionTimeoutPerGiB` by this (decimal gigabytes rounded up, in spite of the name; source:
-    virt-launcher's migration size). Copied local disks add to it there; they are not known here.
-    """
-    return max(1, ceil(memory_bytes / GB))

@@ -27,11 +27,17 @@ def claims(snapshot: Snapshot, selections: Mapping[Key, Selection]) -> Mapping[s
 
     plans = {plan.uid: plan for plan in snapshot.plans.values()}
     acting = {uid for uid, plan in plans.items() if _acts(plan)}
+    done = {
+        (move.plan_uid, move.instance_uid)
+        for move in snapshot.moves.values()
+        if move.move.status.phase in TERMINAL_PHASES
+    }
     for key, selection in selections.items():
         plan = snapshot.plans.get(key)
         if plan is not None and plan.uid in acting:
             for instance in selection.instances:
-                claim(instance.uid, (True, plan.created_at, plan.uid))
+                if (plan.uid, instance.uid) not in done:
+                    claim(instance.uid, (True, plan.created_at, plan.uid))
     for move in snapshot.moves.values():
         if move.move.status.phase in TERMINAL_PHASES:
             continue

@@ -13,8 +13,6 @@ from whimbrel.domain.records import Instance, Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_POLICIES
 from whimbrel.ladder.policy import policy_body, policy_labels
 
-_POLICY_PREFIX = naming.LABEL_POLICY.format("")
-
 
 def labels_of(attempt: AttemptSpec, migration: Key) -> dict[str, str]:
     """The reserved labels that an attempt needs on its instance; none where KubeVirt's own configuration is wanted."""
@@ -25,7 +23,7 @@ def labels_of(attempt: AttemptSpec, migration: Key) -> dict[str, str]:
 
 def reserved_labels(instance: Instance) -> dict[str, str]:
     """The reserved labels that an instance carries now."""
-    return {k: v for k, v in instance.labels.items() if k == naming.LABEL_MIGRATION or k.startswith(_POLICY_PREFIX)}
+    return naming.reserved(instance.labels)
 
 
 def _escaped(key: str) -> str:
@@ -60,5 +58,5 @@ def labels_off(instance: Instance) -> JsonPatch | None:
 
 def create_policy(attempt: AttemptSpec) -> Create:
     """The MigrationPolicy of an attempt's configuration."""
-    body = policy_body(attempt.configuration, attempt.policy_labels)
+    body = policy_body(attempt.policy_name, attempt.configuration, attempt.policy_labels)
     return Create(MIGRATION_POLICIES, Key("", attempt.policy_name), body, f"configure {attempt.rung}")

@@ -80,8 +80,7 @@ def is_wanted(wanted: KubeVirtConfiguration, effective: MigrationConfiguration) 
 
 def unconsented(wanted: KubeVirtConfiguration, effective: MigrationConfiguration) -> tuple[str, ...]:
     """What the effective configuration could do to the guest that the wanted one does not permit."""
-    timeout = effective.completion_timeout_per_gib or 0
-    longer = timeout == 0 or timeout > wanted.completion_timeout_per_gib
+    other_deadline = effective.completion_timeout_per_gib != wanted.completion_timeout_per_gib
     return tuple(
         what
         for what, may in (
@@ -89,8 +88,8 @@ def unconsented(wanted: KubeVirtConfiguration, effective: MigrationConfiguration
             ("switch to post-copy", effective.allow_post_copy and not wanted.allow_post_copy),
             ("suspend the guest", effective.allow_workload_disruption and not wanted.allow_workload_disruption),
             (
-                "suspend the guest for longer",
-                effective.allow_workload_disruption and wanted.allow_workload_disruption and longer,
+                "suspend the guest at another time than was quoted",
+                effective.allow_workload_disruption and wanted.allow_workload_disruption and other_deadline,
             ),
         )
         if may
@@ -107,9 +106,8 @@ def policy_labels(name: str, label_pairs: int) -> dict[str, str]:
     return {naming.LABEL_POLICY.format(i): name for i in range(label_pairs)}
 
 
-def policy_body(wanted: KubeVirtConfiguration, label_pairs: int) -> dict[str, Any]:
-    """The MigrationPolicy of a configuration."""
-    name = policy_name(wanted, label_pairs)
+def policy_body(name: str, wanted: KubeVirtConfiguration, label_pairs: int) -> dict[str, Any]:
+    """The MigrationPolicy of a configuration, under the name that the attempt's specification gives it."""
     return {
         "apiVersion": MIGRATION_POLICIES.api_version,
         "kind": MIGRATION_POLICIES.kind,

@@ -17,6 +17,8 @@ class Load:
     rate_bytes_per_second: int
     local_disk_bytes: int | None = 0
     """Local disks that are copied too and count in KubeVirt's time budget; None: of unknown size."""
+    stall_detection: bool = False
+    """Whether KubeVirt's alpha stall detection is on: it stops guests when it likes, not at the deadline."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,12 @@ def offer(load: Load, disruption: Disruption) -> Offer | Withheld | None:
     """
     if disruption.stun != Permission.ALLOWED or disruption.max_downtime_ms is None:
         return None
+    if load.stall_detection:
+        return Withheld(
+            RUNG,
+            "KubeVirt's feature gate MigrationStallDetection is on: it may stop the guest before the deadline and for as long "
+            "as it takes, so no budget could be kept.",
+        )
     units = time_budget_units(load.memory_bytes)
     if load.local_disk_bytes is None or time_budget_units(load.memory_bytes + load.local_disk_bytes) != units:
         return Withheld(

@@ -143,7 +143,7 @@ def phase_of(evidence: Evidence) -> MovePhase:
         return MovePhase.POST_COPY
     if migration.deleting or evidence.abort_recorded or (state is not None and state.abort_requested):
         return MovePhase.ABORTING
-    if state is None:
+    if state is None or state.started_at is None:
         return MovePhase.STARTING
     return MovePhase.STUNNED if state.mode == "Paused" else MovePhase.COPYING
 

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.lifecycle.evidence import Evidence, phase_of
-from whimbrel.lifecycle.outcome import Conclusion, NotYet, conclude
-
-STARTING_LIMIT_S = 1200
-"""How long KubeVirt may take from the migration to the hand-off. KubeVirt's own limits (5 and 15 min) come first, but
-not for all causes: a quota, a second launcher or its queue can keep a migration Pending for ever."""
+from whimbrel.lifecycle.outcome import STARTING_LIMIT_S, Conclusion, NotYet, conclude
 
 
 @dataclass(frozen=True, slots=True)

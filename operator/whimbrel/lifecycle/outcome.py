@@ -19,6 +19,9 @@ from whimbrel.lifecycle.guard import MONITOR_LAG_S
 PLAN_DELETED = "PlanDeleted"
 """Reason of an abort that somebody asked for by deleting the plan."""
 LOOK_AGAIN_S = 5.0
+STARTING_LIMIT_S = 1200
+"""How long KubeVirt may take from the migration to the start of the copy. KubeVirt's own limits (5 and 15 min) come first,
+but not for all causes: a quota, a second launcher, its queue or a dead virt-handler can hold a migration up for ever."""
 INSTANCE_LAG_S = 10
 """How much later than a failed migration its instance may tell why: the two come by different watches."""
 VERIFY_LIMIT_S = 60
@@ -87,10 +90,19 @@ def _waited_s(evidence: Evidence, since: datetime | None) -> float:
     return (evidence.now - since).total_seconds() if since is not None else VERIFY_LIMIT_S
 
 
+def begun_at(evidence: Evidence) -> datetime:
+    """A time that is no later than the begin of the current attempt, for limits where KubeVirt gives none."""
+    status = evidence.move.move.status
+    if evidence.abort_recorded and status.abort is not None:
+        return status.abort.requested_at
+    ended_at = status.history[-1].ended_at if status.history else None
+    return ended_at or evidence.move.created_at
+
+
 def _vanished(evidence: Evidence, attempt: AttemptSpec, state: MigrationState) -> Conclusion | NotYet:
     """The migration object is gone while its copy goes on: the instance will tell, within KubeVirt's own limits."""
-    longest_s = 2 * attempt.deadline_seconds + VERIFY_LIMIT_S
-    if state.started_at is None or _waited_s(evidence, state.started_at) < longest_s:
+    longest_s = 2 * attempt.deadline_seconds + VERIFY_LIMIT_S + (STARTING_LIMIT_S if state.started_at is None else 0)
+    if _waited_s(evidence, state.started_at or begun_at(evidence)) < longest_s:
         return NotYet(LOOK_AGAIN_S)
     message = f"The migration object vanished, and the instance did not tell within {longest_s} s how it ended."
     return _ended(evidence, attempt, AttemptOutcome.UNVERIFIED, "Unverified", message)
@@ -112,6 +124,9 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
     if evidence.instance is not None and evidence.instance.deleting:
         message = "The instance was deleted."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "VirtualMachineGone", message, final=True)
+    if state is not None and evidence.instance is not None and evidence.instance.node == attempt.target_node:
+        message = f"KubeVirt reports a failure, but the instance is on {attempt.target_node}; it is not moved again."
+        return _ended(evidence, attempt, AttemptOutcome.UNVERIFIED, "Unverified", message)
     if state is None:
         message = "KubeVirt ended the migration before the hand-off; the events of the migration tell why."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "TargetNotPrepared", message)
@@ -140,7 +155,7 @@ def _verified(
     doubts = tuple(_doubts(evidence, attempt, instance))
     if not doubts:
         return _ended(evidence, attempt, AttemptOutcome.SUCCEEDED, "Verified", f"Runs on {instance.node}.")
-    waited_s = (evidence.now - (state.ended_at or evidence.now)).total_seconds()
+    waited_s = _waited_s(evidence, state.ended_at or state.started_at or begun_at(evidence))
     if waited_s < VERIFY_LIMIT_S:
         return NotYet(min(5.0, VERIFY_LIMIT_S - waited_s))
     return _ended(

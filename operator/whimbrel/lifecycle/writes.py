@@ -4,6 +4,7 @@ The migration is built from the specification as the server returned it, never f
 carry labels and UIDs, never owner references: garbage collection would be an unguarded abort.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from whimbrel.api.migration_plan import FINALIZER, MigrationPlan
@@ -104,8 +105,8 @@ def move_status(move: Move, status: VirtualMachineMoveStatus, why: str) -> Repla
     return ReplaceStatus(VIRTUAL_MACHINE_MOVES, move.key, body, why)
 
 
-def create_migration(move: Move, attempt: AttemptSpec) -> Create:
-    """The migration of an attempt, guarded by a live read of its instance."""
+def create_migration(move: Move, attempt: AttemptSpec, labels: Mapping[str, str]) -> Create:
+    """The migration of an attempt, guarded by a live read of its instance, which must carry these reserved labels."""
     reference = move.move.spec.instance
     key = migration_key(move, attempt.number)
     annotations = {
@@ -139,11 +140,11 @@ def create_migration(move: Move, attempt: AttemptSpec) -> Create:
         instance=move.instance_key,
         uid=reference.uid,
         node=attempt.source_node,
-        migration_label=key.name if attempt.policy_name else "",
+        labels=labels,
     )
     return Create(MIGRATIONS, key, body, f"{move.instance_key}: attempt {attempt.number}, {attempt.rung}", guard)
 
 
 def delete_migration(migration: Migration, why: str) -> Delete:
     """Ask KubeVirt to abort a migration of ours."""
-    return Delete(MIGRATIONS, migration.key, migration.uid, why)
+    return Delete(MIGRATIONS, migration.key, migration.uid, why, unless_post_copy=migration.instance_key)

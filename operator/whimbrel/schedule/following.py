@@ -15,6 +15,7 @@ from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Announcement, ReplaceStatus, Write
 from whimbrel.domain.records import Instance, Plan
 from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
+from whimbrel.ladder.consent import disturbs_beyond
 from whimbrel.ladder.policy import unconsented
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
@@ -49,6 +50,10 @@ def _unwanted(plan: Plan, evidence: Evidence) -> tuple[str, str] | None:
     if plan.deleting:
         return PLAN_DELETED, "The plan was deleted."
     state, attempt = evidence.state, evidence.attempt
+    if attempt is not None and plan.plan is not None:
+        beyond = disturbs_beyond(attempt, plan.plan.spec.migration)
+        if beyond:
+            return "ConsentWithdrawn", f"It could {', '.join(beyond)}; the plan does not permit it any more."
     if state is not None and attempt is not None and state.configuration is not None:
         may = unconsented(attempt.configuration, state.configuration)
         if may:

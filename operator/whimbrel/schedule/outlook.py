@@ -33,12 +33,7 @@ from whimbrel.placement import capacity_reasons, place, planned
 from whimbrel.preflight import Assessment, assess
 
 MAX_VERDICTS = 64
-
-
-class AttemptsSpent(Reason):
-    """As many migrations were begun for it under this plan as the plan permits, though its move is gone."""
-
-    remedy = "Raise {field}, or move it with a new plan."
+STALL_DETECTION = "MigrationStallDetection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +101,11 @@ def quote(
     targets = place(possible, assessment, ledger, keep)
     after = planned(possible, targets, ledger)
     ordered = sorted(instances, key=lambda instance: instance.key)
-    return tuple(_line(instance, spec, hosts, after, assessment, targets.get(instance.uid)) for instance in ordered)
+    stall_detection = snapshot.kubevirt is not None and STALL_DETECTION in snapshot.kubevirt.feature_gates
+    return tuple(
+        _line(instance, spec, hosts, after, assessment, targets.get(instance.uid), stall_detection=stall_detection)
+        for instance in ordered
+    )
 
 
 def _line(
@@ -116,6 +115,8 @@ def _line(
     after: Ledger,
     assessment: Assessment,
     target_name: str | None,
+    *,
+    stall_detection: bool,
 ) -> Line:
     source, target = hosts.get(instance.node), hosts.get(target_name) if target_name else None
     if target is None or target.migration is None or source is None or source.migration is None:
@@ -125,7 +126,8 @@ def _line(
         elsewhere = assessment.suitable(instance.uid) & ~assessment.bit(instance.node)
         return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere))
     rate = admitted_rate(source.migration, target.migration, spec.migration.bandwidth.max_mbps)
-    load, disruption = Load(instance.memory_bytes, rate, instance.local_disk_bytes), spec.migration.disruption
+    disruption = spec.migration.disruption
+    load = Load(instance.memory_bytes, rate, instance.local_disk_bytes, stall_detection)
     return Line(
         instance,
         target,
@@ -172,8 +174,8 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
     )
 
 
-def move_spec(line: Line, number: int, snapshot: Snapshot) -> VirtualMachineMoveSpec:
-    """The quoted move of a line, whose next attempt has that number."""
+def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
+    """The quoted move of a line."""
     instance = line.instance
     return VirtualMachineMoveSpec(
         instance=InstanceReference(
@@ -183,7 +185,7 @@ def move_spec(line: Line, number: int, snapshot: Snapshot) -> VirtualMachineMove
             memory_bytes=instance.memory_bytes,
             agent_connected=instance.agent_connected,
         ),
-        attempt=attempt_for(line, number, (), snapshot),
+        attempt=attempt_for(line, 1, (), snapshot),
         rungs=line.rungs,
     )
 

@@ -4,7 +4,7 @@ Called by `engine` for each plan that still chooses; `status.course` turns the r
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from whimbrel.api.migration_plan import (
@@ -18,15 +18,15 @@ from whimbrel.api.migration_plan import (
     QuotedMove,
 )
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec, MovePhase, VirtualMachineMoveStatus
-from whimbrel.domain import naming
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Write
 from whimbrel.domain.records import Instance, Key, Move, Plan
 from whimbrel.inventory.selection import Selection
+from whimbrel.ladder.consent import exceeds
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.candidate import Candidate
-from whimbrel.schedule.outlook import AttemptsSpent, Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
+from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
 from whimbrel.schedule.survey import Survey, rests
 
 MAX_QUOTED = 100
@@ -71,25 +71,20 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     selection = survey.selections[plan.uid]
     evidence = {move.instance_uid: survey.evidence[move.key] for move in survey.moves_of(plan)}
     started = stored.started_at is not None or any(_begun(e) or _terminal(e) for e in evidence.values())
-    open_moves = {uid: e for uid, e in evidence.items() if not _begun(e) and not _terminal(e)}
+    open_moves = {uid: e for uid, e in evidence.items() if not (_begun(e) or _terminal(e) or _beyond_attempts(e, spec))}
     selected = {instance.uid: instance for instance in selection.instances}
     if not started and selection.problems:
         unselected = tuple(_gone([e for uid, e in open_moves.items() if uid not in selected], started=False))
         return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, unselected, ())
-    lost = (
-        started
-        and stored.quote is not None
-        and len(evidence) < stored.quote.virtual_machines - stored.quote.not_running
-    )
-    subjects = [
-        i for uid, i in selected.items() if uid in open_moves or ((lost or not started) and uid not in evidence)
-    ]
+    subjects = [i for uid, i in selected.items() if uid in open_moves or (not started and uid not in evidence)]
     keep = {uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None}
-    spent = _attempts_spent(plan, survey)
-    quoted = quote(subjects, spec, survey.hosts, survey.ledger, survey.snapshot, keep)
-    lines = tuple(_within_attempts(line, spent, spec, open_moves) for line in quoted)
+    lines = quote(subjects, spec, survey.hosts, survey.ledger, survey.snapshot, keep)
     left = [e for uid, e in open_moves.items() if uid not in selected]
-    changes = [*_converge(plan, lines, open_moves, spent, survey), *_gone(left, started=started)]
+    changes = [
+        *_converge(plan, lines, open_moves, survey),
+        *_gone(left, started=started),
+        *_out_of_attempts(list(evidence.values()), spec),
+    ]
     if FINALIZER not in plan.finalizers:
         return Review(plan, stored, Gate.QUOTING, selection, lines, stored.quote, (writes.add_finalizer(plan),), ())
     settled = len(evidence.keys() - {line.instance.uid for line in lines})
@@ -151,8 +146,8 @@ def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, s
     phases = survey.phases
     if gate == Gate.OPEN and not _may_be_stuck(plan, spec, survey):
         for e in evidence:
-            waits = phases[e.move.key] is MovePhase.WAITING and not _begun(e) and e.same_guest
-            if waits and e.attempt is not None and e.instance is not None:
+            waits = phases[e.move.key] is MovePhase.WAITING and not _begun(e) and not _beyond_attempts(e, spec)
+            if waits and e.same_guest and e.attempt is not None and e.instance is not None:
                 candidates.append(_candidate(plan, spec, e, e.attempt, e.instance, begun=False))
     return Review(plan, stored, gate, nothing, (), stored.quote, (), tuple(candidates))
 
@@ -186,38 +181,25 @@ def _gate(
     return Gate.OPEN if evidence else Gate.DONE
 
 
-def _attempts_spent(plan: Plan, survey: Survey) -> dict[str, int]:
-    """By instance UID the highest attempt of which a migration is still there: what a re-created move continues above."""
-    spent: dict[str, int] = {}
-    for migration in survey.snapshot.migrations.values():
-        number = migration.labels.get(naming.LABEL_ATTEMPT, "")
-        if migration.labels.get(naming.LABEL_PLAN_UID) == plan.uid and number.isdecimal():
-            uid = migration.labels.get(naming.LABEL_INSTANCE_UID, "")
-            spent[uid] = max(spent.get(uid, 0), int(number))
-    return spent
+def _out_of_attempts(evidence: list[Evidence], spec: MigrationPlanSpec) -> Iterator[Write]:
+    """Moves whose next attempt is above what an edit of the plan left."""
+    for e in evidence:
+        if not _begun(e) and not _terminal(e) and _beyond_attempts(e, spec):
+            most = spec.migration.attempts
+            yield from _skipped(e, "AttemptsSpent", f"The plan permits {most} attempts now, and so many were begun.")
 
 
-def _within_attempts(
-    line: Line, spent: dict[str, int], spec: MigrationPlanSpec, open_moves: dict[str, Evidence]
-) -> Line:
-    """The line, or that it cannot move because a move that somebody deleted has spent all attempts."""
-    evidence, used = open_moves.get(line.instance.uid), spent.get(line.instance.uid, 0)
-    if used < spec.migration.attempts or (evidence is not None and evidence.move.move.status.attempt is not None):
-        return line
-    reason = AttemptsSpent("spec.migration.attempts", str(used), f"more than {used}")
-    return replace(line, target=None, offers=(), reasons=(reason,), capacity_only=False, withheld=())
+def _beyond_attempts(evidence: Evidence, spec: MigrationPlanSpec) -> bool:
+    return evidence.attempt is not None and evidence.attempt.number > spec.migration.attempts
 
 
-def _converge(
-    plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], spent: dict[str, int], survey: Survey
-) -> Iterator[Write]:
+def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey) -> Iterator[Write]:
     """The writes that make the stored moves say what the quote says; none when they do."""
     for line in lines:
         evidence = open_moves.get(line.instance.uid)
-        number = spent.get(line.instance.uid, 0) + 1
         if evidence is None:
             key = writes.move_key(plan, line.instance)
-            yield writes.create_move(plan, key, move_spec(line, number, survey.snapshot))
+            yield writes.create_move(plan, key, move_spec(line, survey.snapshot))
             continue
         stored = evidence.move.move.status
         if stored.attempt is not None:
@@ -226,7 +208,7 @@ def _converge(
                 status = stored.model_copy(update={"attempt": following})
                 yield from _status(evidence.move, status, f"attempt {following.number} goes elsewhere")
             continue
-        spec = move_spec(line, number, survey.snapshot)
+        spec = move_spec(line, survey.snapshot)
         if spec != evidence.move.move.spec:
             yield writes.requote_move(plan, evidence.move, spec)
         else:
@@ -324,6 +306,7 @@ def _begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> It
             and evidence.same_guest
             and survey.phases[move.key] is MovePhase.WAITING
             and evidence.label_on_instance == evidence.migration_key.name
+            and not exceeds(attempt, spec.migration)
         ):
             yield _candidate(plan, spec, evidence, attempt, instance, begun=True)
 

@@ -23,7 +23,7 @@ def next_write(candidate: Candidate, snapshot: Snapshot) -> Write | None:
             return Delete(MIGRATION_POLICIES, policy.key, policy.uid, "was edited") if policy.ours else None
     if reserved_labels(instance) != wanted:
         return labels_on(instance, wanted) if wanted else labels_off(instance)
-    return writes.create_migration(candidate.move, attempt)
+    return writes.create_migration(candidate.move, attempt, wanted)
 
 
 def _is_sound(policy: Policy, attempt: AttemptSpec) -> bool:

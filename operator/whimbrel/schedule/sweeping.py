@@ -1,15 +1,17 @@
 """What must not lie about: labels, migrations and policies of ours without a current attempt."""
 
 from collections.abc import Iterator, Set
+from dataclasses import replace
 from datetime import timedelta
 
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES
 from whimbrel.domain import naming
 from whimbrel.domain.decision import Delete, Write
 from whimbrel.domain.records import Instance, Key, Migration, Move
-from whimbrel.domain.resources import MIGRATION_POLICIES, MIGRATIONS, VIRTUAL_MACHINE_MOVES
+from whimbrel.domain.resources import MIGRATION_POLICIES, VIRTUAL_MACHINE_MOVES
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder.attachment import labels_off, reserved_labels
+from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import migration_key
 from whimbrel.schedule.survey import Survey
 
@@ -31,7 +33,8 @@ def sweep(survey: Survey, starting: Set[str]) -> Iterator[Write]:
             yield write
     for key in sorted(snapshot.migrations):
         migration = snapshot.migrations[key]
-        if naming.LABEL_MANAGED in migration.labels and not migration.final and not migration.deleting:
+        ours = naming.is_our_migration(key.name, migration.instance_name, migration.labels)
+        if ours and not migration.final and not migration.deleting:
             yield from _orphan(migration, survey)
     yield from _unused_policies(survey, policies_on_instances)
 
@@ -48,11 +51,12 @@ def _orphan(migration: Migration, survey: Survey) -> Iterator[Delete]:
     key = Key(plan_namespace, migration.annotations.get(naming.ANNOTATION_MOVE, ""))
     move = snapshot.moves.get(key)
     if move is None:
-        yield Delete(MIGRATIONS, migration.key, migration.uid, f"its move {key} is gone", (VIRTUAL_MACHINE_MOVES, key))
+        gone = (VIRTUAL_MACHINE_MOVES, key)
+        yield replace(writes.delete_migration(migration, f"its move {key} is gone"), unless_exists=gone)
     elif not _is_current(migration, move):
-        yield Delete(MIGRATIONS, migration.key, migration.uid, f"its move {key} is finished or at another attempt")
+        yield writes.delete_migration(migration, f"its move {key} is finished or at another attempt")
     elif instance is not None and instance.uid != move.instance_uid:
-        yield Delete(MIGRATIONS, migration.key, migration.uid, f"{migration.instance_key} is another guest now")
+        yield writes.delete_migration(migration, f"{migration.instance_key} is another guest now")
 
 
 def _is_current(migration: Migration, move: Move) -> bool:

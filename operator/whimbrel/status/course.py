@@ -8,6 +8,7 @@ from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.conditions import Claim
 from whimbrel.domain.records import Plan
 from whimbrel.inventory.projections.validation import INVALID_SPEC
+from whimbrel.schedule.candidate import Wait
 from whimbrel.schedule.review import Gate, Review
 from whimbrel.status.plan import Course, Tracked
 
@@ -48,8 +49,10 @@ def cancelling(stored: MigrationPlanStatus) -> Course:
     )
 
 
-def course(review: Review, spec: MigrationPlanSpec, moves: tuple[Tracked, ...]) -> Course:
-    """A plan that still chooses, or has just come to its end."""
+def course(
+    review: Review, spec: MigrationPlanSpec, moves: tuple[Tracked, ...], waits: tuple[Wait, ...], *, moving: bool
+) -> Course:
+    """A plan that still chooses, or has just come to its end. `moving`: something of it is in flight or about to be."""
     planned, approved = _planned(review.quote), _approved(review, spec)
 
     def at(phase: PlanPhase, reason: str, message: str, *, stalled: bool = False) -> Course:
@@ -66,8 +69,14 @@ def course(review: Review, spec: MigrationPlanSpec, moves: tuple[Tracked, ...]) 
                 return at(PlanPhase.RUNNING, "Migrating", "Virtual machines are moving.")
             phase = review.stored.phase if review.stored.quote is not None else PlanPhase.PENDING
             return at(phase if phase != PlanPhase.RUNNING else PlanPhase.PENDING, "Quoting", "The quote is being made.")
+        case Gate.DRY_RUN if moving:
+            message = "Nothing new starts while spec.dryRun is true; moves in flight finish."
+            return at(PlanPhase.RUNNING, "DryRun", message)
         case Gate.DRY_RUN:
             return at(PlanPhase.QUOTED, "DryRun", "Quoted; nothing moves because spec.dryRun is true.")
+        case Gate.BLOCKED if moving:
+            message = "Nothing new starts while a selected virtual machine cannot move; moves in flight finish."
+            return at(PlanPhase.RUNNING, "NonMigratable", message)
         case Gate.BLOCKED:
             message = (
                 "A selected virtual machine cannot move, so none does (nonMigratable: Block). Its VirtualMachineMove and "
@@ -82,13 +91,21 @@ def course(review: Review, spec: MigrationPlanSpec, moves: tuple[Tracked, ...]) 
             message = "Nothing new starts while spec.suspend is true; moves in flight finish."
             return at(PlanPhase.SUSPENDED, "Suspended", message)
         case Gate.DONE:
-            return _finished(planned, approved, moves, review.quote is not None and review.quote.not_running > 0)
+            return _finished(planned, approved, moves, review.quote)
+        case Gate.OPEN if waits and not moving:
+            return at(PlanPhase.RUNNING, waits[0].reason, f"Nothing moves now. {waits[0].message}")
         case Gate.OPEN:
             return at(PlanPhase.RUNNING, "Migrating", "Virtual machines are moving.")
 
 
-def _finished(planned: Claim, approved: Claim, moves: tuple[Tracked, ...], left_out: bool) -> Course:
+def _finished(planned: Claim, approved: Claim, moves: tuple[Tracked, ...], quote: Quote | None) -> Course:
     phases = [tracked.phase for tracked in moves]
+    left_out = quote is not None and quote.not_running > 0
+    if quote is not None and len(phases) < quote.virtual_machines - quote.not_running:
+        message = (
+            "A VirtualMachineMove of this plan was deleted, so what became of its virtual machine is not recorded."
+        )
+        return Course(PlanPhase.FAILED, "MoveDeleted", message, planned, approved)
     bad = sum(phases.count(p) for p in (MovePhase.FAILED, MovePhase.UNVERIFIED, MovePhase.CANCELLED))
     moved, skipped = phases.count(MovePhase.SUCCEEDED), phases.count(MovePhase.SKIPPED)
     if bad:

@@ -4,6 +4,7 @@ from typing import Any
 
 from support.stage import DB1, Stage, a_copying_stage
 from whimbrel.domain.decision import Create, Delete
+from whimbrel.domain.naming import migration_name
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import (
     INSTANCES,
@@ -241,8 +242,14 @@ def test_a_refused_create_takes_the_labels_off_and_is_not_repeated_at_once() -> 
 
 
 def a_migration_of_ours(stage: Stage, **annotations: str) -> Any:
-    labels = {"whimbrel.dev/managed": "true", "whimbrel.dev/plan-uid": "gone", "whimbrel.dev/attempt": "1"}
-    metadata = {"name": "whimbrel-db1-0123-1", "namespace": "default", "labels": labels, "annotations": annotations}
+    labels = {
+        "whimbrel.dev/managed": "true",
+        "whimbrel.dev/plan-uid": "gone",
+        "whimbrel.dev/instance-uid": "lost",
+        "whimbrel.dev/attempt": "1",
+    }
+    name = migration_name("gone", "db1", "lost", 1)
+    metadata = {"name": name, "namespace": "default", "labels": labels, "annotations": annotations}
     return stage.world.create("whimbrel", MIGRATIONS, {"metadata": metadata, "spec": {"vmiName": "db1"}})
 
 

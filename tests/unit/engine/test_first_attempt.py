@@ -124,7 +124,8 @@ def test_just_before_the_create_a_live_read_must_show_the_same_guest_on_its_sour
     assert create.guard is not None
     assert (create.guard.instance, create.guard.node) == (DB1, "node-1")
     assert create.guard.uid == stage.body(INSTANCES, DB1)["metadata"]["uid"]
-    assert create.guard.migration_label == create.key.name
+    assert create.guard.labels["whimbrel.dev/vmim"] == create.key.name
+    assert create.guard.labels == stage.labels()
 
 
 def test_the_labels_go_as_soon_as_kubevirt_has_resolved_the_configuration() -> None:

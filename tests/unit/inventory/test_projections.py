@@ -238,7 +238,7 @@ def test_a_policy_without_selectors_is_told_from_one_that_matches_everything() -
     nobody = project(resources.MIGRATION_POLICIES, named(spec={"bandwidthPerMigration": "1Gi"}))
     everybody = project(
         resources.MIGRATION_POLICIES,
-        {"metadata": {"name": "p", "labels": {LABEL_MANAGED: "true"}}, "spec": {"selectors": {}}},
+        {"metadata": {"name": "whimbrel-p", "labels": {LABEL_MANAGED: "true"}}, "spec": {"selectors": {}}},
     )
 
     assert isinstance(nobody, Policy)

@@ -130,8 +130,9 @@ def effective(wanted: KubeVirtConfiguration, **changed: object) -> MigrationConf
         (WANTED, {"allow_auto_converge": True}, ("throttle the guest",)),
         (WANTED, {"allow_post_copy": True}, ("switch to post-copy",)),
         (WANTED, {"allow_workload_disruption": True}, ("suspend the guest",)),
-        (STUN, {"completion_timeout_per_gib": 51}, ("suspend the guest for longer",)),
-        (STUN, {"completion_timeout_per_gib": 0}, ("suspend the guest for longer",)),
+        (STUN, {"completion_timeout_per_gib": 51}, ("suspend the guest at another time than was quoted",)),
+        (STUN, {"completion_timeout_per_gib": 49}, ("suspend the guest at another time than was quoted",)),
+        (STUN, {"completion_timeout_per_gib": 0}, ("suspend the guest at another time than was quoted",)),
         (
             WANTED,
             {"allow_post_copy": True, "allow_workload_disruption": True},
@@ -150,7 +151,6 @@ def test_what_could_be_done_to_a_guest_without_consent_is_named(
     [
         (WANTED, {}),
         (STUN, {}),
-        (STUN, {"completion_timeout_per_gib": 49}),
         (STUN, {"allow_workload_disruption": False}),
         (WANTED, {"completion_timeout_per_gib": 0, "bandwidth_bytes_per_second": 0}),
     ],
@@ -185,7 +185,7 @@ configurations = st.tuples(st.integers(0, 20_000), st.integers(0, 100_000), st.b
 
 @given(configurations, st.integers(1, 5))
 def test_a_policy_that_the_server_returns_says_what_we_wrote(wanted: KubeVirtConfiguration, count: int) -> None:
-    stored = PROJECTIONS[MIGRATION_POLICIES](policy_body(wanted, count))
+    stored = PROJECTIONS[MIGRATION_POLICIES](policy_body(policy_name(wanted, count), wanted, count))
 
     assert isinstance(stored, Policy)
     assert stored.ours
@@ -201,9 +201,9 @@ def test_two_configurations_share_a_policy_only_if_they_are_the_same(
 
 
 def test_bandwidth_is_written_as_kubernetes_would_print_it() -> None:
-    assert policy_body(WANTED, 1)["spec"]["bandwidthPerMigration"] == "59Mi"
+    assert policy_body("whimbrel-x", WANTED, 1)["spec"]["bandwidthPerMigration"] == "59Mi"
     assert (
-        policy_body(WANTED.model_copy(update={"bandwidth_bytes_per_second": 2 * 1024 * MIB}), 1)["spec"][
+        policy_body("whimbrel-x", WANTED.model_copy(update={"bandwidth_bytes_per_second": 2 * 1024 * MIB}), 1)["spec"][
             "bandwidthPerMigration"
         ]
         == "2Gi"

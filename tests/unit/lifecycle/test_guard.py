@@ -12,12 +12,18 @@ from whimbrel.domain.naming import (
     ANNOTATION_BUDGET_MS,
     ANNOTATION_DEADLINE_S,
     ANNOTATION_STUN,
+    LABEL_ATTEMPT,
+    LABEL_INSTANCE_UID,
     LABEL_MANAGED,
+    LABEL_PLAN_UID,
+    migration_name,
 )
-from whimbrel.domain.records import Instance, Migration, MigrationState
+from whimbrel.domain.records import Instance, Migration, MigrationConfiguration, MigrationState
 from whimbrel.lifecycle.guard import RESUME_S, GuardVerdict, overdue_stuns
 
 UID = "uid-of-the-migration"
+OURS = {LABEL_MANAGED: "true", LABEL_PLAN_UID: "plan", LABEL_INSTANCE_UID: "guest", LABEL_ATTEMPT: "1"}
+OUR_NAME = migration_name("plan", "db1", "guest", 1)
 KUBEVIRT_SUSPENDS_NO_EARLIER_THAN_S = 1.0
 
 
@@ -32,13 +38,16 @@ def judged(
     *,
     phase: str = "Running",
     deleting: bool = False,
-    labels: Mapping[str, str] = {LABEL_MANAGED: "true"},
+    labels: Mapping[str, str] = OURS,
+    name: str = OUR_NAME,
+    first_seen: datetime | None = None,
 ) -> GuardVerdict:
     instance: Instance = an_instance(migration=state)
     migration: Migration = a_migration(
-        instance, uid=UID, phase=phase, deleting=deleting, labels=labels, annotations=annotations or {}
+        instance, name, uid=UID, phase=phase, deleting=deleting, labels=labels, annotations=annotations or {}
     )
-    return overdue_stuns({migration.key: migration}, {instance.key: instance}, now)
+    seen = {UID: first_seen} if first_seen is not None else {}
+    return overdue_stuns({migration.key: migration}, {instance.key: instance}, now, seen)
 
 
 def paused(started_at: datetime | None = NOW) -> MigrationState:
@@ -46,7 +55,7 @@ def paused(started_at: datetime | None = NOW) -> MigrationState:
 
 
 budgets = st.integers(2000, 600_000)
-deadlines = st.integers(1, 100_000)
+deadlines = st.integers(1, 300)  # the effective configuration of these migrations has 300 s
 starts = st.integers(-100_000, 100_000).map(lambda seconds: NOW + timedelta(seconds=seconds))
 
 
@@ -96,12 +105,13 @@ def test_a_suspension_without_consent_ends_at_once_whatever_the_clocks_say(start
     st.integers(0, 10_000_000),
     st.sampled_from([{}, consent(), consent(1, 2000)]),
 )
-def test_only_a_suspended_guest_is_looked_at_and_never_one_in_post_copy(
+def test_only_a_suspended_guest_is_cut_short_and_never_one_in_post_copy(
     mode: str, seconds: int, annotations: dict[str, str]
 ) -> None:
     verdict = judged(a_migration_state(UID, mode=mode), NOW + timedelta(seconds=seconds), annotations)
 
-    assert verdict == GuardVerdict((), None)
+    assert verdict.deletes == ()
+    assert mode != "PostCopy" or verdict == GuardVerdict((), None)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +166,11 @@ def test_the_guard_wakes_for_the_first_of_several() -> None:
     first, second = an_instance("a", migration=paused()), an_instance("b", migration=paused())
     migrations = [
         a_migration(
-            instance, instance.key.name, uid=UID, labels={LABEL_MANAGED: "true"}, annotations=consent(30, budget)
+            instance,
+            migration_name("plan", instance.key.name, "guest", 1),
+            uid=UID,
+            labels=OURS,
+            annotations=consent(30, budget),
         )
         for instance, budget in ((first, 9100), (second, 5100))
     ]
@@ -172,3 +186,41 @@ def test_a_guest_that_is_gone_needs_no_guard() -> None:
     migration = a_migration(an_instance(), uid=UID, labels={LABEL_MANAGED: "true"})
 
     assert overdue_stuns({migration.key: migration}, {}, NOW) == GuardVerdict((), None)
+
+
+@given(starts, deadlines, budgets, st.integers(0, 100_000))
+def test_a_pause_that_was_seen_before_it_could_be_computed_is_cut_short_in_time(
+    started_at: datetime, deadline_s: int, budget_ms: int, early_s: int
+) -> None:
+    seen = started_at + timedelta(seconds=deadline_s + KUBEVIRT_SUSPENDS_NO_EARLIER_THAN_S - early_s)
+
+    at_the_latest = seen + timedelta(milliseconds=budget_ms - RESUME_S * 1000)
+    verdict = judged(paused(started_at), max(at_the_latest, seen), consent(deadline_s, budget_ms), first_seen=seen)
+
+    assert [delete.uid for delete in verdict.deletes] == [UID]
+
+
+def test_a_shorter_effective_deadline_moves_the_earliest_pause() -> None:
+    shorter = MigrationConfiguration(completion_timeout_per_gib=8, allow_workload_disruption=True)
+    state = a_migration_state(UID, mode="Paused", started_at=NOW, configuration=shorter)
+
+    verdict = judged(state, NOW + timedelta(seconds=30), consent(300, 5000))
+
+    assert [delete.uid for delete in verdict.deletes] == [UID]
+
+
+def test_a_pause_that_is_due_and_that_the_watch_has_not_told_of_is_looked_for_live() -> None:
+    copying = a_migration_state(UID, mode="PreCopy", started_at=NOW)
+
+    early = judged(copying, NOW + timedelta(seconds=30), consent(30, 5000))
+    due = judged(copying, NOW + timedelta(seconds=31), consent(30, 5000))
+
+    assert early.reads == ()
+    assert [str(key) for key in due.reads] == ["default/db1"]
+    assert due.wake_after_s == 1.0
+
+
+def test_a_migration_that_merely_carries_our_label_is_nobodys_business() -> None:
+    verdict = judged(paused(), NOW + timedelta(seconds=600), consent(30, 5000), name="by-hand")
+
+    assert verdict.deletes == ()

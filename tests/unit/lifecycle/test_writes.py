@@ -9,8 +9,9 @@ from whimbrel.domain.decision import Create
 from whimbrel.domain.records import Migration, Move
 from whimbrel.domain.resources import MIGRATIONS, VIRTUAL_MACHINE_MOVES
 from whimbrel.inventory.projections import PROJECTIONS
+from whimbrel.ladder.attachment import labels_of
 from whimbrel.lifecycle import writes
-from whimbrel.lifecycle.evidence import gather
+from whimbrel.lifecycle.evidence import gather, migration_key
 from whimbrel.simulation.world import Refused, patched
 
 PLAN, INSTANCE = a_plan(), an_instance()
@@ -21,7 +22,7 @@ STUN = AttemptSpec.model_validate(an_attempt(2, rung="Stun", deadline_seconds=40
 def create(attempt: AttemptSpec | None = None) -> Create:
     wanted = attempt or MOVE.move.spec.attempt
     assert wanted is not None
-    return writes.create_migration(MOVE, wanted)
+    return writes.create_migration(MOVE, wanted, labels_of(wanted, migration_key(MOVE, wanted.number)))
 
 
 def test_a_migration_that_the_server_returns_is_recognised_as_the_attempt() -> None:
@@ -59,7 +60,7 @@ def test_an_attempt_without_a_policy_is_created_only_on_a_guest_without_our_labe
     guard = create(bare).guard
 
     assert guard is not None
-    assert guard.migration_label == ""
+    assert guard.labels == {}
 
 
 def test_a_move_that_the_server_returns_says_what_was_quoted_and_whose_it_is() -> None:

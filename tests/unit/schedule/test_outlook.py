@@ -156,7 +156,7 @@ def test_a_plans_bandwidth_reaches_the_attempt() -> None:
 def test_a_blocked_guest_has_a_move_without_an_attempt() -> None:
     snapshot = a_cluster(an_instance(live_migratable=BROKEN))
 
-    spec = move_spec(one(snapshot), 1, snapshot)
+    spec = move_spec(one(snapshot), snapshot)
 
     assert spec.attempt is None
     assert spec.rungs == ()

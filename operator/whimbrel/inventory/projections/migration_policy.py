@@ -1,6 +1,6 @@
 """MigrationPolicy, anybody's: whom it matches and what it states (KubeVirt contract §4.1, §4.2)."""
 
-from whimbrel.domain.naming import LABEL_MANAGED
+from whimbrel.domain.naming import LABEL_MANAGED, POLICY_PREFIX
 from whimbrel.domain.records import Policy
 from whimbrel.inventory.projections import configuration, reading
 from whimbrel.inventory.projections.reading import Json
@@ -16,7 +16,7 @@ def project(raw: Json) -> Policy | None:
     return Policy(
         key=key,
         uid=reading.text(raw, "metadata", "uid"),
-        ours=LABEL_MANAGED in reading.member(raw, "metadata", "labels"),
+        ours=key.name.startswith(POLICY_PREFIX) and LABEL_MANAGED in reading.member(raw, "metadata", "labels"),
         instance_pairs=_pairs(raw, "virtualMachineInstanceSelector") if matches else None,
         namespace_pairs=_pairs(raw, "namespaceSelector") if matches else None,
         configuration=configuration.project(reading.member(raw, "spec")),

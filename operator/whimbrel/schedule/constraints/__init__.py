@@ -10,6 +10,7 @@ from whimbrel.inventory.ledger import Ledger
 from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
 from whimbrel.schedule.constraints import (
     claims,
+    consent,
     fitness,
     foreign_migration,
     host_slots,
@@ -20,6 +21,7 @@ from whimbrel.schedule.constraints import (
 )
 
 CONSTRAINTS: tuple[Callable[[Candidate, Ledger, Circumstances], Wait | None], ...] = (
+    consent.blocks,
     claims.blocks,
     kubevirt_health.blocks,
     foreign_migration.blocks,

@@ -24,7 +24,13 @@ def blocks(_candidate: Candidate, _ledger: Ledger, circumstances: Circumstances)
         return Wait("KubeVirtMissing", "No KubeVirt object is in the cluster; install KubeVirt.")
     if kubevirt.phase != "Deployed":
         return Wait("KubeVirtNotDeployed", f"KubeVirt {kubevirt.key} is {kubevirt.phase or 'without a phase'}.")
-    if (release := _release(kubevirt.version)) is not None and release < OLDEST:
+    release = _release(kubevirt.version)
+    if release is None:
+        message = (
+            f"KubeVirt {kubevirt.key} does not say which release it is ({kubevirt.version or 'no version observed'})."
+        )
+        return Wait("KubeVirtVersionUnknown", message)
+    if release < OLDEST:
         message = f"KubeVirt {kubevirt.version} cannot be told where to migrate to; 1.6 is the first release that can."
         return Wait("TargetSelectionUnsupported", message)
     if kubevirt.updating:

@@ -1,0 +1,149 @@
+"""Consent is the plan's, as it stands now: whatever was specified, quoted or half written before."""
+
+from typing import Any
+
+from support.stage import DB1, STUN, Stage
+from whimbrel.domain.decision import Create, JsonPatch
+from whimbrel.domain.records import Key
+from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, VIRTUAL_MACHINE_MOVES
+from whimbrel.engine import decide
+
+PLAN = Key("default", "plan")
+
+
+def a_stage_about_to_stun() -> Stage:
+    """Attempt 1 did not converge; the labels of attempt 2, a stun, are set and its migration is not created yet."""
+    stage = Stage()
+    stage.plan(migration={"disruption": STUN})
+    stage.settle()
+    stage.not_converged()
+    for _ in range(20):
+        decisions = decide(stage.snapshot())
+        if any(isinstance(w, Create) and w.resource == MIGRATIONS for w in decisions.writes):
+            break
+        stage.tick()
+    assert len(stage.labels()) > 1
+    return stage
+
+
+def created(stage: Stage) -> list[Any]:
+    return [w for w in stage.written if isinstance(w, Create) and w.resource == MIGRATIONS]
+
+
+def test_a_stun_whose_consent_was_withdrawn_does_not_start_although_only_half_of_a_tick_arrived() -> None:
+    stage = a_stage_about_to_stun()
+    before = len(created(stage))
+    stage.edit(MIGRATION_PLANS, PLAN, "spec", "migration", value={"disruption": {"stun": "Never"}})
+    for write in decide(stage.snapshot()).writes:  # everything arrives but the removal of the labels
+        if not isinstance(write, JsonPatch):
+            stage._send(write)
+
+    stage.settle()
+
+    assert all(w.body["metadata"]["annotations"].get("whimbrel.dev/stun") is None for w in created(stage)[before:])
+
+
+def test_a_stun_in_flight_whose_consent_was_withdrawn_is_aborted() -> None:
+    stage = a_stage_about_to_stun()
+    stage.settle()
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+
+    stage.edit(MIGRATION_PLANS, PLAN, "spec", "migration", value={"disruption": {"stun": "Never"}})
+    stage.settle()
+
+    assert stage.move()["status"]["abort"]["reason"] == "ConsentWithdrawn"
+    assert "deletionTimestamp" in stage.unfinished()["metadata"]
+
+
+def test_a_move_that_was_tampered_with_is_no_consent() -> None:
+    stage = Stage()
+    stage.plan(suspend=True)
+    stage.settle()
+    stage.outlook_due = False
+    move = stage.move()
+    key = Key(move["metadata"]["namespace"], move["metadata"]["name"])
+    stage.edit(VIRTUAL_MACHINE_MOVES, key, "spec", "attempt", "configuration", "allowPostCopy", value=True)
+    stage.edit(MIGRATION_PLANS, PLAN, "spec", "suspend", value=None)
+    stage.outlook_due = True
+    stage.settle()
+    stage.outlook_due = False
+    stage.settle()
+
+    assert not any(
+        w.resource.kind == "MigrationPolicy" and w.body["spec"]["allowPostCopy"]
+        for w in stage.written
+        if isinstance(w, Create)
+    )
+
+
+def test_a_lowered_number_of_attempts_ends_what_is_above_it() -> None:
+    stage = a_stage_about_to_stun()
+    stage.edit(MIGRATION_PLANS, PLAN, "spec", "migration", value={"attempts": 1, "disruption": STUN})
+    begun = len(created(stage))
+
+    stage.settle()
+
+    assert len(created(stage)) == begun
+    assert stage.outcome() == ("Failed", "AttemptsSpent")
+
+
+def test_a_guest_that_is_on_its_target_is_not_moved_again_although_kubevirt_says_failed() -> None:
+    stage = Stage()
+    stage.plan()
+    stage.settle()
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+    target = stage.move()["spec"]["attempt"]["targetNode"]
+    stage.edit(INSTANCES, DB1, "status", "nodeName", value=target)
+    stage.fail(failureReason="source pod died")
+
+    stage.settle()
+
+    assert stage.outcome()[0] == "Unverified"
+    assert len(stage.migrations()) == 1
+
+
+def test_a_plan_of_which_nothing_moves_says_what_it_waits_for() -> None:
+    stage = Stage()
+    stage.plan("older", suspend=True)
+    stage.settle()
+    stage.seconds += 60
+    stage.plan("younger")
+
+    stage.settle()
+
+    assert stage.reason("younger") == "ClaimedByPlan"
+
+
+def test_a_dry_run_in_mid_run_is_not_called_finished_while_something_is_in_flight() -> None:
+    stage = Stage()
+    stage.plan()
+    stage.settle()
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+
+    stage.edit(MIGRATION_PLANS, PLAN, "spec", "dryRun", value=True)
+    stage.settle()
+
+    finished = next(c for c in stage.status_of()["conditions"] if c["type"] == "Finished")
+    assert finished["status"] == "False"
+
+
+def test_an_abort_that_kubevirt_does_not_carry_out_is_told_with_where_to_look() -> None:
+    stage = Stage()
+    stage.plan()
+    stage.settle()
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+    stage.delete(MIGRATION_PLANS, PLAN)
+    stage.settle()
+
+    stage.seconds += 301
+    stage.settle()
+
+    assert [w["reason"] for w in stage.status_of()["waits"]] == ["AbortNotCarriedOut"]
