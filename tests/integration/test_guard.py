@@ -1,24 +1,28 @@
 """The stun guard ends what is overdue at the right moment, without anybody's leave."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from support.raw_objects import a_migration
+from support.raw_objects import a_migration, an_instance
 from support.waiting import WaitingStore
+from whimbrel.domain import naming
 from whimbrel.domain.decision import Delete
 from whimbrel.domain.records import Instance, Key, Migration
-from whimbrel.domain.resources import MIGRATIONS
+from whimbrel.domain.resources import INSTANCES, MIGRATIONS
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.telemetry import Telemetry
-from whimbrel.lifecycle.guard import GuardVerdict
-from whimbrel.runtime.guard import RETRY_S, StunGuard
+from whimbrel.lifecycle.guard import GuardVerdict, overdue_stuns
+from whimbrel.runtime.guard import READ_TIMEOUT_S, RETRY_S, StunGuard
 from whimbrel.runtime.queue import CoalescingQueue
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Fault
 
+DB = Key("shop", "db1")
 M1 = Key("shop", "m1")
+STUN = Key("shop", naming.migration_name("uid-of-plan", "db1", "uid-of-db1", 1))
 
 
 class Deadline:
@@ -129,3 +133,105 @@ async def test_a_defect_in_judging_does_not_end_the_guard(
 
     await store.until(lambda: M1 not in store.records(MIGRATIONS))
     running.cancel()
+
+
+async def a_stun(cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore) -> None:
+    """A guest that has been suspended for long, of which the store only knows that its copy began."""
+    labels = {
+        naming.LABEL_MANAGED: "true",
+        naming.LABEL_PLAN_UID: "uid-of-plan",
+        naming.LABEL_INSTANCE_UID: "uid-of-db1",
+        naming.LABEL_ATTEMPT: "1",
+    }
+    consent = {
+        naming.ANNOTATION_STUN: "Allowed",
+        naming.ANNOTATION_DEADLINE_S: "10",
+        naming.ANNOTATION_BUDGET_MS: "5000",
+    }
+    await cluster.load([a_migration(STUN.name, labels=labels, annotations=consent)])
+    migration = await api.get(MIGRATIONS, STUN)
+    store.apply(MIGRATIONS, migration)
+    began = (datetime.now(UTC) - timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for mode in ("PreCopy", "Paused"):
+        raw = an_instance("db1")
+        raw["status"]["migrationState"] = {
+            "migrationUid": migration["metadata"]["uid"],
+            "startTimestamp": began,
+            "mode": mode,
+        }
+        await cluster.load([raw])
+        if mode == "PreCopy":
+            store.apply(INSTANCES, await api.get(INSTANCES, DB))
+
+
+async def test_a_suspension_of_which_the_watch_never_told_is_cut_short_all_the_same(
+    cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, queue: CoalescingQueue, telemetry: Telemetry
+) -> None:
+    await a_stun(cluster, api, store)
+    running = asyncio.create_task(StunGuard(api, store, queue, overdue_stuns, telemetry).run())
+    queue.notify()
+
+    await store.until(lambda: STUN not in store.records(MIGRATIONS))
+
+    running.cancel()
+    assert store.records(INSTANCES)[DB].migration.mode == "Paused"
+
+
+async def test_a_live_read_that_fails_is_told_once_and_tried_again(
+    cluster: EmbeddedControlPlane,
+    api: KubeApi,
+    store: WaitingStore,
+    queue: CoalescingQueue,
+    telemetry: Telemetry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await a_stun(cluster, api, store)
+    cluster.faults.add(Fault(verb="get", status=503, times=2))
+    running = asyncio.create_task(StunGuard(api, store, queue, overdue_stuns, telemetry).run())
+    queue.notify()
+
+    await store.until(lambda: STUN not in store.records(MIGRATIONS))
+
+    running.cancel()
+    assert [record.levelno for record in caplog.records if "cannot be read" in record.getMessage()] == [logging.WARNING]
+
+
+def judge_of_what_is_unseen(
+    migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], now: datetime
+) -> GuardVerdict:
+    """Ends every migration, and wants one instance read."""
+    due = tuple(Delete(MIGRATIONS, key, held.uid, "overdue") for key, held in migrations.items())
+    return GuardVerdict(due, None, reads=(DB,))
+
+
+async def test_a_live_read_that_hangs_delays_no_other_guests_end(
+    cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, queue: CoalescingQueue, telemetry: Telemetry
+) -> None:
+    await shown(cluster, api, store)
+    arrived = asyncio.Event()
+    cluster.faults.add(Fault(verb="get", where=lambda _: arrived.set() is None, latency_s=30.0, times=None))
+    running = asyncio.create_task(StunGuard(api, store, queue, judge_of_what_is_unseen, telemetry).run())
+    queue.notify()
+
+    async with asyncio.timeout(READ_TIMEOUT_S / 2):
+        await arrived.wait()
+        await store.until(lambda: M1 not in store.records(MIGRATIONS))
+
+    running.cancel()
+
+
+async def test_an_instance_is_read_live_once_a_second_at_most(
+    cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, queue: CoalescingQueue, telemetry: Telemetry
+) -> None:
+    await shown(cluster, api, store, finalizers=["kubevirt.io/migrationJobFinalize"])
+    read = cluster.faults.add(Fault(verb="get", name="db1", status=503, times=None))
+    guard = StunGuard(api, store, queue, judge_of_what_is_unseen, telemetry)
+
+    waits = []
+    for _ in range(3):
+        waits.append(await guard.look())
+        await queue.wait()
+        queue.notify()
+
+    assert read.hits == 1
+    assert 1.0 >= waits[0] > waits[1] > waits[2] > 0.0, "the next read is not put off by the looks between"

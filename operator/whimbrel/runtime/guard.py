@@ -1,12 +1,13 @@
 """The stun guard's loop: on every replica, leader or not, and whatever else stands still.
 
-What must end is decided by `lifecycle.guard`; here it is only looked at in time, and the DELETE is sent.
+What must end is decided by `lifecycle.guard`; here it is only looked at in time, and the DELETE is sent. Where the watch
+may be late, the instance is read live.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from whimbrel.domain.decision import Delete
@@ -16,7 +17,7 @@ from whimbrel.kube.api import KubeApi
 from whimbrel.kube.errors import ApiError, Conflict, NotFound
 from whimbrel.kube.store import Store
 from whimbrel.kube.telemetry import Telemetry
-from whimbrel.lifecycle.guard import GuardVerdict
+from whimbrel.lifecycle.guard import READ_INTERVAL_S, GuardVerdict
 from whimbrel.runtime.executor import take_deletion
 from whimbrel.runtime.queue import CoalescingQueue
 
@@ -28,6 +29,7 @@ LONGEST_WAIT_S = 30.0
 RETRY_S = 0.5
 REST_S = 0.1
 """Pause between two looks, so that a burst of changes does not become a burst of looks."""
+READ_TIMEOUT_S = 2.0
 
 
 class StunGuard:
@@ -45,9 +47,19 @@ class StunGuard:
     ) -> None:
         self._api, self._store, self._queue, self._judge = api, store, queue, judge
         self._telemetry, self._beat = telemetry, beat
+        self._reading: dict[Key, asyncio.Task[None]] = {}
+        self._read_at: dict[Key, float] = {}
+        self._unanswered: set[Key] = set()
 
     async def run(self) -> None:
         """Until cancelled."""
+        try:
+            await self._keep_looking()
+        finally:
+            for reading in self._reading.values():
+                reading.cancel()
+
+    async def _keep_looking(self) -> None:
         while True:
             await self._queue.wait()
             self._beat()
@@ -60,14 +72,48 @@ class StunGuard:
             await asyncio.sleep(min(REST_S, wait_s))
 
     async def look(self) -> float:
-        """Ends what is overdue; answers when to look again."""
+        """Ends what is overdue, begins the live reads that the verdict asks for; answers when to look again."""
         unfinished = {key: held for key, held in self._store.records(MIGRATIONS).items() if not held.final}
         if not unfinished:
             return LONGEST_WAIT_S
         verdict = self._judge(unfinished, self._store.records(INSTANCES), datetime.now(UTC))
+        read_in_s = self._begin_reads(verdict.reads)
         succeeded = await asyncio.gather(*(self._end(delete) for delete in verdict.deletes))
-        waits = [LONGEST_WAIT_S if verdict.wake_after_s is None else verdict.wake_after_s]
+        waits = [read_in_s, LONGEST_WAIT_S if verdict.wake_after_s is None else verdict.wake_after_s]
         return min(waits + ([] if all(succeeded) else [RETRY_S]))
+
+    def _begin_reads(self, keys: Sequence[Key]) -> float:
+        """Reads that may begin again, do; answers when the next one may.
+
+        Nobody waits for them: a read that hangs must not hold up the end of another guest's suspension.
+        """
+        now = time.monotonic()
+        self._read_at = {key: at for key, at in self._read_at.items() if now - at < READ_INTERVAL_S}
+        self._unanswered &= set(keys)
+        for key in keys:
+            if key not in self._reading and key not in self._read_at:
+                self._read_at[key] = now
+                self._reading[key] = asyncio.create_task(self._read(key))
+        return min((self._read_at.get(key, now) + READ_INTERVAL_S - now for key in keys), default=LONGEST_WAIT_S)
+
+    async def _read(self, key: Key) -> None:
+        """Reads an instance past the watch, and has the guard look again."""
+        held = self._store.records(INSTANCES).get(key)
+        try:
+            self._store.apply(INSTANCES, await self._api.get(INSTANCES, key, timeout_s=READ_TIMEOUT_S))
+            self._unanswered.discard(key)
+        except ApiError as error:
+            if isinstance(error, NotFound) and error.of_object:
+                if held is not None:
+                    self._store.forget(INSTANCES, key, held.uid)
+            elif key not in self._unanswered:
+                self._unanswered.add(key)
+                log.warning("The suspension of %s is due, but its instance cannot be read: %s", key, error)
+        except Exception:  # as in `run`: the guard outlives its own defects
+            log.exception("The stun guard failed to read the instance %s.", key)
+        finally:
+            self._reading.pop(key, None)
+            self._queue.notify()
 
     async def _end(self, delete: Delete) -> bool:
         try:

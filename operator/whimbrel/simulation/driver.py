@@ -33,6 +33,7 @@ ACTOR = "whimbrel"
 REFUSAL_S = 15.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 GUARD_RETRY_S = 0.5
+GUARD_READ_S = 1.0
 OUTLOOK_INTERVAL = timedelta(seconds=10)
 Decide = Callable[[Snapshot], Decisions]
 Judge = Callable[[Mapping[Key, Migration], Mapping[Key, Instance], datetime], GuardVerdict]
@@ -151,6 +152,7 @@ class Operator:
         self._view = _View()
         self._refused: dict[Key, Refusal] = {}
         self._failures: dict[tuple[Resource, Key], tuple[int, float]] = {}
+        self._read_at: dict[Key, float] = {}
         for staleness in faults.staleness:
             agenda.at(staleness.until_s, lambda: self._delivery.after(0))
 
@@ -158,7 +160,7 @@ class Operator:
         """A new life: lists everything, then decides."""
         self._life += 1
         self._alive, self._sending, self._again = True, False, False
-        self._view, self._refused, self._failures = _View(), {}, {}
+        self._view, self._refused, self._failures, self._read_at = _View(), {}, {}, {}
         for resource, watch in self._watches.items():
             watch.clear()
             for key, body in self._world.objects(resource).items():
@@ -209,12 +211,29 @@ class Operator:
             return
         verdict = self._judge(self._view.records(MIGRATIONS), self._view.records(INSTANCES), self._world.now)
         wait_s = self._timing.resync_s if verdict.wake_after_s is None else verdict.wake_after_s
+        wait_s = min(wait_s, self._read_live(verdict.reads))
         for delete in verdict.deletes:
             try:
                 self._answered(delete, self._apply(delete))
             except ApiError:
                 wait_s = GUARD_RETRY_S
         self._guard.after(max(0.01, wait_s))
+
+    def _read_live(self, keys: Sequence[Key]) -> float:
+        """Looks at instances past the watch, at each once a second at most. When the guard must look again."""
+        now, wait_s = self._agenda.seconds, self._timing.resync_s
+        for key in keys:
+            if now < (due_s := self._read_at.get(key, 0.0)):
+                wait_s = min(wait_s, due_s - now)
+                continue
+            self._read_at[key] = now + GUARD_READ_S
+            instance = self._world.get(INSTANCES, key)
+            version = self._world.version if instance is None else int(instance["metadata"]["resourceVersion"])
+            news = self._view.take(INSTANCES, key, version, instance)
+            wait_s = min(wait_s, 0.0 if news else GUARD_READ_S)
+            if news:
+                self._clock.after(self._timing.gather_s)
+        return wait_s
 
     def _tick(self) -> None:
         if not self._alive:
