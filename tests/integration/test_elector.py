@@ -157,6 +157,22 @@ async def test_a_stolen_lease_ends_leading(
         await first.task
 
 
+async def test_a_deleted_lease_is_not_taken_while_its_leader_may_believe_in_it(
+    bare_cluster: EmbeddedControlPlane, api: KubeApi, stand: Callable[[str], Candidate]
+) -> None:
+    first = stand("first")
+    await first.leads()
+    second = stand("second")
+    async with asyncio.timeout(5):
+        await second.elector.looked.wait()
+    await first.stop()
+
+    await api.delete(LEASES, KEY, (await api.get(LEASES, KEY))["metadata"]["uid"])
+
+    await second.leads()
+    assert first.elector.remaining() == 0, "both believed that they lead"
+
+
 async def test_a_lease_that_may_not_be_written_is_a_problem_that_is_told(
     bare_cluster: EmbeddedControlPlane, stand: Callable[[str], Candidate]
 ) -> None:

@@ -3,14 +3,14 @@
 `step` is pure; `Elector` is the thin loop around it. Times are seconds of a clock that never goes back
 and also counts suspension.
 Rules: a leader that cannot renew for `renew_deadline_s` has lost; others take over `duration_s` after they last saw the
-Lease change, by their own clock; nobody compares wall clocks.
+Lease change, by their own clock; nobody compares wall clocks. A Lease that is deleted frees nobody from that wait.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +48,18 @@ class Seen:
     version: str
     duration_s: float
     since: float
+    gone: bool = False
+    """There is no Lease any more, `since` when we first looked for it in vain."""
+
+
+def vanished(seen: Seen | None, me: str, now: float) -> Seen | None:
+    """What to remember when there is no Lease: the other one that held it may believe in it for its duration still.
+
+    That counts from now, not from the last look that showed the holder: it may have renewed in between.
+    """
+    if seen is None or seen.holder in ("", me):
+        return None
+    return seen if seen.gone else replace(seen, gone=True, since=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,7 @@ Step = Acquire | Renew | Wait | Lost
 
 
 def step(seen: Seen | None, me: str, renewed_at: float | None, now: float, timing: Timing) -> Step:
-    """What to do now. `seen` None: there is no Lease. `renewed_at`: when our last successful write began; None: we follow."""
+    """What to do now. `seen` None: nobody holds it. `renewed_at`: when our last successful write began; None: we follow."""
     if renewed_at is not None:
         left_s = renewed_at + timing.renew_deadline_s - now
         if seen is not None and seen.holder != me:
@@ -204,7 +216,8 @@ class Elector:
             self._note(await self._api.get(LEASES, self.key, timeout_s=self._timing.retry_s * 2))
             self._trouble("")
         except NotFound as error:
-            self._seen, self._raw = None, None
+            if error.of_object:
+                self._seen, self._raw = vanished(self._seen, self.identity, self._clock()), None
             self._trouble("" if error.of_object else f"Leases are not served: {error.message}")
         except ApiError as error:
             self._trouble(error.message)
@@ -238,7 +251,7 @@ class Elector:
         spec = raw.get("spec") or {}
         version = str(raw["metadata"].get("resourceVersion") or "")
         self._raw = raw
-        if self._seen is not None and self._seen.version == version:
+        if self._seen is not None and self._seen.version == version and not self._seen.gone:
             return
         self._seen = Seen(
             holder=str(spec.get("holderIdentity") or ""),

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whimbrel.kube.lease import Acquire, Lost, Renew, Seen, Timing, Wait, step
+from whimbrel.kube.lease import Acquire, Lost, Renew, Seen, Timing, Wait, step, vanished
 
 TIMING = Timing()
 ME, OTHER = "me", "other"
@@ -53,6 +53,40 @@ def test_a_leader_that_sees_another_holder_has_lost() -> None:
 
 def test_a_leader_whose_lease_was_deleted_writes_it_again() -> None:
     assert isinstance(step(None, ME, 100.0, 103.0, TIMING), Renew)
+
+
+def test_another_ones_lease_that_is_deleted_is_left_alone_for_its_duration() -> None:
+    gone = vanished(seen(OTHER, since=50.0, duration_s=20), ME, 70.0)
+
+    assert step(gone, ME, None, 70.0, TIMING) == Wait(2.0)
+    assert step(gone, ME, None, 89.0, TIMING) == Wait(1.0)
+    assert step(gone, ME, None, 90.0, TIMING) == Acquire()
+
+
+def test_looking_for_a_deleted_lease_again_does_not_prolong_the_wait() -> None:
+    gone = vanished(seen(OTHER), ME, 70.0)
+
+    assert vanished(gone, ME, 80.0) == gone
+
+
+def test_a_deleted_lease_that_nobody_else_held_is_taken_at_once() -> None:
+    for before in (None, seen(""), seen(ME)):
+        assert step(vanished(before, ME, 1.0), ME, None, 1.0, TIMING) == Acquire()
+
+
+@given(
+    looked=st.floats(0, 1000), renewed_after=st.floats(0, 60), noticed_after=st.floats(0, 60), waited=st.floats(0, 30)
+)
+def test_a_deleted_lease_is_not_taken_while_a_write_of_its_leader_may_be_under_way(
+    looked: float, renewed_after: float, noticed_after: float, waited: float
+) -> None:
+    """The leader may have renewed after our last look and before the deletion; its fence is the whole duration."""
+    renewed = looked + renewed_after
+    noticed = renewed + noticed_after
+    gone = vanished(seen(OTHER, since=looked), ME, noticed)
+
+    if isinstance(step(gone, ME, None, noticed + waited, TIMING), Acquire):
+        assert noticed + waited >= renewed + TIMING.duration_s - 1e-6
 
 
 @given(
