@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from support.executor_bench import Bench
 from support.raw_objects import a_namespace, kubevirt_definitions, own_definitions
 from support.waiting import WaitingStore
 from whimbrel.kube.api import KubeApi
@@ -47,3 +48,8 @@ async def api(connection: Connection, telemetry: Telemetry) -> AsyncIterator[Kub
 @pytest.fixture
 def store() -> WaitingStore:
     return WaitingStore()
+
+
+@pytest.fixture
+def bench(cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, telemetry: Telemetry) -> Bench:
+    return Bench(cluster, api, store, telemetry)

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
+from support.executor_bench import DB, M1, Bench, creation
 from support.raw_objects import a_migration, a_plan, an_instance
-from support.waiting import WaitingStore
 from whimbrel.domain.decision import (
     Announcement,
     Create,
@@ -18,18 +17,13 @@ from whimbrel.domain.decision import (
     LiveGuard,
     ReplaceSpec,
     ReplaceStatus,
-    Write,
 )
 from whimbrel.domain.naming import LABEL_MIGRATION, LABEL_POLICY
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, Resource
-from whimbrel.kube.api import KubeApi
-from whimbrel.kube.telemetry import Telemetry
-from whimbrel.runtime.executor import Executor, Outcome
+from whimbrel.runtime.executor import Outcome
 from whimbrel_lab.controlplane.embedded import AdmissionRequest, EmbeddedControlPlane, Fault, Refusal
 
-DB = Key("shop", "db1")
-M1 = Key("shop", "m1")
 P1 = Key("shop", "p1")
 RESERVED = {LABEL_MIGRATION: "m1", LABEL_POLICY.format(1): "slow"}
 LABEL_CHANGES: dict[str, dict[str, str | None]] = {
@@ -39,42 +33,6 @@ LABEL_CHANGES: dict[str, dict[str, str | None]] = {
     "policy label too many": {LABEL_POLICY.format(2): "slow"},
 }
 RESOURCE = "virtualmachineinstancemigrations.kubevirt.io"
-
-
-class Bench:
-    """An executor with everything that it touches in reach."""
-
-    def __init__(self, cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, telemetry: Telemetry) -> None:
-        self.cluster, self.api, self.store = cluster, api, store
-        self.lease_s = 15.0
-        self.now = 100.0
-        self.said: list[Announcement] = []
-        self.executor = Executor(
-            api, store, telemetry, self, lambda: self.lease_s, clock=lambda: self.now, write_timeout_s=10
-        )
-
-    def announce(self, announcement: Announcement) -> bool:
-        self.said.append(announcement)
-        return True
-
-    async def send(self, *writes: Write) -> Outcome:
-        return await self.executor.execute(Decisions(writes=writes))
-
-    async def loaded(self, resource: Any, raw: dict[str, Any]) -> dict[str, Any]:
-        """Creates an object behind the operator's back, and shows it to the store."""
-        await self.cluster.load([raw])
-        found = await self.api.get(resource, Key("shop", raw["metadata"]["name"]))
-        self.store.apply(resource, found)
-        return found
-
-
-@pytest.fixture
-def bench(cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, telemetry: Telemetry) -> Bench:
-    return Bench(cluster, api, store, telemetry)
-
-
-def creation(name: str = "m1", guard: LiveGuard | None = None) -> Create:
-    return Create(MIGRATIONS, Key("shop", name), a_migration(name), "attempt 1", guard)
 
 
 def writes_of(cluster: EmbeddedControlPlane) -> int:
@@ -274,76 +232,6 @@ async def test_a_kind_that_is_not_served_for_a_moment_does_not_count_as_absence(
     assert (await bench.send(delete)).failed == 1
 
     assert (await bench.api.get(MIGRATIONS, M1))["metadata"]["uid"] == live["metadata"]["uid"]
-
-
-async def abortable(bench: Bench, state: dict[str, Any], *, of_another: bool = False) -> Delete:
-    """The abort of a migration whose instance the store saw before its `state`."""
-    uid = (await bench.loaded(MIGRATIONS, a_migration("m1")))["metadata"]["uid"]
-    raw = an_instance("db1")
-    await bench.loaded(INSTANCES, raw)
-    state = {"migrationUid": "another" if of_another else uid, **state}
-    await bench.cluster.load([raw | {"status": raw["status"] | {"migrationState": state}}])
-    return Delete(MIGRATIONS, M1, uid, "cancelled", unless_post_copy=DB)
-
-
-@pytest.mark.parametrize(
-    "state", [{"mode": "PostCopy"}, {"mode": "PreCopy", "completed": True}], ids=["in post-copy", "completed"]
-)
-async def test_a_migration_that_became_irrevocable_unseen_is_not_aborted(bench: Bench, state: dict[str, Any]) -> None:
-    abort = await abortable(bench, state)
-
-    outcome = await bench.send(abort)
-
-    assert outcome.failed == 1
-    assert (await bench.api.get(MIGRATIONS, M1))["metadata"]["uid"] == abort.uid
-    seen = bench.store.records(INSTANCES)[DB].migration
-    assert (seen.mode, seen.completed) == (state["mode"], state.get("completed", False)), (
-        "the live read is in the store"
-    )
-
-
-@pytest.mark.parametrize("of_another", [False, True], ids=["pre-copy", "post-copy of another migration"])
-async def test_a_migration_that_is_not_in_post_copy_itself_is_aborted(bench: Bench, of_another: bool) -> None:
-    abort = await abortable(bench, {"mode": "PostCopy" if of_another else "PreCopy"}, of_another=of_another)
-
-    assert await bench.send(abort) == Outcome(done=1)
-    assert M1 not in bench.store.records(MIGRATIONS)
-
-
-async def test_a_migration_whose_instance_is_gone_is_aborted(bench: Bench) -> None:
-    abort = await abortable(bench, {"mode": "PostCopy"})
-    await bench.api.delete(INSTANCES, DB, bench.store.records(INSTANCES)[DB].uid)
-
-    assert await bench.send(abort) == Outcome(done=1)
-    assert DB not in bench.store.records(INSTANCES)
-
-
-async def test_nothing_is_aborted_while_the_instance_cannot_be_read(bench: Bench) -> None:
-    abort = await abortable(bench, {"mode": "PreCopy"})
-    bench.cluster.faults.add(Fault(verb="get", status=503))
-
-    assert (await bench.send(abort)).failed == 1
-    assert (await bench.api.get(MIGRATIONS, M1))["metadata"]["uid"] == abort.uid
-
-
-@pytest.mark.parametrize("ending", ["lease", "closed"])
-async def test_nothing_is_aborted_when_the_end_came_during_the_live_read(bench: Bench, ending: str) -> None:
-    abort = await abortable(bench, {"mode": "PreCopy"})
-    read = bench.api.get
-
-    async def slow_read(*args: Any, **options: Any) -> dict[str, Any]:
-        answer = await read(*args, **options)
-        if ending == "lease":
-            bench.lease_s = 9.9
-        else:
-            bench.executor.close()
-        return answer
-
-    bench.api.get = slow_read  # type: ignore[method-assign]
-    outcome = await bench.send(abort)
-
-    assert outcome.failed == 1
-    assert (await read(MIGRATIONS, M1))["metadata"]["uid"] == abort.uid
 
 
 async def test_what_keeps_failing_waits_longer_each_time_and_holds_up_nothing_else(bench: Bench) -> None:

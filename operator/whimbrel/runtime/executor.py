@@ -34,7 +34,9 @@ from whimbrel.kube.telemetry import Telemetry
 log = logging.getLogger("whimbrel.executor")
 
 AT_ONCE = 16
-REFUSAL_LIFETIME = timedelta(seconds=15)
+FIRST_REFUSAL_S, LAST_REFUSAL_S = 15.0, 600.0
+REFUSAL_MEMORY_S = 1200.0
+"""A migration that was not refused for so long begins anew with the shortest wait."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 NOTHING = Decisions()
 
@@ -70,6 +72,12 @@ class _Failure:
     not_before: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    count: int
+    at: float
+
+
 class Dropped(Exception):
     """The write was not sent, or not accepted, in a way that is no error of anybody's."""
 
@@ -98,6 +106,7 @@ class Executor:
         self._clock, self._utc_now = clock, utc_now
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._failures: dict[tuple[Resource, Key], _Failure] = {}
+        self._refused: dict[Key, _Refused] = {}
         self._throttled_until = 0.0
         self._closed = False
 
@@ -130,9 +139,11 @@ class Executor:
         )
 
     def prune(self) -> None:
-        """Forgets failures that are long over, so that objects which are gone leave nothing behind."""
+        """Forgets failures and refusals that are long over, so that objects which are gone leave nothing behind."""
         horizon = self._clock() - 4 * LAST_BACKOFF_S
         self._failures = {what: held for what, held in self._failures.items() if held.not_before > horizon}
+        horizon = self._clock() - REFUSAL_MEMORY_S
+        self._refused = {key: refused for key, refused in self._refused.items() if refused.at > horizon}
 
     async def _carry_out(self, write: Write) -> str:
         what = (write.resource, write.key)
@@ -185,6 +196,8 @@ class Executor:
         except ApiError as error:
             await self._settle_create(write, error)
             raise
+        if write.resource == MIGRATIONS:
+            self._refused.pop(write.key, None)
         self._store.apply(write.resource, answer)
 
     async def _settle_create(self, write: Create, error: ApiError) -> None:
@@ -196,13 +209,23 @@ class Executor:
             if held and absent.of_object:
                 self._store.forget(write.resource, write.key, held)
             if write.resource == MIGRATIONS:
-                self._store.refuse(write.key, error.message, self._utc_now() + REFUSAL_LIFETIME)
+                wait_s = FIRST_REFUSAL_S if isinstance(error, Unavailable) else self._refusal_s(write.key)
+                self._store.refuse(write.key, error.message, self._utc_now() + timedelta(seconds=wait_s))
             return
         except ApiError as unknown:
             log.warning("%s %s: whether it was created is unknown: %s", write.resource.kind, write.key, unknown)
             return
         self._store.apply(write.resource, there)
+        if write.resource == MIGRATIONS:
+            self._refused.pop(write.key, None)
         raise Dropped("exists", f"is there already, or after all ({error})") from error
+
+    def _refusal_s(self, key: Key) -> float:
+        """How long this migration waits for having been refused: longer each time. A server that is ill refuses nothing."""
+        now, held = self._clock(), self._refused.get(key)
+        count = held.count + 1 if held is not None and now - held.at < REFUSAL_MEMORY_S else 1
+        self._refused[key] = _Refused(count, now)
+        return min(FIRST_REFUSAL_S * 2.0 ** min(count - 1, 16), LAST_REFUSAL_S)
 
     async def _check(self, guard: LiveGuard) -> None:
         held = self._uid(INSTANCES, guard.instance)

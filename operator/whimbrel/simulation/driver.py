@@ -30,7 +30,7 @@ from whimbrel.simulation.agenda import Agenda, Alarm
 from whimbrel.simulation.world import ApiError, Change, NotFound, Object, World
 
 ACTOR = "whimbrel"
-REFUSAL_S = 15.0
+FIRST_REFUSAL_S, LAST_REFUSAL_S, REFUSAL_MEMORY_S = 15.0, 600.0, 1200.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 30.0
 GUARD_RETRY_S = 0.5
 GUARD_READ_S = 1.0
@@ -151,6 +151,7 @@ class Operator:
         self._again = False
         self._view = _View()
         self._refused: dict[Key, Refusal] = {}
+        self._refusal_counts: dict[Key, tuple[int, float]] = {}
         self._failures: dict[tuple[Resource, Key], tuple[int, float]] = {}
         self._read_at: dict[Key, float] = {}
         for staleness in faults.staleness:
@@ -161,6 +162,7 @@ class Operator:
         self._life += 1
         self._alive, self._sending, self._again = True, False, False
         self._view, self._refused, self._failures, self._read_at = _View(), {}, {}, {}
+        self._refusal_counts = {}
         for resource, watch in self._watches.items():
             watch.clear()
             for key, body in self._world.objects(resource).items():
@@ -307,6 +309,7 @@ class Operator:
             self._read_again(write, ApiError("the answer was lost"))
         else:
             self._failures.pop(what, None)
+            self._refusal_counts.pop(write.key, None)
             self._answered(write, body)
 
     def _failed(self, what: tuple[Resource, Key], count: int, *, at_once: bool) -> None:
@@ -380,7 +383,10 @@ class Operator:
         if found is not None:
             self._view.take(write.resource, write.key, int(found["metadata"]["resourceVersion"]), found)
         elif isinstance(write, Create) and write.resource == MIGRATIONS:
-            until = self._world.now + timedelta(seconds=REFUSAL_S)
-            self._refused[write.key] = Refusal(str(error), until)
+            count, at = self._refusal_counts.get(write.key, (0, 0.0))
+            count = count + 1 if self._agenda.seconds - at < REFUSAL_MEMORY_S else 1
+            self._refusal_counts[write.key] = (count, self._agenda.seconds)
+            wait_s = min(FIRST_REFUSAL_S * 2.0 ** min(count - 1, 16), LAST_REFUSAL_S)
+            self._refused[write.key] = Refusal(str(error), self._world.now + timedelta(seconds=wait_s))
         elif isinstance(error, NotFound):
             self._view.take(write.resource, write.key, self._world.version, None)
