@@ -33,7 +33,7 @@ class Deadline:
         self.seen: list[set[str]] = []
 
     def __call__(
-        self, migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], now: datetime
+        self, migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], now: datetime, *_seen: object
     ) -> GuardVerdict:
         self.seen.append({key.name for key in migrations})
         due = [migration for migration in migrations.values() if not migration.deleting]
@@ -122,7 +122,9 @@ async def test_a_defect_in_judging_does_not_end_the_guard(
     verdicts = [ZeroDivisionError("a defect")]
     deadline = Deadline()
 
-    def judge(migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], now: datetime) -> GuardVerdict:
+    def judge(
+        migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], now: datetime, *_seen: object
+    ) -> GuardVerdict:
         if verdicts:
             raise verdicts.pop()
         return deadline(migrations, instances, now)
@@ -197,7 +199,7 @@ async def test_a_live_read_that_fails_is_told_once_and_tried_again(
 
 
 def judge_of_what_is_unseen(
-    migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], now: datetime
+    migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], now: datetime, *_seen: object
 ) -> GuardVerdict:
     """Ends every migration, and wants one instance read."""
     due = tuple(Delete(MIGRATIONS, key, held.uid, "overdue") for key, held in migrations.items())

@@ -31,6 +31,8 @@ class GuardVerdict:
     wake_after_s: float | None
     reads: tuple[Key, ...] = ()
     """Instances that must be read live now: their suspension is due, and the watch has not told of it."""
+    suspended: tuple[str, ...] = ()
+    """UIDs of migrations whose guest is seen suspended; who calls remembers since when (`first_seen`)."""
 
 
 def overdue_stuns(
@@ -49,6 +51,7 @@ def overdue_stuns(
     deletes: list[Delete] = []
     waits: list[float] = []
     reads: list[Key] = []
+    suspended: list[str] = []
     for key in sorted(migrations):
         migration = migrations[key]
         if migration.final or migration.deleting:
@@ -61,6 +64,7 @@ def overdue_stuns(
             continue
         began = _earliest_pause(migration, instance, state)
         if state is not None and state.mode == "Paused":
+            suspended.append(migration.uid)
             known = began if state.started_at is not None else None
             abort_at = _abort_at(migration, known, first_seen.get(migration.uid))
             wait_s = (abort_at - now).total_seconds() if abort_at is not None else 0.0
@@ -74,7 +78,7 @@ def overdue_stuns(
             waits.append(max(READ_INTERVAL_S, due_s))
             if due_s <= 0:
                 reads.append(migration.instance_key)
-    return GuardVerdict(tuple(deletes), min(waits, default=None), tuple(reads))
+    return GuardVerdict(tuple(deletes), min(waits, default=None), tuple(reads), tuple(suspended))
 
 
 def _state_of(migration: Migration, instance: Instance | None) -> MigrationState | None:

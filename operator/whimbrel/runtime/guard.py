@@ -23,7 +23,7 @@ from whimbrel.runtime.queue import CoalescingQueue
 
 log = logging.getLogger("whimbrel.guard")
 
-Judge = Callable[[Mapping[Key, Migration], Mapping[Key, Instance], datetime], GuardVerdict]
+Judge = Callable[[Mapping[Key, Migration], Mapping[Key, Instance], datetime, Mapping[str, datetime]], GuardVerdict]
 
 LONGEST_WAIT_S = 30.0
 RETRY_S = 0.5
@@ -50,6 +50,7 @@ class StunGuard:
         self._reading: dict[Key, asyncio.Task[None]] = {}
         self._read_at: dict[Key, float] = {}
         self._unanswered: set[Key] = set()
+        self._first_seen: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -76,11 +77,21 @@ class StunGuard:
         unfinished = {key: held for key, held in self._store.records(MIGRATIONS).items() if not held.final}
         if not unfinished:
             return LONGEST_WAIT_S
-        verdict = self._judge(unfinished, self._store.records(INSTANCES), datetime.now(UTC))
+        verdict = self._judged(unfinished)
         read_in_s = self._begin_reads(verdict.reads)
         succeeded = await asyncio.gather(*(self._end(delete) for delete in verdict.deletes))
         waits = [read_in_s, LONGEST_WAIT_S if verdict.wake_after_s is None else verdict.wake_after_s]
         return min(waits + ([] if all(succeeded) else [RETRY_S]))
+
+    def _judged(self, unfinished: Mapping[Key, Migration]) -> GuardVerdict:
+        """The verdict, with what this process knows beyond the cluster: since when it sees a guest suspended."""
+        now, instances = datetime.now(UTC), self._store.records(INSTANCES)
+        verdict = self._judge(unfinished, instances, now, self._first_seen)
+        seen = {uid: self._first_seen.get(uid, now) for uid in verdict.suspended}
+        if seen == self._first_seen:
+            return verdict
+        self._first_seen = seen
+        return self._judge(unfinished, instances, now, seen)
 
     def _begin_reads(self, keys: Sequence[Key]) -> float:
         """Reads that may begin again, do; answers when the next one may.

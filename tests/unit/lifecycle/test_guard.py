@@ -179,7 +179,7 @@ def test_the_guard_wakes_for_the_first_of_several() -> None:
         {m.key: m for m in migrations}, {i.key: i for i in (first, second)}, NOW + timedelta(seconds=31)
     )
 
-    assert verdict == GuardVerdict((), 3.0)
+    assert (verdict.deletes, verdict.wake_after_s) == ((), 3.0)
 
 
 def test_a_guest_that_is_gone_needs_no_guard() -> None:
