@@ -188,9 +188,7 @@ class VirtualMachineMoveSpec(ApiModel):
     """What was quoted: the virtual machine and attempt 1."""
 
     instance: InstanceReference = Field(description="The VirtualMachineInstance that moves.")
-    attempt: AttemptSpec | None = Field(
-        None, description="Attempt 1; absent while the virtual machine cannot move."
-    )
+    attempt: AttemptSpec | None = Field(None, description="Attempt 1; absent while the virtual machine cannot move.")
     rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that may be tried, in this order.")
 
 
