@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Set
 from whimbrel.api.migration_plan import FINALIZER, MigrationPlanStatus, WaitSummary
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.decision import Announcement, Decisions, Write
-from whimbrel.domain.naming import LABEL_PLAN_UID
 from whimbrel.domain.records import Key, Plan
 from whimbrel.domain.resources import Resource
 from whimbrel.inventory.hosts import profile_coverage
@@ -188,11 +187,12 @@ def _quoted_before(plan: Plan, stored: MigrationPlanStatus) -> bool:
 def _release(plan: Plan, seen: Survey) -> Iterable[Write]:
     """The finalizer goes when the plan is over and nothing of it is in flight."""
     over = plan.deleting or plan.status.finished_at is not None
-    unfinished = any(
-        migration.labels.get(LABEL_PLAN_UID) == plan.uid and not migration.final
-        for migration in seen.snapshot.migrations.values()
-    )
-    if over and FINALIZER in plan.finalizers and not unfinished and not _in_flight(tuple(_tracked(plan, seen))):
+    if (
+        over
+        and FINALIZER in plan.finalizers
+        and not seen.has_unfinished(plan)
+        and not _in_flight(tuple(_tracked(plan, seen)))
+    ):
         yield writes.remove_finalizer(plan)
 
 

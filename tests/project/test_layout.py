@@ -110,7 +110,9 @@ def test_every_make_target_stands_in_make_help() -> None:
     phony = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
     targets = set(phony.split()[1:]) - {"bootstrap"}
 
-    shown = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
 
     assert {line.split()[0] for line in shown.splitlines()} == targets
 

@@ -227,7 +227,11 @@ class MigrationPlanSpec(ApiModel):
     """The intent."""
 
     virtual_machines: VirtualMachines = Field(description="Which virtual machines move.")
-    target: Target = Field(default=Target(), description="Where they may go. Absent: any enabled node.")
+    target: Target = Field(
+        default=Target(),
+        description="Where they may go. Absent: any enabled node. What runs on a node named here already stays, unless it is "
+        "selected by onNodes.",
+    )
     migration: Migration = Field(default=Migration(), description="How hard to try.")
     approval: Approval = Field(
         Approval.AUTOMATIC,

@@ -143,7 +143,7 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         value = f"={taint.value}" if taint.value else ""
         yield HostTainted(field="spec.taints", found=f"{taint.key}{value}:{taint.effect}", needed="no such taint")
     if not supply.wanted:
-        yield NotATarget(field="spec.target", found="does not admit this node", needed="a node that it admits")
+        yield NotATarget(field="spec.target", found="leaves this node out", needed="a term that admits it")
     if not supply.enabled:
         yield TargetNotEnabled(
             field="HostProfile.spec.migration.enabled",

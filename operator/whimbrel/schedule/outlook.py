@@ -36,6 +36,15 @@ MAX_VERDICTS = 64
 STALL_DETECTION = "MigrationStallDetection"
 
 
+ALREADY_THERE = "AlreadyThere"
+
+
+class AlreadyThere(Reason):
+    """It runs on a node that the plan's target admits, and the plan does not ask for it to leave that node."""
+
+    remedy = "Nothing is to be done; to move it all the same, select it by virtualMachines.onNodes."
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of a quote. Without a target it cannot move now; `reasons` then says why, completely."""
@@ -49,6 +58,11 @@ class Line:
     """Whether only capacity is missing, which other moves of the plan may free."""
     withheld: tuple[Withheld, ...] = ()
     """Rungs that the plan permits and that are not offered."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it need not move: it is where the plan wants it."""
+        return any(reason.code == ALREADY_THERE for reason in self.reasons)
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
@@ -97,15 +111,29 @@ def quote(
 ) -> tuple[Line, ...]:
     """One line for each instance, in the order of their keys. `keep`: instance UID → target it already has."""
     assessment = assess(instances, spec, hosts, ledger, snapshot)
-    possible = [instance for instance in instances if assessment.mask(instance.uid)]
+    there = {i.uid for i in instances if _is_there(i, spec, hosts, assessment)}
+    possible = [instance for instance in instances if assessment.mask(instance.uid) and instance.uid not in there]
     targets = place(possible, assessment, ledger, keep)
     after = planned(possible, targets, ledger)
     ordered = sorted(instances, key=lambda instance: instance.key)
     stall_detection = snapshot.kubevirt is not None and STALL_DETECTION in snapshot.kubevirt.feature_gates
     return tuple(
-        _line(instance, spec, hosts, after, assessment, targets.get(instance.uid), stall_detection=stall_detection)
+        _settled(instance)
+        if instance.uid in there
+        else _line(instance, spec, hosts, after, assessment, targets.get(instance.uid), stall_detection=stall_detection)
         for instance in ordered
     )
+
+
+def _is_there(instance: Instance, spec: MigrationPlanSpec, hosts: Mapping[str, Host], assessment: Assessment) -> bool:
+    host, target = hosts.get(instance.node), spec.target
+    chosen = target.node_names is not None or target.node_selector is not None
+    return chosen and spec.virtual_machines.on_nodes is None and host is not None and assessment.terms.admits(host)
+
+
+def _settled(instance: Instance) -> Line:
+    reason = AlreadyThere("status.nodeName", instance.node, "a node that spec.target admits")
+    return Line(instance, None, (), 0, (reason,), capacity_only=False)
 
 
 def _line(

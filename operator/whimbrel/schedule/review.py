@@ -30,6 +30,8 @@ from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_
 from whimbrel.schedule.survey import Survey, rests
 
 MAX_QUOTED = 100
+_TRIVIAL = frozenset({"SourceNode", "NotATarget"})
+"""Reasons that say least about why nothing fits: of the source itself, and of nodes that the plan leaves out."""
 
 
 class Gate(Enum):
@@ -92,15 +94,25 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     frozen = started and stored.quote is not None and stored.observed_generation == plan.generation
     current = stored.quote if frozen else fresh
     busy = started and any(not _terminal(e) and _begun(e) for e in evidence.values())
-    lasting = any(line.target is None and not (line.capacity_only and busy) for line in lines)
+    lasting = any(line.target is None and not line.settled and not (line.capacity_only and busy) for line in lines)
     stuck = lasting or (bool(selection.not_running) and not started)
     if changes or current is None:
         gate = Gate.QUOTING
     else:
-        gate = _gate(plan, spec, current, list(evidence.values()), stuck=stuck, started=started)
+        gate = _gate(
+            plan,
+            spec,
+            current,
+            list(evidence.values()),
+            stuck=stuck,
+            started=started,
+            unfinished=survey.has_unfinished(plan),
+        )
     readable = current is not None and stored.quote is not None and stored.quote.hash == current.hash
-    if gate == Gate.OPEN and readable and spec.virtual_machines.non_migratable == NonMigratable.LEAVE:
-        changes += _skip(lines, open_moves, evidence)
+    if gate == Gate.OPEN and readable:
+        leave = spec.virtual_machines.non_migratable == NonMigratable.LEAVE
+        left_out = tuple(line for line in lines if leave or line.settled)
+        changes += _skip(left_out, open_moves, evidence)
     candidates: list[Candidate] = []
     if gate in (Gate.OPEN, Gate.QUOTING) and _goes_on(plan, spec, stored):
         candidates += _begun_candidates(plan, spec, survey)
@@ -139,7 +151,15 @@ def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, s
     nothing = Selection()
     if stored.quote is None:
         return Review(plan, stored, Gate.QUOTING, nothing, (), None, (), ())
-    gate = _gate(plan, spec, stored.quote, evidence, stuck=stored.phase == PlanPhase.BLOCKED, started=started)
+    gate = _gate(
+        plan,
+        spec,
+        stored.quote,
+        evidence,
+        stuck=stored.phase == PlanPhase.BLOCKED,
+        started=started,
+        unfinished=survey.has_unfinished(plan),
+    )
     candidates: list[Candidate] = []
     if gate == Gate.OPEN:
         candidates += _begun_candidates(plan, spec, survey)
@@ -166,9 +186,14 @@ def _gate(
     *,
     stuck: bool,
     started: bool,
+    unfinished: bool,
 ) -> Gate:
-    """The first gate that is shut, once the quote is written down. `stuck`: something selected cannot move for good."""
-    if started and all(_terminal(e) for e in evidence):
+    """The first gate that is shut, once the quote is written down.
+
+    `stuck`: something selected cannot move for good. `unfinished`: a migration of the plan has not ended, be its move
+    there or not.
+    """
+    if started and not unfinished and all(_terminal(e) for e in evidence):
         return Gate.DONE
     if spec.dry_run:
         return Gate.DRY_RUN
@@ -178,7 +203,7 @@ def _gate(
         return Gate.APPROVAL
     if spec.suspend:
         return Gate.SUSPENDED
-    return Gate.OPEN if evidence else Gate.DONE
+    return Gate.OPEN if evidence or unfinished else Gate.DONE
 
 
 def _out_of_attempts(evidence: list[Evidence], spec: MigrationPlanSpec) -> Iterator[Write]:
@@ -204,9 +229,10 @@ def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidenc
         stored = evidence.move.move.status
         if stored.attempt is not None:
             following = attempt_for(line, stored.attempt.number, stored.history, survey.snapshot)
+            status = _quoted_status(line, stored)
             if following is not None and following != stored.attempt:
-                status = stored.model_copy(update={"attempt": following})
-                yield from _status(evidence.move, status, f"attempt {following.number} goes elsewhere")
+                status = status.model_copy(update={"attempt": following})
+            yield from _status(evidence.move, status, f"attempt {stored.attempt.number} is specified anew")
             continue
         spec = move_spec(line, survey.snapshot)
         if spec != evidence.move.move.spec:
@@ -218,14 +244,19 @@ def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidenc
 def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachineMoveStatus:
     if line.target is None:
         verdicts = line.verdicts()
-        reason = verdicts[0].code if verdicts else "NoTarget"
-        codes = ", ".join(dict.fromkeys(v.code for v in verdicts))
+        codes_of_interest = [v.code for v in verdicts if v.code not in _TRIVIAL] or [v.code for v in verdicts]
+        reason = codes_of_interest[0] if codes_of_interest else "NoTarget"
+        codes = ", ".join(dict.fromkeys(codes_of_interest))
         message = f"It cannot move: {codes or 'no host fits'}. Each verdict names the field, the values and the remedy."
         return stored.model_copy(
             update={"phase": MovePhase.BLOCKED, "reason": reason, "message": message, "verdicts": verdicts}
         )
     if stored.phase == MovePhase.BLOCKED:
-        return VirtualMachineMoveStatus()
+        return stored.model_copy(
+            update={"phase": MovePhase.WAITING, "reason": "", "message": "It can move again.", "verdicts": ()}
+            if stored.history
+            else {"phase": MovePhase.WAITING, "reason": "", "message": "", "verdicts": ()}
+        )
     return stored
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from whimbrel.api.migration_plan import FINALIZER, PlanPhase
 from whimbrel.api.virtual_machine_move import MovePhase
+from whimbrel.domain.naming import LABEL_PLAN_UID
 from whimbrel.domain.records import Key, Move, Plan
 from whimbrel.inventory.claims import claims
 from whimbrel.inventory.hosts import Host, effective_hosts
@@ -38,6 +39,13 @@ class Survey:
     claims: Mapping[str, str]
     """UID of the instance → UID of the plan that has it."""
 
+    unfinished_plans: frozenset[str]
+    """UIDs of plans of which a migration has not ended, be its move there or not."""
+
+    def has_unfinished(self, plan: Plan) -> bool:
+        """Whether a migration of the plan has not ended."""
+        return plan.uid in self.unfinished_plans
+
     def moves_of(self, plan: Plan) -> tuple[Move, ...]:
         """The plan's moves, sorted by key."""
         return self.moves.get(plan.uid, ())
@@ -66,6 +74,11 @@ def survey(snapshot: Snapshot) -> Survey:
         evidence=evidence,
         phases={key: phase_of(of_move) for key, of_move in evidence.items()},
         selections=selections,
+        unfinished_plans=frozenset(
+            migration.labels.get(LABEL_PLAN_UID, "")
+            for migration in snapshot.migrations.values()
+            if not migration.final
+        ),
         claims=claims(snapshot, {plan.key: selections[plan.uid] for plan in plans if plan.uid in selections}),
     )
 

@@ -9,6 +9,7 @@ from whimbrel.domain.conditions import Claim
 from whimbrel.domain.records import Plan
 from whimbrel.inventory.projections.validation import INVALID_SPEC
 from whimbrel.schedule.candidate import Wait
+from whimbrel.schedule.outlook import ALREADY_THERE
 from whimbrel.schedule.review import Gate, Review
 from whimbrel.status.plan import Course, Tracked
 
@@ -77,6 +78,12 @@ def course(
         case Gate.BLOCKED if moving:
             message = "Nothing new starts while a selected virtual machine cannot move; moves in flight finish."
             return at(PlanPhase.RUNNING, "NonMigratable", message)
+        case Gate.BLOCKED if review.stored.started_at is not None:
+            message = (
+                "A virtual machine that has not begun cannot move, so nothing more starts (nonMigratable: Block). Its "
+                "VirtualMachineMove names every reason; mend them, exclude it, or set nonMigratable: Leave."
+            )
+            return at(PlanPhase.BLOCKED, "NonMigratable", message, stalled=True)
         case Gate.BLOCKED:
             message = (
                 "A selected virtual machine cannot move, so none does (nonMigratable: Block). Its VirtualMachineMove and "
@@ -86,6 +93,8 @@ def course(
         case Gate.APPROVAL:
             quote_hash = review.quote.hash if review.quote is not None else ""
             message = f"Read the quote, then approve it: set the annotation whimbrel.dev/approve to {quote_hash}."
+            if review.plan.approved_hash:
+                message = f"The annotation whimbrel.dev/approve names another quote. {message}"
             return at(PlanPhase.AWAITING_APPROVAL, "AwaitingApproval", message)
         case Gate.SUSPENDED:
             message = "Nothing new starts while spec.suspend is true; moves in flight finish."
@@ -111,6 +120,10 @@ def _finished(planned: Claim, approved: Claim, moves: tuple[Tracked, ...], quote
     if bad:
         message = f"{moved} of {len(phases)} moved, {bad} did not; their VirtualMachineMoves say why."
         return Course(PlanPhase.FAILED, "SomeFailed", message, planned, approved)
+    there = sum(tracked.evidence.move.move.status.reason == ALREADY_THERE for tracked in moves)
+    if not moved and there == len(phases) and there and not left_out:
+        message = "Every selected virtual machine is where the plan wants it already."
+        return Course(PlanPhase.SUCCEEDED, "NothingToDo", message, planned, approved)
     if not moved:
         message = "No selected virtual machine could move; the quote names every reason."
         return Course(PlanPhase.FAILED, "NothingMoved", message, planned, approved)
@@ -119,7 +132,13 @@ def _finished(planned: Claim, approved: Claim, moves: tuple[Tracked, ...], quote
             f"{moved} moved; the others could not and were left where they are, their VirtualMachineMoves say why."
         )
         return Course(PlanPhase.SUCCEEDED, "SomeLeft", message, planned, approved)
-    return Course(PlanPhase.SUCCEEDED, "AllMoved", f"All {moved} virtual machines moved.", planned, approved)
+    return Course(
+        PlanPhase.SUCCEEDED,
+        "AllMoved",
+        f"All {moved} virtual machines moved." if moved > 1 else "The virtual machine moved.",
+        planned,
+        approved,
+    )
 
 
 def _planned(quote: Quote | None) -> Claim:

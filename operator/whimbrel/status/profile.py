@@ -21,7 +21,12 @@ def profile_status(record: Profile, coverage: Coverage, now: datetime) -> Replac
     if nodes:
         ready = Claim("Ready", True, "InEffect", f"Applies to {len(nodes)} nodes.")
     elif overridden:
-        ready = Claim("Ready", False, "Overridden", "Other profiles match all of its nodes with more keys.")
+        ready = Claim(
+            "Ready",
+            False,
+            "Overridden",
+            "Other profiles have all of its nodes: they match with more keys, or with as many and a smaller name.",
+        )
     else:
         ready = Claim("Ready", False, "NoNodes", "No node has the labels of spec.nodeSelector.")
     status = HostProfileStatus(
