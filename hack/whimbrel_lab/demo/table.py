@@ -2,20 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
-from whimbrel.api.migration_plan import Quote, WaitSummary
+from whimbrel.api.migration_plan import Quote, QuotedMove, WaitSummary
 from whimbrel.api.virtual_machine_move import MovePhase, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.quote import telling
 from whimbrel_lab.demo.report import Check, Witness
+from whimbrel_lab.demo.sheet import Sheet
 from whimbrel_lab.demo.view import Row, attempt_of
 
 BAR_CELLS = 12
+WHOLE_LIVE_COLUMNS = 110
+"""From this width on the live table has its bars and reasons."""
 
 _STYLES: Mapping[MovePhase, str] = {
     MovePhase.WAITING: "dim",
@@ -34,35 +35,30 @@ _STYLES: Mapping[MovePhase, str] = {
 }
 
 
-def _table(title: str, *headers: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        table.add_column(header, no_wrap=True, overflow="ellipsis")
-    return table
-
-
 def quote(plan_name: str, plan: MigrationPlan, quoted: Quote, moves: Sequence[VirtualMachineMove]) -> RenderableType:
     """The quote, and under it every reason of each virtual machine that cannot move."""
     title = (
         f"The quote, before anything moves: plan {plan_name} can move {quoted.movable} of {quoted.virtual_machines}, "
         f"in at least {words.seconds(quoted.duration_seconds)}"
     )
-    table = _table(title, "VM", "from", "to", "at least", "ladder", "pause up to", "unattended")
-    for line in quoted.moves:
-        name = line.virtual_machine.partition("/")[2]
-        if not line.target_node:
-            table.add_row(name, line.source_node, Text("stays", "yellow"), "", Text("cannot move, see below", "yellow"))
-            continue
-        table.add_row(
-            name,
-            line.source_node,
-            line.target_node,
-            words.seconds(line.duration_seconds),
-            " → ".join(line.rungs),
-            words.milliseconds(line.budget_ms),
-            words.milliseconds(line.unattended_downtime_ms),
-        )
-    return Group(table, *(refusal(move) for move in moves if move.status.verdicts))
+    headers = ("VM", "from", "to", "at least", "ladder", "pause up to", "unattended")
+    sheet = Sheet(headers, [_quote_cells(line) for line in quoted.moves], dispensable=(6, 3, 5), title=title)
+    return Group(sheet, *(refusal(move) for move in moves if move.status.verdicts))
+
+
+def _quote_cells(line: QuotedMove) -> list[RenderableType]:
+    name = line.virtual_machine.partition("/")[2]
+    if not line.target_node:
+        return [name, line.source_node, Text("stays", "yellow"), "", Text("cannot move, see below", "yellow"), "", ""]
+    return [
+        name,
+        line.source_node,
+        line.target_node,
+        words.seconds(line.duration_seconds),
+        " → ".join(line.rungs),
+        words.milliseconds(line.budget_ms),
+        words.milliseconds(line.unattended_downtime_ms),
+    ]
 
 
 def refusal(move: VirtualMachineMove) -> RenderableType:
@@ -97,20 +93,23 @@ def waiting_for(waits: Sequence[WaitSummary]) -> str:
 
 def live(title: str, rows: Sequence[Row]) -> RenderableType:
     """The table that changes while virtual machines move."""
-    table = _table(title, "VM", "from", "to", "phase", "copied", "", "rung", "try", "reason")
-    for row in rows:
-        table.add_row(
-            row.virtual_machine,
-            row.source,
-            row.target,
-            Text(row.phase, _STYLES.get(row.phase, "")),
-            bar(row.percent),
-            f"{row.percent:3d} %" if row.percent is not None else "",
-            row.rung,
-            str(row.attempt) if row.attempt else "",
-            Text(row.reason, "dim"),
-        )
-    return table
+    headers = ("VM", "from", "to", "phase", "", "copied", "rung", "try", "reason")
+    cells = [_live_cells(row) for row in rows]
+    return Sheet(headers, cells, dispensable=(4, 8), title=title, whole_from=WHOLE_LIVE_COLUMNS)
+
+
+def _live_cells(row: Row) -> list[RenderableType]:
+    return [
+        row.virtual_machine,
+        row.source,
+        row.target,
+        Text(row.phase, _STYLES.get(row.phase, "")),
+        bar(row.percent),
+        f"{row.percent:3d} %" if row.percent is not None else "",
+        row.rung,
+        str(row.attempt) if row.attempt else "",
+        Text(row.reason, "dim"),
+    ]
 
 
 def bar(percent: int | None) -> Text:
@@ -125,27 +124,16 @@ def bar(percent: int | None) -> Text:
 
 def receipts(plan: MigrationPlan, moves: Sequence[VirtualMachineMove], witnesses: Sequence[Witness]) -> RenderableType:
     """Fact beside forecast. What a guest felt is by its own beats."""
-    table = _table(
-        _receipts_title(plan),
-        "VM",
-        "from → to",
-        "outcome",
-        "took",
-        "quoted",
-        "sent",
-        "quoted",
-        "stood still",
-        "up to",
-        "tries",
-    )
+    headers = ("VM", "from → to", "outcome", "took", "quoted", "sent", "quoted", "stood still", "up to", "tries")
     by_name = {witness.name: witness for witness in witnesses}
-    for move in moves:
-        table.add_row(*_receipt_cells(move, by_name.get(move.spec.instance.name)))
+    cells = [_receipt_cells(move, by_name.get(move.spec.instance.name)) for move in moves]
     return Group(
-        table,
+        Text(_receipts_title(plan), "bold"),
+        Text("What was quoted are floors, for one try of each machine: less cannot be, more is no miss.", "dim"),
+        Sheet(headers, cells, dispensable=(4, 6, 8, 5)),
         Text(
             "took: KubeVirt's times of the last try · sent: the hypervisor's count, all tries · stood still: longest "
-            "silence between two beats of the guest itself, all tries · quoted: floors for one try",
+            "silence between two beats of the guest itself, all tries",
             "dim",
         ),
     )
@@ -161,11 +149,10 @@ def _receipts_title(plan: MigrationPlan) -> str:
 
 def _receipt_cells(move: VirtualMachineMove, witness: Witness | None) -> list[RenderableType]:
     attempt, receipt, phase = attempt_of(move), move.status.receipt, move.status.phase
-    blackout = words.milliseconds(witness.beats.longest_gap_ms) if witness else words.NOTHING
     outcome = Text(phase, _STYLES.get(phase, ""))
     if attempt is None or receipt is None:
         where = witness.started_on if witness else words.NOTHING
-        return [move.spec.instance.name, where, outcome, "", "", "", "", blackout, "", ""]
+        return [move.spec.instance.name, where, outcome, "", "", "", "", "", "", ""]
     forecast = attempt.forecast
     return [
         move.spec.instance.name,
@@ -175,7 +162,7 @@ def _receipt_cells(move: VirtualMachineMove, witness: Witness | None) -> list[Re
         f"≥ {words.seconds(forecast.duration_seconds)}",
         words.size(witness.sent_bytes if witness else None),
         f"≥ {words.size(forecast.bytes)}",
-        blackout,
+        words.milliseconds(witness.beats.longest_gap_ms if witness else None),
         words.milliseconds(forecast.budget_ms),
         f"{receipt.attempts}" + (f" ({attempt.rung})" if receipt.attempts > 1 else ""),
     ]

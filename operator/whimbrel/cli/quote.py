@@ -28,12 +28,13 @@ def current_quote(plan: PlanObject) -> Quote:
     status = plan.plan.status
     if status.quote is not None and status.observed_generation == plan.generation:
         return status.quote
-    said = "; ".join(f"{c.reason}: {c.message}" for c in status.conditions if c.status != "True" and c.message)
-    raise Failure(
-        f"plan {plan} has no quote of its present form yet"
-        + (f" ({said or status.message})" if said or status.message else "")
-        + ". If this lasts, see whether the operator runs: kubectl get pods -A -l app.kubernetes.io/name=whimbrel"
-    )
+    if status.observed_generation != plan.generation:
+        raise Failure(
+            f"plan {plan} has no quote of its present form yet. "
+            "If this lasts, see whether the operator runs: kubectl get pods -A -l app.kubernetes.io/name=whimbrel"
+        )
+    said = (status.message, *(c.message for c in status.conditions if c.status != "True"))
+    raise Failure(f"plan {plan} has no quote: {next(filter(None, said), f'it is {status.phase}')}")
 
 
 def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]) -> Answer:
@@ -46,6 +47,8 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
         for line in quote.moves
         if not line.target_node and line.virtual_machine in verdicts
     ]
+    if held := withheld(plan.namespace, quote.moves):
+        notes.insert(0, held)
     if quote.omitted:
         notes.append(f"{quote.omitted} more are not shown here: kubectl get vmove -n {plan.namespace}")
     return Answer(
@@ -64,12 +67,14 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
 
 
 def headline(plan: PlanObject, quote: Quote) -> str:
-    """The quote in two lines."""
+    """The quote in two lines. Once a plan has begun its quote counts all machines, but as movable only the rest."""
+    status = plan.plan.status
     can = f"{quote.movable} of {quote.virtual_machines} virtual machines can move"
-    return (
-        f"Plan {plan}: {can}, in at least {words.seconds(quote.duration_seconds)} ({plan.plan.status.phase}).\n"
-        f"Quote {quote.hash}"
-    )
+    if status.started_at is not None:
+        can = f"of {quote.virtual_machines} virtual machines, {quote.movable or 'none'} not begun yet can move"
+    if quote.movable or status.started_at is None:
+        can += f", in at least {words.seconds(quote.duration_seconds)}"
+    return f"Plan {plan}: {can} ({status.phase}).\nQuote {quote.hash}"
 
 
 def row(line: QuotedMove) -> tuple[str, ...]:
@@ -84,6 +89,19 @@ def row(line: QuotedMove) -> tuple[str, ...]:
         words.milliseconds(line.unattended_downtime_ms),
         ", ".join(line.reasons),
     )
+
+
+def withheld(namespace: str, lines: Iterable[QuotedMove]) -> str:
+    """Rungs that the plan permits and that are not offered: one line per reason, with all machines that it is about.
+
+    Names are short within `namespace`. Empty where nothing is withheld.
+    """
+    machines: dict[str, list[str]] = {}
+    for line in lines:
+        for reason in line.withheld:
+            machines.setdefault(reason, []).append(line.virtual_machine.removeprefix(f"{namespace}/"))
+    told = [f"  {', '.join(names)}: {reason}" for reason, names in machines.items()]
+    return "\n".join(["Permitted by the plan, yet not offered:", *told]) if told else ""
 
 
 def telling(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

@@ -188,6 +188,72 @@ def test_a_quote_of_an_older_spec_is_never_shown(
     assert "has no quote of its present form yet" in captured.err
 
 
+def test_a_rung_that_is_withheld_is_told_once_for_all_machines_with_the_same_reason(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = server.objects[f"{PLANS}/empty"]["status"]["quote"]["moves"]
+    lines[0]["withheld"] = ["Stun: It has local disks."]
+    lines += [
+        {"virtualMachine": "shop/mail", "targetNode": "node-b", "withheld": ["Stun: It has local disks."]},
+        {"virtualMachine": "other/db", "targetNode": "node-b", "withheld": ["Stun: The deadline is too long."]},
+    ]
+
+    assert main(["quote", "empty", *options]) == 0
+
+    below = capsys.readouterr().out.partition("not offered:\n")[2].splitlines()
+    assert below[:2] == ["  web, mail: Stun: It has local disks.", "  other/db: Stun: The deadline is too long."]
+
+
+def test_a_quote_that_withholds_nothing_does_not_speak_of_it(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quote", "empty", *options]) == 0
+
+    assert "not offered" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("movable", "text"),
+    [
+        (3, "shop/empty: of 5 virtual machines, 3 not begun yet can move, in at least 5 s (Running)."),
+        (0, "shop/empty: of 5 virtual machines, none not begun yet can move (Running)."),
+    ],
+)
+def test_the_quote_of_a_plan_under_way_counts_as_movable_what_has_not_begun(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str], movable: int, text: str
+) -> None:
+    status = server.objects[f"{PLANS}/empty"]["status"]
+    status |= {"startedAt": "2026-01-01T10:00:00Z", "phase": "Running"}
+    status["quote"] |= {"virtualMachines": 5, "movable": movable}
+
+    assert main(["quote", "empty", *options]) == 0
+
+    assert text in capsys.readouterr().out
+
+
+def test_why_there_is_no_quote_is_told_once(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "No HostProfile covers node-a."
+    conditions = [
+        {
+            "type": kind,
+            "status": "False",
+            "reason": "Incomplete",
+            "message": said,
+            "lastTransitionTime": "2026-01-01T10:00:00Z",
+        }
+        for kind in ("Ready", "Quoted", "Approved")
+    ]
+    status = server.objects[f"{PLANS}/empty"]["status"]
+    del status["quote"]
+    status |= {"phase": "Blocked", "message": said, "conditions": conditions}
+
+    assert main(["quote", "empty", *options]) == 1
+
+    assert capsys.readouterr().err == f"kubectl whimbrel quote: plan shop/empty has no quote: {said}\n"
+
+
 def test_an_approval_names_the_hash_of_the_quote_that_was_shown(server: Server, options: list[str]) -> None:
     assert main(["approve", "empty", "--yes", *options]) == 0
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
+from whimbrel.api.migration_plan import Quote
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel_lab.demo import data_centre, report, scenario, stage, table, view
 from whimbrel_lab.demo.report import Witness
@@ -211,6 +212,96 @@ def test_the_receipt_shows_what_the_guest_felt() -> None:
     assert "all of it took 34 s, quoted at least 18 s" in out.getvalue()
     assert "1.2 s" in out.getvalue()
     assert "node-a → node-b" in out.getvalue()
+
+
+def shown(page: RenderableType, width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(page)
+    return console.export_text()
+
+
+def a_quote() -> Quote:
+    moves = [
+        {
+            "virtualMachine": f"shop/{character.name}",
+            "sourceNode": "node-a",
+            "targetNode": "node-b" if character.name != data_centre.STUCK else "",
+            "durationSeconds": 5,
+            "rungs": ["PreCopy", "Stun"],
+            "budgetMs": BUDGET_MS,
+            "unattendedDowntimeMs": 9000,
+        }
+        for character in data_centre.CHARACTERS
+    ]
+    return Quote.model_validate(
+        {"hash": "x", "virtualMachines": 7, "movable": 6, "durationSeconds": 18, "moves": moves}
+    )
+
+
+def live_rows() -> list[Row]:
+    return [
+        Row(character.name, "node-a", "node-b", phase, 40, rung, 2, "DisksNotLiveMigratable, CpuModelMissing")
+        for character in data_centre.CHARACTERS
+        for phase in MovePhase
+        for rung in ("PreCopy", "Stun")
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 95, 110, 124])
+def test_the_quote_cuts_nothing_short_at_any_common_width(width: int) -> None:
+    text = shown(table.quote("shop/empty", a_plan(), a_quote(), []), width)
+
+    assert "…" not in text
+    assert text.count("PreCopy → Stun") == text.count("node-b") == len(data_centre.CHARACTERS) - 1
+    assert ("unattended" in text) == (width > 80)
+
+
+@pytest.mark.parametrize("width", [80, 109])
+def test_a_narrow_live_table_leaves_out_bar_and_reason_and_cuts_nothing_short(width: int) -> None:
+    text = shown(table.live("Moving", live_rows()), width)
+
+    lines = {tuple(line.split()[:4]) for line in text.splitlines()}
+    assert {(row.virtual_machine, row.source, row.target, str(row.phase)) for row in live_rows()} <= lines
+    assert text.count("PreCopy") == len(live_rows()) // 2
+    assert "…" not in text
+    assert "━━" not in text
+    assert "CpuModelMissing" not in text
+
+
+def test_a_wide_live_table_has_bars_and_reasons() -> None:
+    text = shown(table.live("Moving", [replace(live_rows()[0], reason="CpuModelMissing")]), 124)
+
+    assert "━━" in text
+    assert "CpuModelMissing" in text
+
+
+@pytest.mark.parametrize("width", [80, 95, 110, 124])
+def test_receipts_cut_nothing_short_at_any_common_width(width: int) -> None:
+    receipt = a_move().status.receipt
+    assert receipt is not None
+    twice = {**receipt.to_json(), "attempts": 2}
+    twice["durationMs"] = {"value": 38_000, "tolerance": 1000, "source": "KubeVirtTimestamps"}
+    moves = [a_move(c.name, rung="Stun", receipt=twice) for c in data_centre.CHARACTERS]
+    witnesses = [a_witness(move.spec.instance.name) for move in moves]
+
+    text = shown(table.receipts(a_plan(), moves, witnesses), width)
+
+    assert "…" not in text
+    assert text.count("node-a → node-b") == text.count("38.0 s ±1.0 s") == text.count("2 (Stun)") == len(moves)
+    assert ("≥ 95 MiB" in text) == (width >= 110)
+
+
+def test_that_quotes_are_floors_is_said_before_the_receipts() -> None:
+    text = shown(table.receipts(a_plan(), [a_move()], [a_witness()]), 124)
+
+    assert 0 < text.index("floors") < text.index("outcome")
+
+
+def test_a_machine_that_did_not_move_has_no_time_at_which_it_stood_still() -> None:
+    text = shown(table.receipts(a_plan(), [a_skipped_move()], [a_witness("licences", longest_gap_ms=777.0)]), 124)
+
+    assert "Skipped" in text
+    assert "777 ms" not in text
 
 
 def test_the_recorded_picture_shows_the_pages_and_loads_nothing_from_anywhere(tmp_path: Path) -> None:
