@@ -129,7 +129,7 @@ def receipts(plan: MigrationPlan, moves: Sequence[VirtualMachineMove], witnesses
     cells = [_receipt_cells(move, by_name.get(move.spec.instance.name)) for move in moves]
     return Group(
         Text(_receipts_title(plan), "bold"),
-        Text("What was quoted are floors, for one try of each machine: less cannot be, more is no miss.", "dim"),
+        Text("Quoted figures are floors for one try, not forecasts: more is no miss.", "dim"),
         Sheet(headers, cells, dispensable=(4, 6, 8, 5)),
         Text(
             "took: KubeVirt's times of the last try · sent: the hypervisor's count, all tries · stood still: longest "
