@@ -1,10 +1,11 @@
 """The whole operator against a server: start, readiness, leading and following, and how it ends."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -22,6 +23,19 @@ from whimbrel.kube.reflector import Pace
 from whimbrel.runtime.app import Operator, Settings
 from whimbrel.runtime.loop import Decide
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Fault, service_account
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def what_kopf_leaves_open_is_collected_here() -> Iterator[None]:
+    """Kopf does not close its HTTP session when its operator dies; no other test shall be blamed for it."""
+    yield
+    gc.collect()
+
 
 BRISK = Pace(relist_s=3600, idle_s=30, first_backoff_s=0.02, last_backoff_s=0.1)
 LEASE = Key("shop", "whimbrel")
