@@ -40,9 +40,6 @@ PODS = Resource("", "v1", "pods", "Pod")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
-CUSTOM_RESOURCE_DEFINITIONS = Resource(
-    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
-)
 
 OWN_KINDS = (MIGRATION_PLANS, HOST_PROFILES, VIRTUAL_MACHINE_MOVES)
 """Kinds whose CRDs Whimbrel brings along."""
