@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from whimbrel_lab import topology
+from whimbrel_lab.controlplane.plane import write_kubeconfig
 from whimbrel_lab.hypervisor import HypervisorError
 from whimbrel_lab.lab import Lab, LabError
 from whimbrel_lab.topology import TopologyError
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--hosts", type=int, default=3, help="how many nodes (default 3)")
     up.add_argument("--vms", type=int, default=8, help="how many virtual machines, all on node-1 (default 8)")
     up.add_argument("--hypervisor", choices=("auto", "libvirt", "model"), default="auto")
-    up.add_argument("--control-plane", choices=("embedded",), default="embedded")
+    up.add_argument("--control-plane", choices=("embedded", "real"), default="embedded")
     up.add_argument("--kubeconfig", type=Path, help="where to write the kubeconfig")
     up.add_argument("--link-mbps", type=int, default=320, help="each host's migration link (default 320)")
     up.add_argument("--speed", type=float, default=1.0, help="lab seconds per second (model only)")
@@ -48,11 +49,17 @@ async def up(arguments: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
-    lab = Lab(shape, hypervisor=arguments.hypervisor, speed=arguments.speed, port=arguments.port)
+    lab = Lab(
+        shape,
+        hypervisor=arguments.hypervisor,
+        speed=arguments.speed,
+        port=arguments.port,
+        control_plane=arguments.control_plane,
+    )
     async with lab:
         path = arguments.kubeconfig or lab.kubeconfig
         if arguments.kubeconfig is not None:
-            lab.plane.write_kubeconfig(path)
+            write_kubeconfig(path, lab.plane.access(), name=lab.plane.name)
         print(welcome(lab, path), flush=True)
         await over.wait()
         print("\nThe lab is being taken down.", flush=True)

@@ -4,8 +4,10 @@ Virt-handler's certificate names a service and no address, as KubeVirt's does.
 """
 
 import datetime
+import ipaddress
 import ssl
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,24 +27,47 @@ class Authority:
     _certificate: x509.Certificate
     _key: ec.EllipticCurvePrivateKey
 
-    def server_context(self, dns_name: str) -> ssl.SSLContext:
-        """A TLS server context whose certificate is valid for that DNS name and for nothing else."""
+    def server_context(self, dns_name: str = "", addresses: Iterable[str] = ()) -> ssl.SSLContext:
+        """A TLS server context whose certificate is valid for that DNS name and these addresses, and for nothing else."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.TemporaryDirectory(prefix="whimbrel-lab-") as folder:
+            certificate, key = self.server_files(Path(folder), "server", [dns_name] if dns_name else [], addresses)
+            context.load_cert_chain(certificate, key)
+        return context
+
+    def server_files(
+        self, folder: Path, name: str, dns_names: Iterable[str], addresses: Iterable[str]
+    ) -> tuple[Path, Path]:
+        """A server's certificate and key as PEM files, for a program of its own."""
         key = ec.generate_private_key(ec.SECP256R1())
+        named = [x509.DNSName(each) for each in dns_names]
+        at = [x509.IPAddress(ipaddress.ip_address(each)) for each in addresses]
         certificate = (
-            _unsigned(dns_name, self._certificate.subject, key)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(dns_name)]), critical=False)
+            _unsigned(named[0].value if named else name, self._certificate.subject, key)
+            .add_extension(x509.SubjectAlternativeName([*named, *at]), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.TemporaryDirectory(prefix="whimbrel-lab-") as folder:
-            path = Path(folder) / "server.pem"
-            path.touch(mode=0o600)
-            path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + _pem(key))
-            context.load_cert_chain(path)
-        return context
+        return (
+            private_file(folder / f"{name}.crt", certificate.public_bytes(serialization.Encoding.PEM)),
+            private_file(folder / f"{name}.key", _pem(key)),
+        )
+
+
+def signing_keys(folder: Path) -> tuple[Path, Path]:
+    """A private key and its public half as PEM files, to sign and verify service accounts' tokens with."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return private_file(folder / "accounts.key", _pem(key)), private_file(folder / "accounts.pub", public)
+
+
+def private_file(path: Path, content: bytes) -> Path:
+    """Written so that only its owner may read it."""
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+    return path
 
 
 def authority(common_name: str = "kubevirt.io") -> Authority:

@@ -4,6 +4,7 @@ Machines, instances and launchers are made by the same pure steps that the stand
 virtual machines need no thousand starts.
 """
 
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -270,6 +271,15 @@ def running(guest: LabGuest, topology: Topology, installation: Object, host: Obj
         if isinstance(effect, ReplaceStatus):
             made_machine = effect.body
     return Running(made_machine, instance, pod)
+
+
+def renamed(document: Object, owner: Object, stored: Object) -> Object:
+    """The object with its owner's UID, wherever it stands, as the server has stored the owner."""
+    before, after = uid(owner), uid(stored)
+    if before == after:
+        return document
+    made: Object = json.loads(json.dumps(document).replace(before, after))
+    return made
 
 
 def _instance_spec(guest: LabGuest) -> Object:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,20 +21,16 @@ from whimbrel.simulation.kubevirt.values import Object, final, migration_state, 
 from whimbrel_lab import fleet
 from whimbrel_lab.certs import authority
 from whimbrel_lab.clock import LabClock
-from whimbrel_lab.controlplane.embedded import (
-    Counters,
-    EmbeddedControlPlane,
-    Faults,
-    Storage,
-    service_account,
-)
-from whimbrel_lab.controlplane.embedded.storage import Change
-from whimbrel_lab.fleet import Places
+from whimbrel_lab.controlplane.counters import Counters
+from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Faults, Storage
+from whimbrel_lab.controlplane.plane import ControlPlane, View, write_kubeconfig
+from whimbrel_lab.controlplane.real.plane import RealControlPlane
+from whimbrel_lab.fleet import Places, Running
 from whimbrel_lab.hypervisor import Hypervisor
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor, available
 from whimbrel_lab.hypervisor.model import ModelHypervisor
 from whimbrel_lab.kubevirt.client import ROUTES, Client
-from whimbrel_lab.kubevirt.standin import StandIn
+from whimbrel_lab.kubevirt.standin import USERS, StandIn
 from whimbrel_lab.topology import INSTALL_NAMESPACE, NAMESPACE, LabGuest, Topology
 
 INSTANCE, MIGRATION = "VirtualMachineInstance", "VirtualMachineInstanceMigration"
@@ -50,8 +46,9 @@ class LabError(Exception):
 class Lab:
     """`hypervisor` is `model`, `libvirt`, `auto` (libvirt where the machine has it) or one made elsewhere, not yet started.
 
-    `speed` makes lab time run faster than the wall; real QEMU knows only speed 1. `folder` holds the kubeconfig; without
-    it a temporary one is made and removed.
+    `control_plane` is `embedded`, `real`, or one made elsewhere, not yet started. `speed` makes lab time run faster than
+    the wall; real QEMU and a real API server know only speed 1. `folder` holds the kubeconfig; without it a temporary one
+    is made and removed. `definitions` are loaded in place of the lab's own of KubeVirt and the repository's.
     """
 
     def __init__(
@@ -63,15 +60,20 @@ class Lab:
         folder: Path | None = None,
         port: int = 0,
         with_definitions: bool = True,
+        control_plane: str | ControlPlane = "embedded",
+        definitions: Sequence[Object] | None = None,
     ) -> None:
         self.topology = topology
         self.clock = LabClock(scale=speed)
-        self.plane = EmbeddedControlPlane(self.clock, port)
+        self.plane = _control_plane(control_plane, self.clock, port)
+        if speed != 1.0 and not self.plane.scalable_clock:
+            raise LabError(f"a real API server has the wall's clock, speed {speed:g} is for the embedded one.")
         self.hypervisor, self.hypervisor_name = _hypervisor(hypervisor, topology, self.clock, speed)
         self.standin: StandIn
         self.client: Client
         self._folder = folder
-        self._with_definitions = with_definitions
+        shipped = fleet.DEFINITIONS if with_definitions else fleet.DEFINITIONS[:1]
+        self._definitions = fleet.definitions(shipped) if definitions is None else list(definitions)
         self._stack = AsyncExitStack()
         self._waiters: set[asyncio.Event] = set()
         self._migrations = 0
@@ -87,14 +89,26 @@ class Lab:
         return self.plane.counters
 
     @property
+    def view(self) -> View:
+        """All objects, without a request."""
+        return self.plane.view
+
+    @property
+    def embedded(self) -> EmbeddedControlPlane:
+        """The control plane, where it is the embedded one. Raises LabError on a real one."""
+        if not isinstance(self.plane, EmbeddedControlPlane):
+            raise LabError("this is only to be had on the embedded control plane")
+        return self.plane
+
+    @property
     def faults(self) -> Faults:
-        """Faults of the API server."""
-        return self.plane.faults
+        """Faults of the embedded API server."""
+        return self.embedded.faults
 
     @property
     def storage(self) -> Storage:
-        """All objects, without HTTP, admission and validation."""
-        return self.plane.storage
+        """The embedded API server's objects, without HTTP, admission and validation."""
+        return self.embedded.storage
 
     @property
     def kubeconfig(self) -> Path:
@@ -108,12 +122,10 @@ class Lab:
             raise LabError("the lab is not up: use `async with Lab(...)`")
         return self._folder
 
-    def kubeconfig_for(self, account: str, namespace: str = "whimbrel") -> Path:
-        """A kubeconfig whose user is this service account, so that the counters know its requests."""
-        user = service_account(namespace, account)
-        token = f"lab-account-{namespace}-{account}"
-        self.plane.tokens[token] = user
-        return self.plane.write_kubeconfig(self.folder / f"kubeconfig-{namespace}-{account}", token, NAMESPACE)
+    async def kubeconfig_for(self, account: str, namespace: str = "whimbrel") -> Path:
+        """A kubeconfig whose user is this service account; on a real server the account must exist."""
+        access = await self.plane.account(namespace, account)
+        return write_kubeconfig(self.folder / f"kubeconfig-{namespace}-{account}", access, NAMESPACE)
 
     async def __aenter__(self) -> Self:
         try:
@@ -132,13 +144,12 @@ class Lab:
         if self._folder is None:
             self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="whimbrel-lab-")))
         self._folder.mkdir(parents=True, exist_ok=True)
-        await self._stack.enter_async_context(self.plane)
-        self.plane.write_kubeconfig(self.kubeconfig)
-        self.storage.observe(self._wake)
-        if self._with_definitions:
-            await self.plane.load(fleet.definitions())
-        else:
-            await self.plane.load(fleet.definitions(fleet.DEFINITIONS[:1]))
+        self._stack.push_async_callback(self.plane.stop)
+        await self.plane.start()
+        write_kubeconfig(self.kubeconfig, self.plane.access(), NAMESPACE, self.plane.name)
+        await self.plane.load(self._definitions)
+        self.view.observe(self._wake)
+        await self.plane.look()
         self._stack.push_async_callback(self.hypervisor.stop)
         await self.hypervisor.start()
         issuer = authority()
@@ -156,7 +167,7 @@ class Lab:
         await self._furnish(issuer.bundle)
         await self._populate()
         await self.standin.start()
-        self.client = await self._stack.enter_async_context(Client(self.url, user_agent="whimbrel-lab-user"))
+        self.client = await self._stack.enter_async_context(Client(self.plane.access(), "whimbrel-lab-user"))
 
     async def _furnish(self, ca_bundle: str) -> None:
         """Namespaces, KubeVirt's installation, nodes and their virt-handlers."""
@@ -176,40 +187,44 @@ class Lab:
         )
         await self.plane.load(documents)
         places = Places(self.clock, self.standin.kubelet.addresses)
-        self._store(places, fleet.kubevirt(self.topology))
-        self._store(places, fleet.handler_daemon_set(len(self.topology.hosts)))
+        await self._seed(places, fleet.kubevirt(self.topology))
+        await self._seed(places, fleet.handler_daemon_set(len(self.topology.hosts)))
         for host in self.topology.hosts:
-            self._store(places, fleet.node(host, self.clock))
-            self._store(places, fleet.handler_pod(host.name, *self.standin.metrics.endpoint(host.name), self.clock))
+            await self._seed(places, fleet.node(host, self.clock))
+            endpoint = self.standin.metrics.endpoint(host.name)
+            await self._seed(places, fleet.handler_pod(host.name, *endpoint, self.clock))
 
     async def _populate(self) -> None:
         """Virtual machines that run already; the halted ones only as machines."""
         places = Places(self.clock, self.standin.kubelet.addresses)
-        installation = self.storage.read(ROUTES["KubeVirt"].resource, "kubevirt", INSTALL_NAMESPACE) or {}
+        installation = fleet.kubevirt(self.topology)
         nodes = {host.name: fleet.node(host, self.clock) for host in self.topology.hosts}
         gate = asyncio.Semaphore(STARTS_AT_ONCE)
 
-        async def start(guest: LabGuest, uid: str) -> None:
+        async def start(guest: LabGuest) -> None:
             async with gate:
+                for claim in fleet.claims(guest):
+                    await self._seed(places, claim)
+                if guest.run_strategy in ("Halted", "Manual"):
+                    await self._seed(places, fleet.machine(guest, self.topology))
+                    return
+                running = fleet.running(guest, self.topology, installation, nodes[guest.host], places)
+                uid = await self._seed_running(running)
                 made = self.topology.guest_spec(guest)
                 await self.hypervisor.start_guest(guest.host, made)
                 self.standin.handler.homes[uid] = guest.host, made
 
-        starts = []
-        for guest in self.topology.guests:
-            for claim in fleet.claims(guest):
-                self._store(places, claim)
-            if guest.run_strategy in ("Halted", "Manual"):
-                self._store(places, fleet.machine(guest, self.topology))
-                continue
-            made = fleet.running(guest, self.topology, installation, nodes[guest.host], places)
-            for document in (made.machine, made.instance, made.pod):
-                self.storage.save(ROUTES[document["kind"]].resource, document)
-            starts.append(start(guest, made.instance["metadata"]["uid"]))
-        await asyncio.gather(*starts)
+        await asyncio.gather(*(start(guest) for guest in self.topology.guests))
 
-    def _store(self, places: Places, document: Object) -> None:
-        self.storage.save(ROUTES[document["kind"]].resource, places.identified(document))
+    async def _seed(self, places: Places, document: Object) -> Object:
+        return await self.plane.seed(places.identified(document))
+
+    async def _seed_running(self, running: Running) -> str:
+        """Machine, instance and launcher, each naming its owner's UID as the server gave it; the instance's UID."""
+        machine = await self.plane.seed(running.machine)
+        instance = await self.plane.seed(fleet.renamed(running.instance, running.machine, machine))
+        await self.plane.seed(fleet.renamed(running.pod, running.instance, instance))
+        return str(instance["metadata"]["uid"])
 
     async def wait_until(self, predicate: Predicate, timeout_s: float, what: str = "") -> None:
         """Until the predicate holds; looked at after every change in the API server. LabError after so many real seconds."""
@@ -232,7 +247,7 @@ class Lab:
         finally:
             self._waiters.discard(changed)
 
-    def _wake(self, resource: str, change: Change) -> None:
+    def _wake(self, _resource: str, _before: Object | None, _after: Object | None) -> None:
         for waiter in self._waiters:
             waiter.set()
 
@@ -241,20 +256,20 @@ class Lab:
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
         while loop.time() < end:
-            version = self.storage.version
+            version = self.view.changes
             await asyncio.sleep(for_s)
-            if self.storage.version == version:
+            if self.view.changes == version:
                 return True
         return False
 
     def read(self, kind: str, name: str, namespace: str = NAMESPACE) -> Object | None:
-        """One object out of the storage, None where there is none."""
+        """One object as the control plane shows it, None where there is none."""
         route = ROUTES[kind]
-        return self.storage.read(route.resource, name, namespace if route.namespaced else "")
+        return self.view.read(route.resource, name, namespace if route.namespaced else "")
 
     def items(self, kind: str, namespace: str = "") -> list[Object]:
-        """All objects of a kind out of the storage."""
-        return list(self.storage.items(ROUTES[kind].resource, namespace))
+        """All objects of a kind as the control plane shows them."""
+        return list(self.view.items(ROUTES[kind].resource, namespace))
 
     def node_of(self, name: str, namespace: str = NAMESPACE) -> str:
         """The node that an instance runs on, empty where there is none."""
@@ -362,11 +377,20 @@ class Lab:
 
     async def request_evacuation(self, name: str, namespace: str = NAMESPACE) -> None:
         """What KubeVirt's eviction webhook does to an instance whose pod is to be evicted."""
-        token = "lab-apiserver"
-        async with Client(self.url, token) as client:
+        async with Client(self.plane.access(USERS["apiserver"])) as client:
             instance = await client.get(INSTANCE, name, namespace)
             instance["status"]["evacuationNodeName"] = instance["status"]["nodeName"]
             await client.replace(instance)
+
+
+def _control_plane(wanted: str | ControlPlane, clock: LabClock, port: int) -> ControlPlane:
+    if not isinstance(wanted, str):
+        return wanted
+    if wanted == "real":
+        return RealControlPlane(USERS.values(), port=port)
+    if wanted == "embedded":
+        return EmbeddedControlPlane(clock, port)
+    raise LabError(f"there is no control plane {wanted!r}: use embedded or real")
 
 
 def _hypervisor(wanted: str | Hypervisor, topology: Topology, clock: LabClock, speed: float) -> tuple[Hypervisor, str]:

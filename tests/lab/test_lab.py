@@ -11,6 +11,7 @@ import pytest
 from whimbrel.simulation.kubevirt.values import Object, status
 from whimbrel_lab import fleet
 from whimbrel_lab.kubevirt.client import Client
+from whimbrel_lab.kubevirt.standin import USERS
 from whimbrel_lab.lab import Lab, LabError
 from whimbrel_lab.topology import GIB, LabGuest, LabHost, Topology, TopologyError
 
@@ -133,7 +134,7 @@ async def test_objects_made_at_once_are_what_the_api_server_would_have_stored(ma
         return found
 
     before = {kind: stored(kind, "vm-1") for kind in ("VirtualMachine", "VirtualMachineInstance")}
-    async with Client(lab.url, "lab-controller") as client:
+    async with Client(lab.plane.access(USERS["controller"])) as client:
         for kind in before:
             await client.patch(kind, "vm-1", "default", {"metadata": {"annotations": {"touched": "yes"}}})
 

@@ -34,7 +34,7 @@ def under_chart_roles(lab: Lab) -> list[Question]:
         refused.append(question)
         return False
 
-    lab.plane.authorizer = authorize
+    lab.embedded.authorizer = authorize
     return refused
 
 

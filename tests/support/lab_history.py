@@ -25,8 +25,8 @@ from whimbrel.domain.resources import (
     Resource,
 )
 from whimbrel.simulation.world import Change, Object, World
+from whimbrel_lab.controlplane.counters import RequestKey
 from whimbrel_lab.controlplane.embedded import Counters
-from whimbrel_lab.controlplane.embedded.counters import RequestKey
 from whimbrel_lab.controlplane.embedded.storage import Change as Revision
 from whimbrel_lab.lab import Lab
 
@@ -80,7 +80,7 @@ class Witness:
         self.history: list[Change] = []
         self._mirror = Mirror({})
         self.checker = Checker(cast(World, self._mirror))
-        lab.plane.counters = AttributingCounters()
+        lab.embedded.counters = AttributingCounters()
         lab.storage.observe(self._saw)
 
     def begin(self) -> None:

@@ -13,7 +13,7 @@ from support.chart_roles import ACCOUNT, ACCOUNT_NAMESPACE, grant_chart_roles, u
 from support.lab_history import Witness, is_operator, member
 from support.operator_process import OperatorProcess, Operators, operators
 from whimbrel.domain.resources import MIGRATIONS
-from whimbrel_lab.controlplane.embedded.counters import WRITES, RequestKey
+from whimbrel_lab.controlplane.counters import WRITES, RequestKey
 from whimbrel_lab.hypervisor import Hypervisor
 from whimbrel_lab.lab import INSTANCE, MIGRATION, Lab, LabError
 from whimbrel_lab.topology import NAMESPACE, LabGuest, LabHost, Timing, Topology
@@ -99,7 +99,7 @@ class Scene:
 
     async def operator(self, name: str = "whimbrel-0", *arguments: str, ready: bool = True) -> OperatorProcess:
         """Starts a replica under the operator's service account."""
-        kubeconfig = self.lab.kubeconfig_for(ACCOUNT, ACCOUNT_NAMESPACE)
+        kubeconfig = await self.lab.kubeconfig_for(ACCOUNT, ACCOUNT_NAMESPACE)
         process = await self._operators.launch(kubeconfig, name, ("--namespace", ACCOUNT_NAMESPACE, *arguments))
         if ready:
             await process.until_ready()

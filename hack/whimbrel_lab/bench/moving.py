@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from whimbrel.simulation.kubevirt.values import Object, final, status
 from whimbrel_lab.bench.figures import Figure, quantile
 from whimbrel_lab.bench.operator_process import BenchFailed, operator
+from whimbrel_lab.controlplane.admission import AdmissionRequest
+from whimbrel_lab.controlplane.counters import writes
 from whimbrel_lab.controlplane.embedded import RequestKey, service_account
-from whimbrel_lab.controlplane.embedded.admission import AdmissionRequest
-from whimbrel_lab.controlplane.embedded.counters import writes
 from whimbrel_lab.controlplane.embedded.storage import Change
 from whimbrel_lab.lab import MIGRATION, Lab, LabError
 from whimbrel_lab.topology import MIB, NAMESPACE, LabGuest, LabHost, Timing, Topology
@@ -65,7 +65,7 @@ class _Watcher:
     def __init__(self, lab: Lab) -> None:
         self.reactions = Reactions()
         lab.storage.observe(self._changed)
-        lab.plane.admission.mutating(MIGRATIONS, ["CREATE"], self._asked, name="bench")
+        lab.embedded.admission.mutating(MIGRATIONS, ["CREATE"], self._asked, name="bench")
 
     def _changed(self, resource: str, change: Change) -> None:
         if resource != MIGRATIONS or change.type != "MODIFIED" or change.previous is None:
@@ -190,7 +190,7 @@ async def measure(*, quick: bool) -> Sequence[Figure]:
     figures: list[Figure] = []
     still_s = 8.0 if quick else 20.0
     async with Lab(topology({"few": FEW, "many": MANY})) as lab:
-        kubeconfig = lab.kubeconfig_for("whimbrel")
+        kubeconfig = await lab.kubeconfig_for("whimbrel")
         async with operator(kubeconfig, lab.folder / "operator.log") as process:
             await lab.client.create(a_profile())
             watcher = _Watcher(lab)
@@ -220,7 +220,7 @@ async def measure(*, quick: bool) -> Sequence[Figure]:
 
 async def _with_many_watched() -> Iterable[Figure]:
     lab = Lab(topology({"many": MANY, "still": 1000 - MANY}))
-    async with lab, operator(lab.kubeconfig_for("whimbrel"), lab.folder / "operator.log"):
+    async with lab, operator(await lab.kubeconfig_for("whimbrel"), lab.folder / "operator.log"):
         await lab.client.create(a_profile())
         moved = await carry_out(lab, _Watcher(lab), "many", "many")
     return reaction_figures("reaction.1000", "1000 watched", moved.reactions_s)

@@ -6,6 +6,7 @@ For tests that hold a server to its contract; the lab and the operator use real 
 import asyncio
 import io
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,8 +60,11 @@ class EventStream:
 class RawClient:
     """An async context manager; paths begin with a slash."""
 
-    def __init__(self, url: str, token: str | None = None, agent: str = "tests") -> None:
+    def __init__(
+        self, url: str, token: str | None = None, agent: str = "tests", tls: ssl.SSLContext | None = None
+    ) -> None:
         self._url = url
+        self._tls = tls
         self._headers = {"User-Agent": agent, "Accept": "application/json"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -69,8 +73,9 @@ class RawClient:
     async def __aenter__(self) -> Self:
         # A line of a watch may hold a whole object.
         self._session = aiohttp.ClientSession(
-            base_url=self._url, headers=self._headers, read_bufsize=4 << 20, timeout=aiohttp.ClientTimeout(30)
-        )
+            base_url=self._url, headers=self._headers, read_bufsize=4 << 20, timeout=aiohttp.ClientTimeout(30),
+            connector=aiohttp.TCPConnector(ssl=self._tls or True),
+        )  # fmt: skip
         return self
 
     async def __aexit__(

@@ -85,7 +85,7 @@ async def _tell(show: Show, arguments: argparse.Namespace) -> int:
     async with Lab(topology(), hypervisor=choice.hypervisor) as lab:
         show.note(f"{len(CHARACTERS)} virtual machines run on {SOURCE} ({time.monotonic() - began:.1f} s)")
         log = lab.folder / "operator.log"
-        async with operator(lab.kubeconfig_for("whimbrel"), log):
+        async with operator(await lab.kubeconfig_for("whimbrel"), log):
             show.note(f"the operator is ready ({time.monotonic() - began:.1f} s)")
             connection = await connect(str(lab.kubeconfig))
             async with KubeApi(connection.configuration, Telemetry()) as api:

@@ -1,16 +1,18 @@
-"""virt-api's admission as hooks in the embedded API server: the rules of `simulation.kubevirt.admission`, applied.
+"""virt-api's admission as webhooks: the rules of `simulation.kubevirt.admission`, applied to what a control plane shows.
 
-It looks at the storage itself, as virt-api looks at the API server; in-flight migrations are kept in an index.
+Virt-api looks at the API server for itself; on the embedded one it may look into the storage instead, where in-flight
+migrations are kept in an index.
 """
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Protocol
 
 from whimbrel.simulation.kubevirt import admission
-from whimbrel.simulation.kubevirt.values import Object, final, name, namespace, spec
-from whimbrel_lab.controlplane.embedded import AdmissionRequest, EmbeddedControlPlane, Refusal
+from whimbrel.simulation.kubevirt.values import INSTANCE_NAME_LABEL, Object, final, name, namespace, spec
+from whimbrel_lab.controlplane.admission import AdmissionRequest, Refusal, Webhook
+from whimbrel_lab.controlplane.embedded import Storage
 from whimbrel_lab.controlplane.embedded.storage import Change
-from whimbrel_lab.kubevirt.client import ROUTES
+from whimbrel_lab.kubevirt.client import ROUTES, Client
 
 MIGRATIONS = ROUTES["VirtualMachineInstanceMigration"].resource
 INSTANCES = ROUTES["VirtualMachineInstance"].resource
@@ -19,40 +21,26 @@ POLICIES = ROUTES["MigrationPolicy"].resource
 KUBEVIRTS = ROUTES["KubeVirt"].resource
 
 
-class VirtApi:
-    """Registers at construction; `close` takes the hooks away."""
+class Lookout(Protocol):
+    """What virt-api looks at beside the request itself."""
 
-    def __init__(self, plane: EmbeddedControlPlane) -> None:
-        self._storage = plane.storage
+    async def instance(self, namespace: str, name: str) -> Object | None:
+        """An instance as it is now."""
+
+    async def unfinished(self, namespace: str, instance: str) -> list[Object]:
+        """The migrations of an instance that have not ended."""
+
+    async def installation(self) -> Object | None:
+        """The KubeVirt object."""
+
+
+class StorageLookout:
+    """Looks into the embedded server's storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._unfinished: dict[tuple[str, str], dict[str, Object]] = defaultdict(dict)
-        plane.storage.observe(self._follow)
-        at = plane.admission
-        self._closers = [
-            at.mutating(MIGRATIONS, ("CREATE",), self._make_migration, name="migrations-mutator.kubevirt.io"),
-            at.mutating(INSTANCES, ("CREATE",), self._make_instance, name="virtualmachineinstances-mutator.kubevirt.io"),
-            at.mutating(INSTANCES, ("UPDATE",), self._keep_status, name="virtualmachineinstances-mutator.kubevirt.io"),
-            at.validating(
-                MIGRATIONS, ("CREATE",), self._create_migration, name="migration-create-validator.kubevirt.io"
-            ),
-            at.validating(
-                MIGRATIONS, ("UPDATE",), self._update_migration, name="migration-update-validator.kubevirt.io"
-            ),
-            at.validating(
-                INSTANCES, ("UPDATE",), self._update_instance,
-                name="virtualmachineinstances-update-validator.kubevirt.io",
-            ),
-            at.validating(MACHINES, ("UPDATE",), self._update_machine, name="virtualmachine-validator.kubevirt.io"),
-            at.validating(
-                POLICIES, ("CREATE", "UPDATE"), self._policy, name="migration-policy-validator.kubevirt.io"
-            ),
-            at.validating(KUBEVIRTS, ("CREATE", "UPDATE"), self._kubevirt, name="kubevirt-validator.kubevirt.io"),
-        ]  # fmt: skip
-
-    def close(self) -> None:
-        """Take the hooks away; safe to call twice."""
-        closers, self._closers = self._closers, []
-        for close in closers:
-            close()
+        storage.observe(self._follow)
 
     def _follow(self, resource: str, change: Change) -> None:
         if resource != MIGRATIONS:
@@ -66,45 +54,98 @@ class VirtApi:
         else:
             self._unfinished[target][name(migration)] = migration
 
-    def _stored(self, resource: str, namespace: str, name: str) -> Object | None:
-        record = self._storage.get(resource, namespace, name)
+    async def instance(self, namespace: str, name: str) -> Object | None:
+        record = self._storage.get(INSTANCES, namespace, name)
         return record.object if record else None
 
-    @property
-    def _installation(self) -> Object | None:
+    async def unfinished(self, namespace: str, instance: str) -> list[Object]:
+        return list(self._unfinished.get((namespace, instance), {}).values())
+
+    async def installation(self) -> Object | None:
         records = self._storage.records(KUBEVIRTS)
         return records[0].object if records else None
 
-    def _make_migration(self, request: AdmissionRequest) -> None:
+
+class ApiLookout:
+    """Asks the API server at every request."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def instance(self, namespace: str, name: str) -> Object | None:
+        return await self._client.find("VirtualMachineInstance", name, namespace)
+
+    async def unfinished(self, namespace: str, instance: str) -> list[Object]:
+        kind = "VirtualMachineInstanceMigration"
+        found, _ = await self._client.list(kind, namespace, labels=f"{INSTANCE_NAME_LABEL}={instance}")
+        return [each for each in found if not final(each)]
+
+    async def installation(self) -> Object | None:
+        found, _ = await self._client.list("KubeVirt")
+        return found[0] if found else None
+
+
+class VirtApi:
+    """The webhooks of virt-api."""
+
+    def __init__(self, lookout: Lookout) -> None:
+        self._lookout = lookout
+
+    def webhooks(self) -> tuple[Webhook, ...]:
+        """All of them, mutating ones first."""
+        return (
+            Webhook(
+                "migrations-mutator.kubevirt.io", MIGRATIONS, ("CREATE",), self._make_migration, mutates=True
+            ),
+            Webhook(
+                "virtualmachineinstances-mutator.kubevirt.io", INSTANCES, ("CREATE",), self._make_instance, mutates=True
+            ),
+            Webhook(
+                "virtualmachineinstances-status-mutator.kubevirt.io", INSTANCES, ("UPDATE",), self._keep_status,
+                mutates=True,
+            ),
+            Webhook("migration-create-validator.kubevirt.io", MIGRATIONS, ("CREATE",), self._create_migration),
+            Webhook("migration-update-validator.kubevirt.io", MIGRATIONS, ("UPDATE",), self._update_migration),
+            Webhook(
+                "virtualmachineinstances-update-validator.kubevirt.io", INSTANCES, ("UPDATE",), self._update_instance
+            ),
+            Webhook("virtualmachine-validator.kubevirt.io", MACHINES, ("UPDATE",), self._update_machine),
+            Webhook("migration-policy-validator.kubevirt.io", POLICIES, ("CREATE", "UPDATE"), self._policy),
+            Webhook("kubevirt-validator.kubevirt.io", KUBEVIRTS, ("CREATE", "UPDATE"), self._kubevirt),
+        )  # fmt: skip
+
+    async def _make_migration(self, request: AdmissionRequest) -> None:
         request.object = admission.migration_made(_sent(request))
 
-    def _make_instance(self, request: AdmissionRequest) -> None:
+    async def _make_instance(self, request: AdmissionRequest) -> None:
         request.object = admission.instance_made(_sent(request))
 
-    def _keep_status(self, request: AdmissionRequest) -> None:
+    async def _keep_status(self, request: AdmissionRequest) -> None:
         request.object = admission.instance_changed(_sent(request), _old(request), request.user.name)
 
-    def _create_migration(self, request: AdmissionRequest) -> None:
+    async def _create_migration(self, request: AdmissionRequest) -> None:
         migration = _sent(request)
         target = request.namespace, str(spec(migration).get("vmiName") or "")
-        instance = self._stored(INSTANCES, *target)
-        others = list(self._unfinished.get(target, {}).values())
-        _judge(admission.review_migration_create(migration, request.user.name, instance, others, self._installation))
+        instance = await self._lookout.instance(*target)
+        others = await self._lookout.unfinished(*target)
+        installation = await self._lookout.installation()
+        _judge(admission.review_migration_create(migration, request.user.name, instance, others, installation))
 
-    def _update_migration(self, request: AdmissionRequest) -> None:
+    async def _update_migration(self, request: AdmissionRequest) -> None:
         _judge(admission.review_migration_update(_sent(request), _old(request)))
 
-    def _update_instance(self, request: AdmissionRequest) -> None:
+    async def _update_instance(self, request: AdmissionRequest) -> None:
         _judge(admission.review_instance_update(_sent(request), _old(request), request.user.name))
 
-    def _update_machine(self, request: AdmissionRequest) -> None:
-        instance = self._stored(INSTANCES, request.namespace, request.name)
+    async def _update_machine(self, request: AdmissionRequest) -> None:
+        instance = await self._lookout.instance(request.namespace, request.name)
         _judge(admission.review_machine_update(_sent(request), _old(request), instance))
 
-    def _policy(self, request: AdmissionRequest) -> None:
-        _judge(admission.review_policy(_sent(request), request.old_object, self._installation))
+    async def _policy(self, request: AdmissionRequest) -> None:
+        installation = await self._lookout.installation()
+        _judge(admission.review_policy(_sent(request), request.old_object, installation))
 
-    def _kubevirt(self, request: AdmissionRequest) -> None:
+    async def _kubevirt(self, request: AdmissionRequest) -> None:
         _judge(admission.review_kubevirt(_sent(request), request.old_object))
 
 

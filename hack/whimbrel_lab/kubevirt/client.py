@@ -12,6 +12,7 @@ from typing import Any, Self
 import aiohttp
 
 from whimbrel.simulation.kubevirt.values import Object, name, namespace
+from whimbrel_lab.controlplane.users import Access
 
 REQUEST_TIMEOUT_S = 30.0
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -41,7 +42,10 @@ class Route:
 ROUTES: Mapping[str, Route] = {
     "ConfigMap": Route("/api/v1", "configmaps"),
     "Event": Route("/api/v1", "events"),
+    "HostProfile": Route("/apis/whimbrel.dev/v1alpha1", "hostprofiles", namespaced=False, status=True),
     "KubeVirt": Route("/apis/kubevirt.io/v1", "kubevirts", status=True),
+    "Lease": Route("/apis/coordination.k8s.io/v1", "leases"),
+    "MigrationPlan": Route("/apis/whimbrel.dev/v1alpha1", "migrationplans", status=True),
     "MigrationPolicy": Route("/apis/migrations.kubevirt.io/v1alpha1", "migrationpolicies", namespaced=False),
     "Namespace": Route("/api/v1", "namespaces", namespaced=False),
     "Node": Route("/api/v1", "nodes", namespaced=False, status=True),
@@ -51,8 +55,6 @@ ROUTES: Mapping[str, Route] = {
     "VirtualMachine": Route("/apis/kubevirt.io/v1", "virtualmachines", status=True),
     "VirtualMachineInstance": Route("/apis/kubevirt.io/v1", "virtualmachineinstances"),
     "VirtualMachineInstanceMigration": Route("/apis/kubevirt.io/v1", "virtualmachineinstancemigrations", status=True),
-    "MigrationPlan": Route("/apis/whimbrel.dev/v1alpha1", "migrationplans", status=True),
-    "HostProfile": Route("/apis/whimbrel.dev/v1alpha1", "hostprofiles", namespaced=False, status=True),
     "VirtualMachineMove": Route("/apis/whimbrel.dev/v1alpha1", "virtualmachinemoves", status=True),
 }
 
@@ -73,18 +75,19 @@ class RequestRefused(Exception):
 
 
 class Client:
-    """An async context manager. `token` says who asks; without one it is the administrator."""
+    """An async context manager; `access` says who asks."""
 
-    def __init__(self, url: str, token: str = "", user_agent: str = "whimbrel-lab") -> None:
-        self._url = url
+    def __init__(self, access: Access, user_agent: str = "whimbrel-lab") -> None:
+        self._url = access.url
+        self._tls = access.tls
         self._headers = {"User-Agent": user_agent, "Content-Type": "application/json"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+        if access.token:
+            self._headers["Authorization"] = f"Bearer {access.token}"
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
         self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout, connector=connector)
         return self
 
@@ -156,6 +159,15 @@ class Client:
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
         await self._request("POST", self._path("Pod", namespace(pod), name(pod)) + "/binding", body=body)
+
+    async def delete_all(self, kind: str, namespace: str = "") -> None:
+        """Delete all objects of a kind, pods without grace."""
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
+        await self._request("DELETE", self._path(kind, namespace), body=options)
+
+    async def send(self, method: str, path: str, body: Object | None = None) -> Object:
+        """Any request, for what has no verb here."""
+        return await self._request(method, path, body=body)
 
     async def watch(self, kind: str, version: str) -> AsyncIterator[tuple[str, Object]]:
         """(type, object) of every change after a version, until the server ends the stream."""

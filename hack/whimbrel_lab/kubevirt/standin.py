@@ -1,4 +1,4 @@
-"""The whole stand-in: all of KubeVirt's parts, the scheduler and the kubelets, over one API server.
+"""The whole stand-in: all of KubeVirt's parts, the kubelets and, where the control plane has none, the scheduler.
 
 An async context manager. Each part writes under the identity that it would have, so that admission and counters know it.
 """
@@ -14,9 +14,11 @@ from typing import Self
 from whimbrel.simulation.kubevirt import admission
 from whimbrel_lab.certs import Authority
 from whimbrel_lab.clock import LabClock
-from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, User, service_account
+from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
+from whimbrel_lab.controlplane.plane import ControlPlane
+from whimbrel_lab.controlplane.users import User, service_account
 from whimbrel_lab.hypervisor import Hypervisor
-from whimbrel_lab.kubevirt.admission import VirtApi
+from whimbrel_lab.kubevirt.admission import ApiLookout, Lookout, StorageLookout, VirtApi
 from whimbrel_lab.kubevirt.client import Client
 from whimbrel_lab.kubevirt.cluster import Cluster, Hand
 from whimbrel_lab.kubevirt.controller import Controller
@@ -44,7 +46,7 @@ class StandIn:
 
     def __init__(
         self,
-        plane: EmbeddedControlPlane,
+        plane: ControlPlane,
         hypervisor: Hypervisor,
         clock: LabClock,
         authority: Authority,
@@ -55,8 +57,7 @@ class StandIn:
         self._plane = plane
         self._stack = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
-        self.virt_api = VirtApi(plane)
-        clients = {part: Client(plane.url, self._token(part), f"whimbrel-lab-{part}") for part in USERS}
+        clients = {part: Client(plane.access(user), f"whimbrel-lab-{part}") for part, user in USERS.items()}
         self._clients = clients
         self.cluster = Cluster(clients["controller"], clock)
         hands = {part: Hand(self.cluster, client, _component(part)) for part, client in clients.items()}
@@ -71,7 +72,7 @@ class StandIn:
             timing.target_preparation_s,
         )
         self.controller = Controller(self.cluster, hands["controller"])
-        self.scheduler = Scheduler(self.cluster, hands["scheduler"])
+        self.scheduler = None if plane.own_scheduler else Scheduler(self.cluster, hands["scheduler"])
         self.nodes = Nodes(self.cluster, hands["kubelet"], self.kubelet, self.handler, self.metrics, heartbeats)
         self.metrics.dirty_rates = self.handler.dirty_rates
 
@@ -83,6 +84,7 @@ class StandIn:
         """Watch the cluster and begin to act; returns when everything was listed once."""
         for client in self._clients.values():
             await self._stack.enter_async_context(client)
+        self._stack.push_async_callback(await self._plane.register(VirtApi(self._lookout()).webhooks()))
         self._task = asyncio.create_task(self._run(), name="kubevirt-stand-in")
         synced = asyncio.ensure_future(self.cluster.synced())
         await asyncio.wait({synced, self._task}, return_when=asyncio.FIRST_COMPLETED)
@@ -93,14 +95,14 @@ class StandIn:
 
     async def stop(self) -> None:
         """End everything; safe to call twice."""
-        self.virt_api.close()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
         for part in (self.controller, self.scheduler, self.kubelet, self.handler):
-            part.close()
+            if part is not None:
+                part.close()
         await self.metrics.stop()
         await self._stack.aclose()
 
@@ -113,17 +115,19 @@ class StandIn:
     ) -> None:
         await self.stop()
 
+    def _lookout(self) -> Lookout:
+        if isinstance(self._plane, EmbeddedControlPlane):
+            return StorageLookout(self._plane.storage)
+        return ApiLookout(self._clients["apiserver"])
+
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.cluster.run(), name="stand-in-caches")
             await self.cluster.synced()
             for part in (self.controller, self.scheduler, self.kubelet, self.handler, self.nodes):
+                if part is None:
+                    continue
                 group.create_task(part.run(), name=f"stand-in-{type(part).__name__.lower()}")
-
-    def _token(self, part: str) -> str:
-        token = f"lab-{part}"
-        self._plane.tokens[token] = USERS[part]
-        return token
 
 
 def _component(part: str) -> str:

@@ -4,30 +4,10 @@ Without an authorizer everything is permitted. Members of `system:masters` are n
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from whimbrel_lab.controlplane.embedded.errors import ApiError, forbidden, unauthorized
-
-MASTERS = "system:masters"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A requester as authentication sees him."""
-
-    name: str
-    groups: tuple[str, ...] = ("system:authenticated",)
-    uid: str = ""
-    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-ADMINISTRATOR = User("kubernetes-admin", (MASTERS, "system:authenticated"))
-
-
-def service_account(namespace: str, name: str) -> User:
-    """The user that a token of this service account stands for."""
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
-    return User(f"system:serviceaccount:{namespace}:{name}", groups)
+from whimbrel_lab.controlplane.users import MASTERS, User
 
 
 @dataclass(frozen=True, slots=True)

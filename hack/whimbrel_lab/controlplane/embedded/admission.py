@@ -1,96 +1,40 @@
-"""Admission in the process: hooks that see, change or refuse a write before the storage does.
+"""Admission in the process: webhooks that see, change or refuse a write before the storage does.
 
-Mutating hooks run before validation by schema, validating hooks after it, both before the storage says AlreadyExists –
-the order in which kube-apiserver calls webhooks. Called by the write verbs; the KubeVirt stand-in registers here.
+Mutating ones run before validation by schema, validating ones after it, both before the storage says AlreadyExists – the
+order in which kube-apiserver calls webhooks. Called by the write verbs; the KubeVirt stand-in registers here.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Sequence
 
-from whimbrel_lab.controlplane.embedded.access import User
+from whimbrel_lab.controlplane.admission import AdmissionRequest, Hook, Operation, Refusal, Webhook
 from whimbrel_lab.controlplane.embedded.errors import ApiError, Object
-from whimbrel_lab.controlplane.embedded.kinds import Kind
-
-Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
-
-
-class Refusal(Exception):
-    """Raised by a hook: the request is denied with this code and message."""
-
-    def __init__(self, message: str, code: int = 403, reason: str = "Forbidden", causes: Sequence[Object] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-        self.reason = reason
-        self.causes = tuple(causes)
-
-
-@dataclass(slots=True)
-class AdmissionRequest:
-    """What a hook sees. A mutating hook may change or replace `object`; `old_object` must not be changed."""
-
-    user: User
-    operation: Operation
-    kind: Kind
-    namespace: str
-    name: str
-    subresource: str
-    object: Object | None
-    old_object: Object | None
-    dry_run: bool = False
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def resource(self) -> str:
-        """plural.group, e.g. `virtualmachineinstances.kubevirt.io`."""
-        return self.kind.resource
-
-
-Hook = Callable[[AdmissionRequest], Awaitable[None] | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Registered:
-    name: str
-    resource: str
-    operations: frozenset[str]
-    hook: Hook
-    subresource: str
 
 
 class Admission:
     """The registered hooks, called in the order of their registration."""
 
     def __init__(self) -> None:
-        self._mutating: list[_Registered] = []
-        self._validating: list[_Registered] = []
+        self._mutating: list[Webhook] = []
+        self._validating: list[Webhook] = []
 
     def mutating(
         self, resource: str, operations: Sequence[Operation], hook: Hook, *, name: str, subresource: str = ""
     ) -> Callable[[], None]:
         """Register a hook that may change objects of `plural.group` (`*` for all); returns how to take it away."""
-        return self._register(self._mutating, name, resource, operations, hook, subresource)
+        return self.register(Webhook(name, resource, tuple(operations), hook, True, subresource))
 
     def validating(
         self, resource: str, operations: Sequence[Operation], hook: Hook, *, name: str, subresource: str = ""
     ) -> Callable[[], None]:
         """Register a hook that may only refuse; returns how to take it away."""
-        return self._register(self._validating, name, resource, operations, hook, subresource)
+        return self.register(Webhook(name, resource, tuple(operations), hook, False, subresource))
 
-    def _register(
-        self,
-        hooks: list[_Registered],
-        name: str,
-        resource: str,
-        operations: Sequence[Operation],
-        hook: Hook,
-        subresource: str,
-    ) -> Callable[[], None]:
-        registered = _Registered(name, resource, frozenset(operations), hook, subresource)
-        hooks.append(registered)
-        return lambda: hooks.remove(registered)
+    def register(self, webhook: Webhook) -> Callable[[], None]:
+        """Call this webhook from now on; returns how to take it away."""
+        webhooks = self._mutating if webhook.mutates else self._validating
+        webhooks.append(webhook)
+        return lambda: webhooks.remove(webhook)
 
     async def mutate(self, request: AdmissionRequest) -> bool:
         """Run the mutating hooks; true when any ran."""
@@ -99,7 +43,7 @@ class Admission:
     async def validate(self, request: AdmissionRequest) -> None:
         await self._run(self._validating, request)
 
-    async def _run(self, hooks: list[_Registered], request: AdmissionRequest) -> bool:
+    async def _run(self, hooks: list[Webhook], request: AdmissionRequest) -> bool:
         ran = False
         for each in list(hooks):
             wanted = each.resource in ("*", request.resource) and each.subresource == request.subresource

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from whimbrel_lab.controlplane.embedded.access import User
+from whimbrel_lab.controlplane.users import User
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ import logging
 from dataclasses import dataclass
 
 from whimbrel_lab.controlplane.embedded import crds
-from whimbrel_lab.controlplane.embedded.access import MASTERS, User
 from whimbrel_lab.controlplane.embedded.deletion import FOREGROUND, ORPHAN, DeleteOptions, Deletion
 from whimbrel_lab.controlplane.embedded.errors import ApiError, Object
 from whimbrel_lab.controlplane.embedded.kinds import Kind
 from whimbrel_lab.controlplane.embedded.storage import Change, Key, Record
 from whimbrel_lab.controlplane.embedded.verbs import Call, Verbs
+from whimbrel_lab.controlplane.users import MASTERS, User
 
 LOG = logging.getLogger(__name__)
 _RETRY_AFTER_S = 1.0

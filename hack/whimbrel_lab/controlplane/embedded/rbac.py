@@ -5,9 +5,10 @@ Set `plane.authorizer = rbac_authorizer(plane.storage)` to have the operator run
 
 from collections.abc import Iterator
 
-from whimbrel_lab.controlplane.embedded.access import Authorizer, Question, User
+from whimbrel_lab.controlplane.embedded.access import Authorizer, Question
 from whimbrel_lab.controlplane.embedded.errors import Json, Object
 from whimbrel_lab.controlplane.embedded.storage import Storage
+from whimbrel_lab.controlplane.users import User
 
 _GROUP = "rbac.authorization.k8s.io"
 

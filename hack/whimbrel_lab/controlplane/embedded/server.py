@@ -8,12 +8,11 @@ import asyncio
 import contextlib
 import socket
 import uuid
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import yaml
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
@@ -21,11 +20,12 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from whimbrel_lab.clock import LabClock
+from whimbrel_lab.controlplane.admission import Webhook
+from whimbrel_lab.controlplane.counters import Counters
 from whimbrel_lab.controlplane.embedded import crds
-from whimbrel_lab.controlplane.embedded.access import ADMINISTRATOR, Authorizer, User
+from whimbrel_lab.controlplane.embedded.access import Authorizer
 from whimbrel_lab.controlplane.embedded.admission import Admission
 from whimbrel_lab.controlplane.embedded.builtin import NAMESPACES, builtin_kinds
-from whimbrel_lab.controlplane.embedded.counters import Counters
 from whimbrel_lab.controlplane.embedded.deletion import Deletion
 from whimbrel_lab.controlplane.embedded.errors import ApiError, Object
 from whimbrel_lab.controlplane.embedded.faults import Faults
@@ -37,6 +37,8 @@ from whimbrel_lab.controlplane.embedded.subresources import Subresources
 from whimbrel_lab.controlplane.embedded.transport import MAXIMUM_BODY_BYTES, Parts, Transport
 from whimbrel_lab.controlplane.embedded.verbs import Call, Verbs
 from whimbrel_lab.controlplane.embedded.watch import Watches
+from whimbrel_lab.controlplane.plane import Observer, write_kubeconfig
+from whimbrel_lab.controlplane.users import ADMINISTRATOR, Access, User, service_account
 
 _STOP_TIMEOUT_S = 1.0
 
@@ -57,12 +59,16 @@ class EmbeddedControlPlane:
         bookmark_interval_s: float = 10.0,
     ) -> None:
         self.clock = clock or LabClock()
+        self.name = "embedded"
+        self.scalable_clock = True
+        self.own_scheduler = False
         self.authorizer: Authorizer | None = None
         self.tokens: dict[str, User] = {}
         self.counters = Counters()
         self.faults = Faults()
         self.admission = Admission()
         self.storage = Storage(history)
+        self._view = StorageView(self.storage)
         self.catalog = Catalog(builtin_kinds(crds.DEFINITION))
         self.verbs = Verbs(self.storage, self.catalog, self.admission, self.clock)
         self.deletion = Deletion(self.verbs)
@@ -121,19 +127,46 @@ class EmbeddedControlPlane:
 
     def write_kubeconfig(self, path: Path | str, token: str | None = None, namespace: str = "default") -> Path:
         """Write a kubeconfig for this server; without a token its user is the administrator."""
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "embedded", "cluster": {"server": self.url}}],
-            "users": [{"name": "embedded", "user": {"token": token} if token else {}}],
-            "contexts": [
-                {"name": "embedded", "context": {"cluster": "embedded", "user": "embedded", "namespace": namespace}}
-            ],
-            "current-context": "embedded",
-        }
-        path = Path(path)
-        path.write_text(yaml.safe_dump(document, sort_keys=False))
-        return path
+        return write_kubeconfig(Path(path), Access(self.url, token or ""), namespace, "embedded")
+
+    @property
+    def view(self) -> "StorageView":
+        """The present objects."""
+        return self._view
+
+    async def look(self) -> None:
+        """The storage is always seen."""
+
+    def access(self, user: User | None = None) -> Access:
+        """How an identity reaches the server; without one the administrator."""
+        if user is None:
+            return Access(self.url)
+        token = f"lab-{user.name.replace(':', '-')}"
+        self.tokens[token] = user
+        return Access(self.url, token)
+
+    async def account(self, namespace: str, name: str) -> Access:
+        """A token of a service account, which need not exist."""
+        return self.access(service_account(namespace, name))
+
+    async def seed(self, document: Object) -> Object:
+        """Store one object as it is."""
+        api_version, kind = str(document["apiVersion"]), str(document["kind"])
+        found = self.catalog.by_kind(api_version, kind)
+        if found is None:
+            raise ApiError(404, "NotFound", f"{api_version} {kind} is not served")
+        return self.storage.save(found.resource, document).object
+
+    async def register(self, webhooks: Sequence[Webhook]) -> Callable[[], Awaitable[None]]:
+        """Call these webhooks from now on; returns how to take them away."""
+        closers = [self.admission.register(each) for each in webhooks]
+
+        async def close() -> None:
+            for closer in closers:
+                closer()
+            closers.clear()
+
+        return close
 
     def compact(self) -> None:
         """Make every earlier resourceVersion too old: 410 for watches and lists that begin there."""
@@ -192,6 +225,30 @@ class EmbeddedControlPlane:
             authorizer=lambda: self.authorizer,
             address=lambda: f"127.0.0.1:{self._port}",
         )
+
+
+class StorageView:
+    """The storage as a lab looks at it."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def read(self, resource: str, name: str, namespace: str = "") -> Object | None:
+        return self._storage.read(resource, name, namespace)
+
+    def items(self, resource: str, namespace: str = "") -> Iterator[Object]:
+        return self._storage.items(resource, namespace)
+
+    def observe(self, observer: Observer) -> None:
+        def told(resource: str, change: Change) -> None:
+            before = change.previous.object if change.previous else None
+            observer(resource, before, None if change.type == "DELETED" else change.record.object)
+
+        self._storage.observe(told)
+
+    @property
+    def changes(self) -> int:
+        return self._storage.version
 
 
 def _large_request(

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from whimbrel_lab.controlplane.embedded import selectors
-from whimbrel_lab.controlplane.embedded.access import Authorizer, Question, User, permitted, service_account
+from whimbrel_lab.controlplane.embedded.access import Authorizer, Question, permitted
 from whimbrel_lab.controlplane.embedded.deletion import Deletion, delete_options
 from whimbrel_lab.controlplane.embedded.errors import ApiError, Object, conflict
 from whimbrel_lab.controlplane.embedded.objects import check_type, timestamp
 from whimbrel_lab.controlplane.embedded.verbs import Call, Verbs
+from whimbrel_lab.controlplane.users import User, service_account
 
 Answer = Callable[[Call, Object], Awaitable[Object]]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from whimbrel_lab.clock import LabClock
+from whimbrel_lab.controlplane.counters import Counters, RequestKey
 from whimbrel_lab.controlplane.embedded import discovery, openapi, requests
-from whimbrel_lab.controlplane.embedded.access import Authorizer, Question, User, authenticate, denial, permitted
-from whimbrel_lab.controlplane.embedded.counters import Counters, RequestKey
+from whimbrel_lab.controlplane.embedded.access import Authorizer, Question, authenticate, denial, permitted
 from whimbrel_lab.controlplane.embedded.deletion import Deletion, delete_options
 from whimbrel_lab.controlplane.embedded.errors import (
     ApiError,
@@ -29,6 +29,7 @@ from whimbrel_lab.controlplane.embedded.subresources import Subresources
 from whimbrel_lab.controlplane.embedded.verbs import Call, Verbs
 from whimbrel_lab.controlplane.embedded.views import View
 from whimbrel_lab.controlplane.embedded.watch import Watches, watch_request
+from whimbrel_lab.controlplane.users import User
 
 LOG = logging.getLogger(__name__)
 MAXIMUM_BODY_BYTES = 3_145_728

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from whimbrel_lab.clock import LabClock
+from whimbrel_lab.controlplane.admission import AdmissionRequest, Operation
 from whimbrel_lab.controlplane.embedded import objects
-from whimbrel_lab.controlplane.embedded.access import User
-from whimbrel_lab.controlplane.embedded.admission import Admission, AdmissionRequest, Operation
+from whimbrel_lab.controlplane.embedded.admission import Admission
 from whimbrel_lab.controlplane.embedded.errors import (
     ApiError,
     FieldError,
@@ -31,6 +31,7 @@ from whimbrel_lab.controlplane.embedded.schema import normalise_root
 from whimbrel_lab.controlplane.embedded.storage import Record, Storage, encode
 from whimbrel_lab.controlplane.embedded.strategic import strategic_merge
 from whimbrel_lab.controlplane.embedded.validation import validate_root
+from whimbrel_lab.controlplane.users import User
 
 MAXIMUM_OBJECT_BYTES = 1_572_864
 _RULES_WARNING = (
@@ -271,7 +272,7 @@ class Verbs:
         self, call: Call, operation: Operation, document: Object | None, old: Object | None
     ) -> AdmissionRequest:
         return AdmissionRequest(
-            call.user, operation, call.kind, call.namespace, call.name, call.subresource, document, old,
+            call.user, operation, call.kind.resource, call.namespace, call.name, call.subresource, document, old,
             call.dry_run, call.warnings,
         )  # fmt: skip
 

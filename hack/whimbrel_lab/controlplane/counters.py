@@ -1,4 +1,4 @@
-"""How often each client asked for what: the embedded server's audit log, as numbers."""
+"""How often each client asked an API server for what: counted by the embedded one, read from a real one's audit log."""
 
 from collections import Counter
 from collections.abc import Iterable

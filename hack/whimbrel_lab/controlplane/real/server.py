@@ -1,0 +1,218 @@
+"""`ApiServer`: etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes on loopback.
+
+One for a whole test run; `plane.RealControlPlane` is one lab's use of it. What the lab leaves out of a real cluster:
+nobody runs the pods (the stand-in's kubelets say that they run), and the admission plug-ins that suppose a kubelet and a
+node controller are off.
+"""
+
+import asyncio
+import contextlib
+import socket
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import yaml
+
+from whimbrel_lab.certs import authority, private_file, signing_keys
+from whimbrel_lab.controlplane.plane import write_kubeconfig
+from whimbrel_lab.controlplane.real import binaries
+from whimbrel_lab.controlplane.users import ADMINISTRATOR, MASTERS, Access, User
+from whimbrel_lab.processes import ChildProcess, ProcessKeeper
+
+READY_WITHIN_S = 60.0
+LOOK_EVERY_S = 0.05
+END_WITHIN_S = 10.0
+LAST_WORDS = 12
+CONTROLLER_MANAGER = User("system:kube-controller-manager", (MASTERS, "system:authenticated"))
+SCHEDULER = User("system:kube-scheduler")
+ISSUER = "https://kubernetes.default.svc"
+CONTROLLERS = (
+    "garbage-collector-controller", "namespace-controller", "serviceaccount-controller", "resourcequota-controller",
+    "clusterrole-aggregation-controller",
+)  # fmt: skip
+ENABLED_PLUGINS = ("OwnerReferencesPermissionEnforcement",)
+"""Off by default, on in OpenShift: an owner reference that holds up a deletion needs a right of its own."""
+DISABLED_PLUGINS = ("ServiceAccount", "TaintNodesByCondition")
+"""They suppose a token controller's and a node controller's answer before a pod or a node is of use."""
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata"}],
+}
+
+
+class ControlPlaneFailed(Exception):
+    """A program of the control plane ended or did not become ready; the text holds its last words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A running API server as others use it; plain values, good in any thread and event loop."""
+
+    url: str
+    authority: str
+    tokens: Mapping[str, str]
+    """Static tokens by the user's name; only identities of the lab have one."""
+    audit_log: Path
+    etcd_url: str
+    folder: Path
+
+    def access(self, user: User = ADMINISTRATOR) -> Access:
+        """How an identity of the lab reaches it. Raises KeyError for one that has no static token."""
+        return Access(self.url, self.tokens[user.name], self.authority)
+
+
+class ApiServer:
+    """An async context manager; `users` are the identities that get a static token. Raises BinariesMissing at the start."""
+
+    def __init__(self, users: Iterable[User] = (), *, folder: Path | None = None, port: int = 0) -> None:
+        self._users = {each.name: each for each in (ADMINISTRATOR, CONTROLLER_MANAGER, SCHEDULER, *users)}
+        self._folder = folder
+        self._port = port
+        self._stack = AsyncExitStack()
+        self._keeper: ProcessKeeper
+        self._children: dict[str, ChildProcess] = {}
+        self.endpoint: Endpoint
+
+    async def start(self) -> None:
+        """Come up: API server ready, controllers and scheduler running. All or nothing."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End the processes, the API server before its etcd (it would hang without); safe to call twice."""
+        for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+            if (child := self._children.pop(name, None)) is not None:
+                await child.end(END_WITHIN_S)
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _start(self) -> None:
+        paths = {
+            name: binaries.find(name)
+            for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+        }
+        folder = self._folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="whimbrel-lab-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._keeper = await self._stack.enter_async_context(ProcessKeeper())
+        etcd_port, peer_port, free_port = _free_ports(3)
+        port = self._port or free_port
+        self.endpoint = self._prepare(folder, port, etcd_port)
+        etcd: list[str | Path] = [
+            paths["etcd"], "--name=lab", f"--data-dir={folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn",
+            f"--listen-client-urls={self.endpoint.etcd_url}", f"--advertise-client-urls={self.endpoint.etcd_url}",
+            f"--listen-peer-urls=http://127.0.0.1:{peer_port}", f"--initial-advertise-peer-urls=http://127.0.0.1:{peer_port}",
+            f"--initial-cluster=lab=http://127.0.0.1:{peer_port}",
+        ]  # fmt: skip
+        await self._spawn("etcd", etcd, folder)
+        await self._spawn("kube-apiserver", self._api_server(paths["kube-apiserver"], folder, port), folder)
+        await self._until_ready()
+        await asyncio.gather(
+            self._spawn(
+                "kube-controller-manager", self._controller_manager(paths["kube-controller-manager"], folder), folder
+            ),
+            self._spawn("kube-scheduler", self._scheduler(paths["kube-scheduler"], folder), folder),
+        )
+
+    def _prepare(self, folder: Path, port: int, etcd_port: int) -> Endpoint:
+        issuer = authority("whimbrel-lab")
+        issuer.server_files(folder, "api", ["localhost", "kubernetes.default.svc"], ["127.0.0.1"])
+        signing_keys(folder)
+        tokens = {name: f"lab-{number}-{name.replace(':', '-')}" for number, name in enumerate(self._users)}
+        lines = [
+            f'{tokens[each.name]},{each.name},{each.name},"{",".join(each.groups)}"' for each in self._users.values()
+        ]
+        private_file(folder / "tokens.csv", "\n".join(lines).encode() + b"\n")
+        private_file(folder / "audit-policy.yaml", yaml.safe_dump(AUDIT_POLICY).encode())
+        etcd_url = f"http://127.0.0.1:{etcd_port}"
+        return Endpoint(f"https://127.0.0.1:{port}", issuer.bundle, tokens, folder / "audit.log", etcd_url, folder)
+
+    def _api_server(self, program: Path, folder: Path, port: int) -> list[str | Path]:
+        return [
+            program, f"--etcd-servers={self.endpoint.etcd_url}", "--bind-address=127.0.0.1", f"--secure-port={port}",
+            f"--cert-dir={folder}", f"--tls-cert-file={folder / 'api.crt'}", f"--tls-private-key-file={folder / 'api.key'}",
+            f"--service-account-issuer={ISSUER}", f"--service-account-key-file={folder / 'accounts.pub'}",
+            f"--service-account-signing-key-file={folder / 'accounts.key'}", f"--token-auth-file={folder / 'tokens.csv'}",
+            "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--anonymous-auth=true",
+            f"--enable-admission-plugins={','.join(ENABLED_PLUGINS)}",
+            f"--disable-admission-plugins={','.join(DISABLED_PLUGINS)}",
+            f"--audit-policy-file={folder / 'audit-policy.yaml'}", f"--audit-log-path={self.endpoint.audit_log}",
+            "--audit-log-maxsize=100000", "--audit-log-batch-buffer-size=1", "--shutdown-delay-duration=0s",
+            "--endpoint-reconciler-type=none", "--enable-aggregator-routing=false", "--profiling=false",
+        ]  # fmt: skip
+
+    def _controller_manager(self, program: Path, folder: Path) -> list[str | Path]:
+        kubeconfig = write_kubeconfig(folder / "controllers.kubeconfig", self.endpoint.access(CONTROLLER_MANAGER))
+        return [
+            program, f"--kubeconfig={kubeconfig}", f"--controllers={','.join(CONTROLLERS)}", "--leader-elect=false",
+            "--secure-port=0", "--namespace-sync-period=30s", "--kube-api-qps=200", "--kube-api-burst=400",
+        ]  # fmt: skip
+
+    def _scheduler(self, program: Path, folder: Path) -> list[str | Path]:
+        kubeconfig = write_kubeconfig(folder / "scheduler.kubeconfig", self.endpoint.access(SCHEDULER))
+        configuration = {
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "clientConnection": {"kubeconfig": str(kubeconfig), "qps": 200, "burst": 400},
+            "leaderElection": {"leaderElect": False},
+            "podInitialBackoffSeconds": 1,
+            "podMaxBackoffSeconds": 2,
+        }
+        path = private_file(folder / "scheduler.yaml", yaml.safe_dump(configuration).encode())
+        return [program, f"--config={path}", "--secure-port=0"]
+
+    async def _spawn(self, name: str, command: list[str | Path], folder: Path) -> None:
+        self._children[name] = await self._keeper.spawn(command, log=folder / f"{name}.log")
+
+    async def _until_ready(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + READY_WITHIN_S
+        access = self.endpoint.access()
+        headers = {"Authorization": f"Bearer {access.token}"}
+        connector = aiohttp.TCPConnector(ssl=access.tls or True)
+        async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
+            while True:
+                for name, child in self._children.items():
+                    if child.exit_code is not None:
+                        raise ControlPlaneFailed(f"{name} ended with {child.exit_code}:\n{self.last_words(name)}")
+                said = "nothing"
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(f"{access.url}/readyz", timeout=aiohttp.ClientTimeout(2)) as answer:
+                        said = await answer.text()
+                        if answer.status == 200:
+                            return
+                if loop.time() > end:
+                    text = f"kube-apiserver is not ready after {READY_WITHIN_S:g} s, it says: {said}"
+                    raise ControlPlaneFailed(f"{text}\n{self.last_words('kube-apiserver')}")
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    def last_words(self, name: str) -> str:
+        """The end of a program's log."""
+        path = self.endpoint.folder / f"{name}.log"
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        return "\n".join(lines[-LAST_WORDS:]) or "It said nothing."
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free at once, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in held]
