@@ -1,12 +1,16 @@
-"""For all tests: a skip is a failure where CI or WHIMBREL_NO_SKIP is set.
+"""For all tests: a skip is a failure where CI or WHIMBREL_NO_SKIP is set; one real API server for all that ask for it.
 
 What cannot run on a machine is left out by hack/tiers.py, in words; a test that skips itself would hide that.
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from whimbrel_lab.controlplane.real.server import Endpoint
 
 STRICT = any(os.environ.get(name) for name in ("CI", "WHIMBREL_NO_SKIP"))
 
@@ -39,3 +43,12 @@ def pytest_make_collect_report(
         report.longrepr = _skip_reason(report)
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(scope="session")
+def api_server() -> "Iterator[Endpoint]":
+    """A real API server with the lab's definitions and ours, shared by all tests of the run (of a worker)."""
+    from support.shared_server import shared_server  # tests that need no server do not wait for the import
+
+    with shared_server() as endpoint:
+        yield endpoint

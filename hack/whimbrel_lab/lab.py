@@ -167,7 +167,9 @@ class Lab:
         await self._furnish(issuer.bundle)
         await self._populate()
         await self.standin.start()
-        self.client = await self._stack.enter_async_context(Client(self.plane.access(), "whimbrel-lab-user"))
+        self.client = await self._stack.enter_async_context(
+            Client(self.plane.access(), "whimbrel-lab-user", self.view.hear)
+        )
 
     async def _furnish(self, ca_bundle: str) -> None:
         """Namespaces, KubeVirt's installation, nodes and their virt-handlers."""

@@ -31,6 +31,9 @@ class View(Protocol):
     def observe(self, observer: Observer) -> None:
         """Call the observer after every change, synchronously."""
 
+    def hear(self, document: Object) -> None:
+        """What a write of the lab's own was answered with: to be seen at once."""
+
     @property
     def changes(self) -> int:
         """Grows with every change that was seen."""

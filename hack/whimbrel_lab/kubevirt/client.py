@@ -4,7 +4,7 @@ One `Client` per identity, so that the API server's counters tell the stand-in's
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -75,9 +75,12 @@ class RequestRefused(Exception):
 
 
 class Client:
-    """An async context manager; `access` says who asks."""
+    """An async context manager; `access` says who asks. `heard` is told of each object that a write was answered with."""
 
-    def __init__(self, access: Access, user_agent: str = "whimbrel-lab") -> None:
+    def __init__(
+        self, access: Access, user_agent: str = "whimbrel-lab", heard: Callable[[Object], None] | None = None
+    ) -> None:
+        self._heard = heard
         self._url = access.url
         self._tls = access.tls
         self._headers = {"User-Agent": user_agent, "Content-Type": "application/json"}
@@ -123,21 +126,28 @@ class Client:
 
     async def create(self, body: Object) -> Object:
         """Create the object in its namespace."""
-        return await self._request("POST", self._path(body["kind"], namespace(body)), body=body)
+        return self._told(await self._request("POST", self._path(body["kind"], namespace(body)), body=body))
 
     async def replace(self, body: Object) -> Object:
         """PUT the object; RequestRefused 409 when it changed since it was read."""
-        return await self._request("PUT", self._path(body["kind"], namespace(body), name(body)), body=body)
+        path = self._path(body["kind"], namespace(body), name(body))
+        return self._told(await self._request("PUT", path, body=body))
 
     async def replace_status(self, body: Object) -> Object:
         """PUT the object's status."""
         path = self._path(body["kind"], namespace(body), name(body)) + "/status"
-        return await self._request("PUT", path, body=body)
+        return self._told(await self._request("PUT", path, body=body))
 
     async def patch(self, kind: str, name: str, namespace: str, change: Object) -> Object:
         """A merge patch."""
         headers = {"Content-Type": "application/merge-patch+json"}
-        return await self._request("PATCH", self._path(kind, namespace, name), body=change, headers=headers)
+        path = self._path(kind, namespace, name)
+        return self._told(await self._request("PATCH", path, body=change, headers=headers))
+
+    def _told(self, answer: Object) -> Object:
+        if self._heard is not None:
+            self._heard(answer)
+        return answer
 
     async def delete(
         self, kind: str, name: str, namespace: str = "", uid: str = "", grace_period_s: int | None = None

@@ -191,7 +191,7 @@ class Disruption(ApiModel):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.stun == 'Allowed' ? has(self.maxDowntimeMs) && has(self.unattendedDowntimeMs) : "
+            "has(self.stun) && self.stun == 'Allowed' ? has(self.maxDowntimeMs) && has(self.unattendedDowntimeMs) : "
             "!has(self.maxDowntimeMs) && !has(self.unattendedDowntimeMs)",
             "disruption: maxDowntimeMs and unattendedDowntimeMs are both needed with stun: Allowed, and act on nothing "
             "with stun: Never",

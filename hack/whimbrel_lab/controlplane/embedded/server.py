@@ -246,6 +246,9 @@ class StorageView:
 
         self._storage.observe(told)
 
+    def hear(self, document: Object) -> None:
+        """The storage has it already."""
+
     @property
     def changes(self) -> int:
         return self._storage.version

@@ -17,6 +17,7 @@ class Mirror:
         self._caches = {
             route.resource: Cache(kind, client) for kind, route in ROUTES.items() if kind not in NOT_WATCHED
         }
+        self._by_kind = {cache.kind: cache for cache in self._caches.values()}
         self._task: asyncio.Task[None] | None = None
         self._changes = 0
         for cache in self._caches.values():
@@ -40,6 +41,11 @@ class Mirror:
     def observe(self, observer: Observer) -> None:
         for resource, cache in self._caches.items():
             cache.observe(lambda before, after, resource=resource: observer(resource, before, after))  # type: ignore[misc]
+
+    def hear(self, document: Object) -> None:
+        cache = self._by_kind.get(str(document.get("kind")))
+        if cache is not None:
+            cache.put(document)
 
     async def start(self) -> None:
         """Watch; returns when everything was listed once."""
