@@ -48,7 +48,8 @@ class Lab:
 
     `control_plane` is `embedded`, `real`, or one made elsewhere, not yet started. `speed` makes lab time run faster than
     the wall; real QEMU and a real API server know only speed 1. `folder` holds the kubeconfig; without it a temporary one
-    is made and removed. `definitions` are loaded in place of the lab's own of KubeVirt and the repository's.
+    is made and removed. `definitions` are loaded in place of the lab's own of KubeVirt and the repository's. `namespace`
+    takes the place of `default`: where a method names none, this one is meant.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Lab:
         with_definitions: bool = True,
         control_plane: str | ControlPlane = "embedded",
         definitions: Sequence[Object] | None = None,
+        namespace: str = NAMESPACE,
     ) -> None:
-        self.topology = topology
+        self.namespace = namespace
+        self.topology = topology.placed_in(namespace)
         self.clock = LabClock(scale=speed)
         self.plane = _control_plane(control_plane, self.clock, port)
         if speed != 1.0 and not self.plane.scalable_clock:
@@ -125,7 +128,7 @@ class Lab:
     async def kubeconfig_for(self, account: str, namespace: str = "whimbrel") -> Path:
         """A kubeconfig whose user is this service account; on a real server the account must exist."""
         access = await self.plane.account(namespace, account)
-        return write_kubeconfig(self.folder / f"kubeconfig-{namespace}-{account}", access, NAMESPACE)
+        return write_kubeconfig(self.folder / f"kubeconfig-{namespace}-{account}", access, self.namespace)
 
     async def __aenter__(self) -> Self:
         try:
@@ -146,7 +149,7 @@ class Lab:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._stack.push_async_callback(self.plane.stop)
         await self.plane.start()
-        write_kubeconfig(self.kubeconfig, self.plane.access(), NAMESPACE, self.plane.name)
+        write_kubeconfig(self.kubeconfig, self.plane.access(), self.namespace, self.plane.name)
         await self.plane.load(self._definitions)
         self.view.observe(self._wake)
         await self.plane.look()
@@ -181,7 +184,7 @@ class Lab:
                 "kind": "Namespace",
                 "metadata": {"name": each, "labels": dict(spaces.get(each, {}))},
             }
-            for each in sorted({*spaces, INSTALL_NAMESPACE, NAMESPACE})
+            for each in sorted({*spaces, INSTALL_NAMESPACE, self.namespace})
         ]
         bundle = {"name": "kubevirt-ca", "namespace": INSTALL_NAMESPACE}
         documents.append(
@@ -264,36 +267,39 @@ class Lab:
                 return True
         return False
 
-    def read(self, kind: str, name: str, namespace: str = NAMESPACE) -> Object | None:
+    def read(self, kind: str, name: str, namespace: str = "") -> Object | None:
         """One object as the control plane shows it, None where there is none."""
         route = ROUTES[kind]
-        return self.view.read(route.resource, name, namespace if route.namespaced else "")
+        return self.view.read(route.resource, name, (namespace or self.namespace) if route.namespaced else "")
 
     def items(self, kind: str, namespace: str = "") -> list[Object]:
         """All objects of a kind as the control plane shows them."""
         return list(self.view.items(ROUTES[kind].resource, namespace))
 
-    def node_of(self, name: str, namespace: str = NAMESPACE) -> str:
+    def node_of(self, name: str, namespace: str = "") -> str:
         """The node that an instance runs on, empty where there is none."""
         return str(status(self.read(INSTANCE, name, namespace) or {}).get("nodeName") or "")
 
-    def state_of(self, name: str, namespace: str = NAMESPACE) -> Mapping[str, object]:
+    def state_of(self, name: str, namespace: str = "") -> Mapping[str, object]:
         """An instance's migration state."""
         return migration_state(self.read(INSTANCE, name, namespace) or {})
 
-    def migrations_of(self, name: str, namespace: str = NAMESPACE) -> list[Object]:
+    def migrations_of(self, name: str, namespace: str = "") -> list[Object]:
         """All migrations of an instance, anybody's."""
-        return [each for each in self.items(MIGRATION, namespace) if each["spec"].get("vmiName") == name]
+        return [
+            each for each in self.items(MIGRATION, namespace or self.namespace) if each["spec"].get("vmiName") == name
+        ]
 
-    def guest_name(self, name: str, namespace: str = NAMESPACE) -> str:
+    def guest_name(self, name: str, namespace: str = "") -> str:
         """What the hypervisor calls a machine's guest."""
-        guest = next((each for each in self.topology.guests if each.key == (namespace, name)), None)
-        return self.topology.guest_spec(guest).name if guest else f"{namespace}.{name}"
+        key = namespace or self.namespace, name
+        guest = next((each for each in self.topology.guests if each.key == key), None)
+        return self.topology.guest_spec(guest).name if guest else f"{key[0]}.{name}"
 
     async def create_foreign_migration(
         self,
         name: str,
-        namespace: str = NAMESPACE,
+        namespace: str = "",
         *,
         node: str = "",
         migration_name: str = "",
@@ -310,7 +316,7 @@ class Lab:
                 "kind": MIGRATION,
                 "metadata": {
                     "name": migration_name or f"foreign-{name}-{self._migrations}",
-                    "namespace": namespace,
+                    "namespace": namespace or self.namespace,
                     "annotations": dict(annotations or {}),
                 },
                 "spec": spec,
@@ -344,17 +350,18 @@ class Lab:
         members = migration["metadata"]
         await self.client.delete(MIGRATION, members["name"], members["namespace"], members["uid"])
 
-    async def delete_vm(self, name: str, namespace: str = NAMESPACE) -> None:
+    async def delete_vm(self, name: str, namespace: str = "") -> None:
         """Delete a machine and with it its instance."""
-        await self.client.delete("VirtualMachine", name, namespace)
+        await self.client.delete("VirtualMachine", name, namespace or self.namespace)
 
-    async def restart_vm(self, name: str, namespace: str = NAMESPACE) -> None:
+    async def restart_vm(self, name: str, namespace: str = "") -> None:
         """Delete a machine's instance; its run strategy makes another, with another UID."""
-        await self.client.delete(INSTANCE, name, namespace)
+        await self.client.delete(INSTANCE, name, namespace or self.namespace)
 
-    async def label_instance(self, name: str, labels: Mapping[str, str | None], namespace: str = NAMESPACE) -> Object:
+    async def label_instance(self, name: str, labels: Mapping[str, str | None], namespace: str = "") -> Object:
         """Set labels of an instance; None takes one away."""
-        return await self.client.patch(INSTANCE, name, namespace, {"metadata": {"labels": dict(labels)}})
+        change = {"metadata": {"labels": dict(labels)}}
+        return await self.client.patch(INSTANCE, name, namespace or self.namespace, change)
 
     async def fail_node(self, name: str, *, guests_survive: bool = False) -> None:
         """A node stops answering; with `guests_survive` only its kubelet does."""
@@ -377,10 +384,10 @@ class Lab:
         self.standin.kubelet.stalled.discard(node)
         self.standin.kubelet.look_again(node)
 
-    async def request_evacuation(self, name: str, namespace: str = NAMESPACE) -> None:
+    async def request_evacuation(self, name: str, namespace: str = "") -> None:
         """What KubeVirt's eviction webhook does to an instance whose pod is to be evicted."""
         async with Client(self.plane.access(USERS["apiserver"])) as client:
-            instance = await client.get(INSTANCE, name, namespace)
+            instance = await client.get(INSTANCE, name, namespace or self.namespace)
             instance["status"]["evacuationNodeName"] = instance["status"]["nodeName"]
             await client.replace(instance)
 

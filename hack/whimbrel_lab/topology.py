@@ -5,7 +5,7 @@ Plain values; `fleet` turns them into Kubernetes objects, `lab` into a running d
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from whimbrel_lab.hypervisor import GuestSpec, HostSpec
@@ -127,6 +127,11 @@ class Topology:
             for guest in self.guests
         }
         object.__setattr__(self, "_guest_names", names)
+
+    def placed_in(self, namespace: str) -> "Topology":
+        """The same lab with another namespace in the place of `default`."""
+        guests = [replace(each, namespace=namespace) if each.namespace == NAMESPACE else each for each in self.guests]
+        return replace(self, guests=tuple(guests))
 
     def guest_spec(self, guest: LabGuest) -> GuestSpec:
         """For the hypervisor."""

@@ -7,6 +7,7 @@ import pytest
 from support.lab_history import member
 from support.lab_scenarios import guests, landed, plan, profile, scene, topology
 from whimbrel.domain.resources import MIGRATION_PLANS, MIGRATIONS
+from whimbrel_lab.controlplane.real.server import Endpoint
 
 pytestmark = pytest.mark.lab
 
@@ -16,9 +17,11 @@ WRITES_PER_PLAN = 12
 SOURCES = {"KubeVirtTimestamps", "LastSample", "PausedMode", "NotMeasured"}
 
 
-async def test_a_plan_empties_a_host_with_six_writes_for_each_virtual_machine(tmp_path: Path) -> None:
+async def test_a_plan_empties_a_host_with_six_writes_for_each_virtual_machine(
+    tmp_path: Path, server: Endpoint | None
+) -> None:
     count = 6
-    async with scene(topology(guests(count)), tmp_path) as stage:
+    async with scene(topology(guests(count)), tmp_path, server=server) as stage:
         await stage.operator()
         await stage.apply(profile())
         await stage.until(lambda: member(stage.lab.read("HostProfile", "all"), "status", "nodeCount") == 3, "profile")

@@ -20,6 +20,7 @@ from support.lab_scenarios import (
 )
 from whimbrel.domain.resources import MIGRATIONS
 from whimbrel.simulation.world import Change
+from whimbrel_lab.controlplane.real.server import Endpoint
 from whimbrel_lab.topology import LabGuest, LabHost
 
 pytestmark = pytest.mark.lab
@@ -43,8 +44,10 @@ def unfinished(history: Iterator[Change]) -> Iterator[dict[str, Object]]:
         yield held
 
 
-async def test_a_target_that_fails_in_mid_move_costs_an_attempt_and_the_next_goes_elsewhere(tmp_path: Path) -> None:
-    async with scene(topology(guests(1, touched_mib=32)), tmp_path) as stage:
+async def test_a_target_that_fails_in_mid_move_costs_an_attempt_and_the_next_goes_elsewhere(
+    tmp_path: Path, server: Endpoint | None
+) -> None:
+    async with scene(topology(guests(1, touched_mib=32)), tmp_path, server=server) as stage:
         await stage.operator()
         await stage.apply(profile(), plan(migration=SLOW))
         await stage.until(lambda: stage.copying("vm-1"), "vm-1 is being copied")
@@ -67,10 +70,12 @@ async def test_a_target_that_fails_in_mid_move_costs_an_attempt_and_the_next_goe
         await stage.until_at_rest()
 
 
-async def test_no_limit_is_ever_exceeded_and_the_migrations_of_others_count(tmp_path: Path) -> None:
+async def test_no_limit_is_ever_exceeded_and_the_migrations_of_others_count(
+    tmp_path: Path, server: Endpoint | None
+) -> None:
     limits = {"parallelMigrationsPerCluster": 3, "parallelOutboundMigrationsPerNode": 3}
     machines = (*guests(6), LabGuest("theirs", "node-2", memory_bytes=64 * MIB, touched_bytes=16 * MIB))
-    async with scene(topology(machines, hosts(4), migrations=limits), tmp_path) as stage:
+    async with scene(topology(machines, hosts(4), migrations=limits), tmp_path, server=server) as stage:
         await stage.operator()
         await stage.apply(profile(out=3, into=1))
         stage.lab.stall_pods("node-3")
@@ -89,10 +94,13 @@ async def test_no_limit_is_ever_exceeded_and_the_migrations_of_others_count(tmp_
             arriving = max(arriving, *(targets.count(node) for node in targets), 0)
         assert at_once == 3, "the cluster's limit is used, and not exceeded"
         assert arriving == 1
+        assert await stage.witness.judged() == []
         assert stage.witness.checker.attempts.total() == 6
 
 
-async def test_most_converge_one_needs_its_stun_and_one_says_every_reason_why_it_stays(tmp_path: Path) -> None:
+async def test_most_converge_one_needs_its_stun_and_one_says_every_reason_why_it_stays(
+    tmp_path: Path, server: Endpoint | None
+) -> None:
     link = 40_000_000
     rare = "Cascadelake-Server"
     nodes = [
@@ -111,7 +119,7 @@ async def test_most_converge_one_needs_its_stun_and_one_says_every_reason_why_it
         ),
         LabGuest("stuck", "node-1", cpu_model=rare, blocker="SharedDisk"),
     )
-    async with scene(topology(machines, nodes), tmp_path) as stage:
+    async with scene(topology(machines, nodes), tmp_path, server=server) as stage:
         await stage.operator()
         await stage.apply(profile(link_mbps=320))
         await stage.apply(

@@ -6,6 +6,7 @@ import pytest
 
 from support.lab_history import member
 from support.lab_scenarios import Scene, attempts, guests, landed, plan, profile, scene, topology
+from whimbrel_lab.controlplane.real.server import Endpoint
 
 pytestmark = pytest.mark.lab
 
@@ -18,9 +19,9 @@ def holder(stage: Scene) -> str:
 
 
 async def test_a_leader_that_is_asked_to_end_drains_and_its_follower_goes_on_in_the_middle_of_the_plan(
-    tmp_path: Path,
+    tmp_path: Path, server: Endpoint | None
 ) -> None:
-    async with scene(topology(guests(4)), tmp_path) as stage:
+    async with scene(topology(guests(4)), tmp_path, server=server) as stage:
         first = await stage.operator("whimbrel-a")
         second = await stage.operator("whimbrel-b")
         assert "role: leader" in (await first.answer())[1]

@@ -9,8 +9,10 @@ from typing import Any
 import yaml
 
 from support.lab_history import is_operator
+from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
 from whimbrel_lab.controlplane.embedded.access import Question
 from whimbrel_lab.controlplane.embedded.rbac import rbac_authorizer
+from whimbrel_lab.controlplane.real.audit import AuditLog
 from whimbrel_lab.lab import Lab
 from whimbrel_lab.topology import INSTALL_NAMESPACE
 
@@ -21,25 +23,40 @@ OF_EVERYBODY = ("selfsubjectaccessreviews",)
 RBAC = "rbac.authorization.k8s.io"
 
 
-def under_chart_roles(lab: Lab) -> list[Question]:
+class Refusals:
     """From now on the operator may do only what the API server finds in roles that are bound to it: none yet.
 
-    Answers the list that everything refused to it is written into.
+    A real server does so by itself, and its audit log tells what it refused.
     """
-    obeys, refused = rbac_authorizer(lab.storage), list[Question]()
 
-    def authorize(question: Question) -> bool:
-        if not is_operator(question.user.name) or question.resource in OF_EVERYBODY or obeys(question):
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._refused: set[str] = set()
+        if isinstance(lab.plane, EmbeddedControlPlane):
+            self._obeys = rbac_authorizer(lab.storage)
+            lab.plane.authorizer = self._authorize
+
+    def _authorize(self, question: Question) -> bool:
+        if not is_operator(question.user.name) or question.resource in OF_EVERYBODY or self._obeys(question):
             return True
-        refused.append(question)
+        self._refused.add(f"{question.verb} {question.resource}.{question.group} {question.subresource}".strip())
         return False
 
-    lab.embedded.authorizer = authorize
-    return refused
+    def asked(self) -> list[str]:
+        """What the operator asked for and was refused."""
+        log = self._lab.counters
+        if isinstance(log, AuditLog):
+            log.read()
+            refused = [each for each in log.requests if each.code == 403 and is_operator(each.user)]
+            self._refused |= {f"{each.verb} {each.resource} {each.subresource}".strip() for each in refused}
+        return sorted(self._refused)
 
 
 async def grant_chart_roles(lab: Lab) -> None:
     """What `helm install` grants."""
+    if not isinstance(lab.plane, EmbeddedControlPlane):
+        account = {"name": ACCOUNT, "namespace": ACCOUNT_NAMESPACE}
+        await lab.plane.load([{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}])
     await lab.plane.load([*_granted("ClusterRole", "cluster-role-rules.yaml")])
     await lab.plane.load([*_granted("Role", "own-namespace-role-rules.yaml", ACCOUNT_NAMESPACE)])
     await lab.plane.load([*_granted("Role", "kubevirt-namespace-role-rules.yaml", INSTALL_NAMESPACE)])

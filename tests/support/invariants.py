@@ -367,5 +367,6 @@ def _requested(pod: Object) -> int:
 def _without_reserved_labels(body: Mapping[str, Any]) -> Mapping[str, Any]:
     metadata = dict(body.get("metadata") or {})
     metadata["labels"] = {k: v for k, v in (metadata.get("labels") or {}).items() if not k.startswith(RESERVED)}
-    metadata.pop("resourceVersion", None)
+    for of_the_server in ("resourceVersion", "managedFields"):
+        metadata.pop(of_the_server, None)
     return {**body, "metadata": metadata}

@@ -64,6 +64,16 @@ class Mirror:
 
     held: dict[Resource, dict[Key, Object]]
 
+    @staticmethod
+    def as_world(held: dict[Resource, dict[Key, Object]]) -> World:
+        """For the checker, which was written for a simulated world."""
+        return cast(World, Mirror(held))
+
+    @property
+    def now(self) -> datetime:
+        """The present time."""
+        return datetime.now(UTC)
+
     def objects(self, resource: Resource) -> dict[Key, Object]:
         """All objects of a kind."""
         return self.held.setdefault(resource, {})
@@ -83,9 +93,20 @@ class Witness:
         lab.embedded.counters = AttributingCounters()
         lab.storage.observe(self._saw)
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """The lab is up: no guest that runs now may be lost."""
         self.checker.begin()
+
+    async def end(self) -> None:
+        """Nothing to take down."""
+
+    async def judged(self) -> list[str]:
+        """What was broken since the begin, at any revision."""
+        return list(self.checker.broken)
+
+    def forget(self) -> None:
+        """What was broken so far is judged and done with."""
+        self.checker.broken.clear()
 
     def of(self, resource: Resource) -> Iterator[Change]:
         """The revisions of one kind, oldest first."""

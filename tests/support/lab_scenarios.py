@@ -3,20 +3,26 @@
 Everything is waited for by looking after each change in the API server; nothing sleeps for a fixed time.
 """
 
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from support.chart_roles import ACCOUNT, ACCOUNT_NAMESPACE, grant_chart_roles, under_chart_roles
+from support.chart_roles import ACCOUNT, ACCOUNT_NAMESPACE, Refusals, grant_chart_roles
 from support.lab_history import Witness, is_operator, member
 from support.operator_process import OperatorProcess, Operators, operators
+from support.real_history import RealWitness
 from whimbrel.domain.resources import MIGRATIONS
 from whimbrel_lab.controlplane.counters import WRITES, RequestKey
+from whimbrel_lab.controlplane.real.plane import RealControlPlane
+from whimbrel_lab.controlplane.real.server import Endpoint
 from whimbrel_lab.hypervisor import Hypervisor
+from whimbrel_lab.kubevirt.client import ROUTES
+from whimbrel_lab.kubevirt.standin import USERS
 from whimbrel_lab.lab import INSTANCE, MIGRATION, Lab, LabError
-from whimbrel_lab.topology import NAMESPACE, LabGuest, LabHost, Timing, Topology
+from whimbrel_lab.topology import LabGuest, LabHost, Timing, Topology
 
 Object = dict[str, Any]
 
@@ -69,13 +75,13 @@ def profile(link_mbps: int = 1000, out: int = 2, into: int = 2, name: str = "all
     return {"apiVersion": API_VERSION, "kind": PROFILE, "metadata": {"name": name}, "spec": spec}
 
 
-def plan(name: str = "empty-node-1", namespace: str = NAMESPACE, **spec: Any) -> Object:
-    """A MigrationPlan; without `virtualMachines` it empties node-1."""
+def plan(name: str = "empty-node-1", namespace: str = "", **spec: Any) -> Object:
+    """A MigrationPlan, of the lab's namespace if none is named; without `virtualMachines` it empties node-1."""
     spec = {"virtualMachines": {"onNodes": {"names": ["node-1"]}}, **spec}
     return {
         "apiVersion": API_VERSION,
         "kind": PLAN,
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": name, **({"namespace": namespace} if namespace else {})},
         "spec": spec,
     }
 
@@ -92,7 +98,7 @@ STUN: Object = {"stun": "Allowed", "maxDowntimeMs": 5000, "unattendedDowntimeMs"
 class Scene:
     """A running lab and what a test asks of it."""
 
-    def __init__(self, lab: Lab, witness: Witness, replicas: Operators) -> None:
+    def __init__(self, lab: Lab, witness: Witness | RealWitness, replicas: Operators) -> None:
         self.lab, self.witness, self._operators = lab, witness, replicas
 
     # Acting
@@ -109,16 +115,19 @@ class Scene:
         """Creates them; the last as the server has it. Raises RequestRefused."""
         made: Object = {}
         for document in documents:
+            if ROUTES[document["kind"]].namespaced:
+                metadata = {"namespace": self.lab.namespace, **document["metadata"]}
+                document = {**document, "metadata": metadata}
             made = await self.lab.client.create(document)
         return made
 
     async def change(self, kind: str, name: str, spec: Object) -> None:
         """A merge patch of an object's spec, as `kubectl patch` or an applied edit would send it."""
-        await self.lab.client.patch(kind, name, "" if kind == PROFILE else NAMESPACE, {"spec": spec})
+        await self.lab.client.patch(kind, name, "" if kind == PROFILE else self.lab.namespace, {"spec": spec})
 
     async def annotate(self, name: str, annotations: Mapping[str, str | None]) -> None:
         """Annotates a plan."""
-        await self.lab.client.patch(PLAN, name, NAMESPACE, {"metadata": {"annotations": dict(annotations)}})
+        await self.lab.client.patch(PLAN, name, self.lab.namespace, {"metadata": {"annotations": dict(annotations)}})
 
     # Seeing
 
@@ -280,24 +289,33 @@ async def scene(
     *,
     hypervisor: str | Hypervisor = "model",
     granted: bool = True,
+    server: Endpoint | None = None,
     **options: Any,
 ) -> AsyncIterator[Scene]:
     """A lab that is up, where the operator may do what the chart grants (`granted`) or nothing, and a witness of all.
 
-    At the end no safety invariant may have been broken at any revision, nor anything refused that the chart should grant.
+    On the embedded control plane, or on a real API server where one is given: there in a namespace of its own. At the end
+    no safety invariant may have been broken at any revision, nor anything refused that the chart should grant.
     """
+    if server is not None:
+        plane = RealControlPlane(USERS.values(), server)
+        options = {**options, "control_plane": plane, "namespace": f"test-{uuid.uuid4().hex[:8]}"}
     lab = Lab(centre, hypervisor=hypervisor, **options)
-    witness = Witness(lab)
+    early = Witness(lab) if server is None else None
     async with lab, operators(folder) as replicas:
-        refused = under_chart_roles(lab)
+        witness = early or RealWitness(lab)
+        refusals = Refusals(lab)
         if granted:
             await grant_chart_roles(lab)
-        witness.begin()
-        yield Scene(lab, witness, replicas)
-        assert witness.checker.broken == []
-        if granted:
-            asked = sorted({str(question) for question in refused})
-            assert not asked, f"the operator asks for what the chart does not grant: {asked}"
+        await witness.begin()
+        try:
+            yield Scene(lab, witness, replicas)
+            broken = await witness.judged()
+            assert not broken, f"broken at some revision: {broken}"
+            if granted:
+                assert not refusals.asked(), f"the operator asks for what the chart does not grant: {refusals.asked()}"
+        finally:
+            await witness.end()
 
 
 def landed(scene: Scene, name: str = "empty-node-1") -> dict[str, tuple[str, str]]:

@@ -24,6 +24,10 @@ class Request:
     code: int
     at: str
     path: str
+    sent: dict[str, Any] | None = None
+    """The body of a write of KubeVirt's kinds or ours."""
+    answer: dict[str, Any] | None = None
+    """What it was answered with."""
 
     @property
     def key(self) -> RequestKey:
@@ -88,6 +92,8 @@ def _requests(line: bytes) -> Iterator[Request]:
         code=_code(event),
         at=str(event.get("requestReceivedTimestamp", "")),
         path=path,
+        sent=event.get("requestObject"),
+        answer=event.get("responseObject"),
     )
 
 

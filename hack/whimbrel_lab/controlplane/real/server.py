@@ -44,8 +44,17 @@ AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata"}],
+    "omitManagedFields": True,
+    "rules": [
+        {
+            "level": "RequestResponse",
+            "verbs": ["create", "update", "patch", "delete"],
+            "resources": [{"group": group} for group in ("kubevirt.io", "migrations.kubevirt.io", "whimbrel.dev")],
+        },
+        {"level": "Metadata"},
+    ],
 }
+"""Writes of the kinds that a plan is about are kept whole: what was sent, and which version came of it."""
 
 
 class ControlPlaneFailed(Exception):
