@@ -66,7 +66,7 @@ async def test_a_plan_deleted_in_mid_move_cancels_its_own_moves_and_leaves_nothi
     await stage.until(lambda: stage.copying("vm-5"), "vm-5 is being copied")
     uid = stage.plan("taken-back")["metadata"]["uid"]
 
-    await stage.lab.client.delete(PLAN, "taken-back", "default")
+    await stage.lab.client.delete(PLAN, "taken-back", stage.lab.namespace)
     await stage.until(lambda: not stage.plan("taken-back"), "the plan is gone")
     await stage.until(
         lambda: not [each for each in stage.lab.items(MOVE) if uid in str(each["metadata"]["ownerReferences"])],
@@ -93,9 +93,9 @@ async def test_of_two_plans_on_one_virtual_machine_the_older_has_it_and_the_othe
     wait = stage.status("younger")["waits"][0]
 
     assert wait["reason"] == "ClaimedByPlan"
-    assert "default/older" in wait["message"]
+    assert f"{stage.lab.namespace}/older" in wait["message"]
     assert stage.in_flight("vm-7") is None
-    await stage.lab.client.delete(PLAN, "older", "default")
+    await stage.lab.client.delete(PLAN, "older", stage.lab.namespace)
     await stage.until_phase("Succeeded", name="younger")
 
     assert stage.lab.node_of("vm-7") == "node-3"

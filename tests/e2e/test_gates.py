@@ -33,7 +33,10 @@ async def test_a_dry_run_quotes_and_moves_nothing_until_it_is_meant(stage: Scene
     await stage.apply(plan_of("rehearsal", "vm-4", "vm-5", dryRun=True))
     status = await stage.until_phase("Quoted", name="rehearsal")
 
-    assert [line["virtualMachine"] for line in status["quote"]["moves"]] == ["default/vm-4", "default/vm-5"]
+    assert [line["virtualMachine"] for line in status["quote"]["moves"]] == [
+        f"{stage.lab.namespace}/vm-4",
+        f"{stage.lab.namespace}/vm-5",
+    ]
     assert all(line["targetNode"] in ("node-2", "node-3") for line in status["quote"]["moves"])
     assert all(line["durationSeconds"] >= 1 for line in status["quote"]["moves"])
     assert stage.condition("Ready", "rehearsal")["reason"] == "DryRun"
@@ -41,7 +44,8 @@ async def test_a_dry_run_quotes_and_moves_nothing_until_it_is_meant(stage: Scene
     await stage.change("MigrationPlan", "rehearsal", {"dryRun": False})
     await stage.until_phase("Succeeded", name="rehearsal")
     assert {vm: stage.lab.node_of(vm) for vm in ("vm-4", "vm-5")} == {
-        line["virtualMachine"].removeprefix("default/"): line["targetNode"] for line in status["quote"]["moves"]
+        line["virtualMachine"].removeprefix(f"{stage.lab.namespace}/"): line["targetNode"]
+        for line in status["quote"]["moves"]
     }
     await stage.until_at_rest()
 

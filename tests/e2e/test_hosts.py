@@ -57,7 +57,7 @@ async def test_a_target_that_fails_in_mid_move_costs_an_attempt_and_the_next_goe
         await stage.until(lambda: member(stage.moves()["vm-1"], "status", "history"), "the attempt has ended")
         # A launcher on a dead node cannot end, and KubeVirt waits for it: the administrator takes it away.
         dead = next(pod for pod in stage.lab.items("Pod") if member(pod, "spec", "nodeName") == first and job(pod))
-        await stage.lab.client.delete("Pod", dead["metadata"]["name"], "default", grace_period_s=0)
+        await stage.lab.client.delete("Pod", dead["metadata"]["name"], stage.lab.namespace, grace_period_s=0)
         status = await stage.until_phase("Succeeded", "Failed")
 
         assert status["phase"] == "Succeeded", stage.report()

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from support.lab_scenarios import Scene, plan
+from whimbrel_lab.controlplane.real import binaries
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubectl, pytest.mark.asyncio(loop_scope="module")]
 
@@ -39,7 +40,7 @@ async def test_plans_moves_and_profiles_read_well_in_kubectl(stage: Scene) -> No
 
 async def kubectl(stage: Scene, *words: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        "kubectl",
+        binaries.find("kubectl"),
         "--kubeconfig",
         str(stage.lab.kubeconfig),
         *words,

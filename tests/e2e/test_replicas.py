@@ -14,7 +14,7 @@ SLOW = {"bandwidth": {"maxMbps": 200}}
 
 
 def holder(stage: Scene) -> str:
-    lease = stage.lab.storage.read("leases.coordination.k8s.io", "whimbrel", "whimbrel-system")
+    lease = stage.lab.read("Lease", "whimbrel", "whimbrel-system")
     return str(member(lease, "spec", "holderIdentity") or "")
 
 

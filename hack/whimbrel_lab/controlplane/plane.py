@@ -46,6 +46,8 @@ class ControlPlane(Protocol):
     """`embedded` or `real`."""
     scalable_clock: bool
     """Whether its times follow the lab's clock, so that the lab may run faster than the wall."""
+    evaluates_rules: bool
+    """Whether it evaluates CEL rules of definitions."""
     own_scheduler: bool
     """Whether it binds pods by itself."""
 

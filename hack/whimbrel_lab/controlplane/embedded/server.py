@@ -61,6 +61,7 @@ class EmbeddedControlPlane:
         self.clock = clock or LabClock()
         self.name = "embedded"
         self.scalable_clock = True
+        self.evaluates_rules = False
         self.own_scheduler = False
         self.authorizer: Authorizer | None = None
         self.tokens: dict[str, User] = {}

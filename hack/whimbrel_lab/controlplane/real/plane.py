@@ -41,6 +41,7 @@ class RealControlPlane:
 
     name = "real"
     scalable_clock = False
+    evaluates_rules = True
     own_scheduler = True
 
     def __init__(
