@@ -13,11 +13,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from whimbrel_lab.controlplane.real import binaries
+
 ROOT = Path(__file__).resolve().parent.parent
 NO_TESTS_COLLECTED = 5
 """pytest's exit code for a run that found nothing to do."""
 
 LIBVIRT_PROGRAMS = ("libvirtd", "qemu-system-x86_64", "as", "ld")
+KUBEVIRT_CRDS = "WHIMBREL_KUBEVIRT_CRDS"
+"""Names a folder with the real CRDs of KubeVirt's releases, one file `vX.Y.Z.yaml` each."""
 SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 
@@ -33,7 +37,7 @@ class Tier:
 
     name: str
     directories: tuple[str, ...]
-    marks: str = "not slow and not perf"
+    marks: str = "not slow and not perf and not control_plane"
     workers: int = 1
     """More than one: its files are shared out. For tests that mostly wait."""
     may_be_empty: bool = False
@@ -45,20 +49,45 @@ def lacks_libvirt() -> str | None:
     return lacks(LIBVIRT_PROGRAMS)
 
 
-API_DIRECTORIES = ("tests/crds", "tests/project", "tests/embedded", "tests/integration")
-MODEL_DIRECTORIES = ("tests/lab", "tests/e2e")
+def lacks_control_plane() -> str | None:
+    """What the tiers on a real control plane miss here."""
+    return binaries.obstacle()
+
+
+def lacks_releases() -> str | None:
+    """What the tier on KubeVirt's real CRDs misses here."""
+    folder = os.environ.get(KUBEVIRT_CRDS)
+    if not folder or not any(Path(folder).glob("v*.yaml")):
+        return f"{KUBEVIRT_CRDS} names no folder with the CRDs of KubeVirt's releases"
+    return lacks_control_plane()
+
+
+API_DIRECTORIES = ("tests/crds", "tests/project", "tests/embedded", "tests/conformance_api", "tests/integration")
+MODEL_DIRECTORIES = ("tests/lab", "tests/e2e", "tests/conformance_kubevirt")
+REAL_DIRECTORIES = ("tests/real", "tests/e2e", "tests/conformance_api", "tests/embedded")
+RELEASES_DIRECTORIES = ("tests/kubevirt_releases",)
 SLOW_DIRECTORIES = ("tests/unit", *API_DIRECTORIES, *MODEL_DIRECTORIES)
 LIBVIRT_DIRECTORIES = ("tests/libvirt", "tests/e2e_libvirt")
+REAL_MARKS = "control_plane and not perf"
 
 TEST = (
     Tier("unit", ("tests/unit",)),
     Tier("api", API_DIRECTORIES),
     Tier("model", MODEL_DIRECTORIES, workers=2),
+    Tier("control plane", REAL_DIRECTORIES, f"{REAL_MARKS} and not slow", workers=2, obstacle=lacks_control_plane),
+    Tier("releases", RELEASES_DIRECTORIES, f"{REAL_MARKS} and not slow", obstacle=lacks_releases),
     Tier("libvirt", LIBVIRT_DIRECTORIES, obstacle=lacks_libvirt),
 )
 TEST_ALL = (
     Tier("slow", ("tests/slow",), marks="not perf", workers=2, may_be_empty=True),
-    Tier("marked slow", SLOW_DIRECTORIES, marks="slow", may_be_empty=True),
+    Tier("marked slow", SLOW_DIRECTORIES, marks="slow and not control_plane", may_be_empty=True),
+    Tier(
+        "slow control plane",
+        REAL_DIRECTORIES,
+        f"{REAL_MARKS} and slow",
+        may_be_empty=True,
+        obstacle=lacks_control_plane,
+    ),
     Tier("slow libvirt", LIBVIRT_DIRECTORIES, marks="slow", may_be_empty=True, obstacle=lacks_libvirt),
 )
 NO_TEST_YET = "no test there yet"
@@ -117,7 +146,7 @@ def main(suite: str) -> int:
     """Runs every tier of the suite, whatever happens to the ones before. Returns the exit code."""
     strict = any(os.environ.get(name) for name in ("CI", "WHIMBREL_NO_SKIP"))
     tiers = SUITES[suite]
-    without_kubectl = lacks(("kubectl",))
+    without_kubectl = binaries.obstacle(("kubectl",))
     left_out = {tier.name: reason for tier in tiers if (reason := tier.obstacle() or emptiness(tier))}
     if without_kubectl:
         left_out["tests marked kubectl"] = without_kubectl

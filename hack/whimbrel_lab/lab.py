@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from whimbrel.simulation.kubevirt.values import Object, final, migration_state, phase, status
-from whimbrel_lab import fleet
+from whimbrel_lab import chart, fleet
 from whimbrel_lab.certs import authority
 from whimbrel_lab.clock import LabClock
 from whimbrel_lab.controlplane.counters import Counters
@@ -129,6 +129,17 @@ class Lab:
         """A kubeconfig whose user is this service account; on a real server the account must exist."""
         access = await self.plane.account(namespace, account)
         return write_kubeconfig(self.folder / f"kubeconfig-{namespace}-{account}", access, self.namespace)
+
+    async def install_operator(self, namespace: str, account: str = "whimbrel") -> Path:
+        """The operator's account and, on a real server, all that the chart installs; answers the account's kubeconfig.
+
+        Nobody runs the Deployment: the operator is started by whoever asks.
+        """
+        await self.plane.load([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
+        if not isinstance(self.plane, EmbeddedControlPlane):
+            documents = await chart.rendered(namespace)
+            await self.plane.load(each for each in documents if each["kind"] != "CustomResourceDefinition")
+        return await self.kubeconfig_for(account, namespace)
 
     async def __aenter__(self) -> Self:
         try:

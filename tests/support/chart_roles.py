@@ -55,8 +55,8 @@ class Refusals:
 async def grant_chart_roles(lab: Lab) -> None:
     """What `helm install` grants."""
     if not isinstance(lab.plane, EmbeddedControlPlane):
-        account = {"name": ACCOUNT, "namespace": ACCOUNT_NAMESPACE}
-        await lab.plane.load([{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}])
+        await lab.install_operator(ACCOUNT_NAMESPACE, ACCOUNT)
+        return
     await lab.plane.load([*_granted("ClusterRole", "cluster-role-rules.yaml")])
     await lab.plane.load([*_granted("Role", "own-namespace-role-rules.yaml", ACCOUNT_NAMESPACE)])
     await lab.plane.load([*_granted("Role", "kubevirt-namespace-role-rules.yaml", INSTALL_NAMESPACE)])

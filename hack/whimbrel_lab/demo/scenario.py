@@ -40,6 +40,11 @@ SWEEPS_S = 30.0
 LOOK_EVERY_S = 0.25
 INTERRUPTED = 130
 """What shells say of a program that SIGINT ended."""
+NAMESPACE_OF_OPERATOR = "whimbrel-system"
+CONTROL_PLANES = {
+    "embedded": "Kubernetes: an API server inside this process; KubeVirt: a stand-in that keeps its contract",
+    "real": "Kubernetes: a real API server, scheduler and controllers; KubeVirt: a stand-in that keeps its contract",
+}
 READING_S = 4.0
 """Time for a person to read the quote before it is approved; only where there is a person."""
 
@@ -47,6 +52,7 @@ READING_S = 4.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The demo's options."""
     parser.add_argument("--hypervisor", choices=("auto", "libvirt", "model"), default="auto", help="default: auto")
+    parser.add_argument("--control-plane", choices=("embedded", "real"), default="embedded", help="default: embedded")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write the outcome as an SVG picture too")
     parser.add_argument("--no-pause", action="store_true", help="leave no time to read the quote")
 
@@ -82,10 +88,11 @@ async def _tell(show: Show, arguments: argparse.Namespace) -> int:
     show.page(Text(choice.first_line, "bold"))
     profile, plan = document("host-profile.yaml"), document("plan.yaml")
     name = Key(NAMESPACE, plan["metadata"]["name"])
-    async with Lab(topology(), hypervisor=choice.hypervisor) as lab:
+    show.page(Text(CONTROL_PLANES[arguments.control_plane], "bold"))
+    async with Lab(topology(), hypervisor=choice.hypervisor, control_plane=arguments.control_plane) as lab:
         show.note(f"{len(CHARACTERS)} virtual machines run on {SOURCE} ({time.monotonic() - began:.1f} s)")
         log = lab.folder / "operator.log"
-        async with operator(await lab.kubeconfig_for("whimbrel"), log):
+        async with operator(await lab.install_operator(NAMESPACE_OF_OPERATOR), NAMESPACE_OF_OPERATOR, log):
             show.note(f"the operator is ready ({time.monotonic() - began:.1f} s)")
             connection = await connect(str(lab.kubeconfig))
             async with KubeApi(connection.configuration, Telemetry()) as api:

@@ -78,10 +78,10 @@ def _guest(name: str) -> LabGuest:
 
 
 @asynccontextmanager
-async def operator(kubeconfig: Path, log: Path) -> AsyncIterator[None]:
+async def operator(kubeconfig: Path, namespace: str, log: Path) -> AsyncIterator[None]:
     """The operator as it ships; begins when it says that it is ready. Raises DemoFailed with its last words."""
     port = _free_port()
-    command = [sys.executable, "-m", "whimbrel", "--kubeconfig", str(kubeconfig), "--namespace", "default"]
+    command = [sys.executable, "-m", "whimbrel", "--kubeconfig", str(kubeconfig), "--namespace", namespace]
     command += ["--health-address", "127.0.0.1", "--health-port", str(port), "--metrics-interval", "1"]
     async with ProcessKeeper() as keeper:
         process = await keeper.spawn(command, log=log)

@@ -40,6 +40,9 @@ class Route:
 
 
 ROUTES: Mapping[str, Route] = {
+    "CustomResourceDefinition": Route(
+        "/apis/apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False, status=True
+    ),
     "ConfigMap": Route("/api/v1", "configmaps"),
     "Event": Route("/api/v1", "events"),
     "HostProfile": Route("/apis/whimbrel.dev/v1alpha1", "hostprofiles", namespaced=False, status=True),

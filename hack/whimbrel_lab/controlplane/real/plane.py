@@ -5,6 +5,8 @@ with their finalizers, and its webhooks. Definitions and empty namespaces stay.
 """
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,6 +22,7 @@ from whimbrel_lab.controlplane.users import Access, User
 from whimbrel_lab.kubevirt.client import ROUTES, Client, RequestRefused
 
 DEFINITION = "CustomResourceDefinition"
+DIGEST_ANNOTATION = "lab.whimbrel.dev/digest"
 TOKEN_LIFETIME_S = 6 * 3600
 SERVED_WITHIN_S = 30.0
 GONE_WITHIN_S = 30.0
@@ -124,7 +127,10 @@ class RealControlPlane:
 
     async def load(self, documents: Iterable[Object]) -> None:
         documents = list(documents)
-        definitions = [each for each in documents if each["kind"] == DEFINITION]
+        present, _ = await self.client.list(DEFINITION)
+        served = {each["metadata"]["name"]: _digest_of(each) for each in present}
+        definitions = [_marked(each) for each in documents if each["kind"] == DEFINITION]
+        definitions = [each for each in definitions if served.get(each["metadata"]["name"]) != _digest_of(each)]
         for document in definitions:
             await self._put(document)
         async with asyncio.timeout(SERVED_WITHIN_S):
@@ -242,6 +248,18 @@ class RealControlPlane:
         except RequestRefused as refused:
             if not refused.conflict:
                 raise
+
+
+def _marked(definition: Object) -> Object:
+    """The definition with a digest of what it says, so that one that is served already is known again."""
+    digest = hashlib.sha256(json.dumps(definition["spec"], sort_keys=True).encode()).hexdigest()
+    metadata = definition["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), DIGEST_ANNOTATION: digest}
+    return {**definition, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _digest_of(definition: Object) -> str:
+    return str((definition["metadata"].get("annotations") or {}).get(DIGEST_ANNOTATION, ""))
 
 
 def _same_members(wanted: Object, published: Object) -> bool:
