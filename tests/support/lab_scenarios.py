@@ -105,7 +105,14 @@ class Scene:
 
     async def operator(self, name: str = "whimbrel-0", *arguments: str, ready: bool = True) -> OperatorProcess:
         """Starts a replica under the operator's service account."""
-        kubeconfig = await self.lab.kubeconfig_for(ACCOUNT, ACCOUNT_NAMESPACE)
+        return await self.operator_by(
+            await self.lab.kubeconfig_for(ACCOUNT, ACCOUNT_NAMESPACE), name, *arguments, ready=ready
+        )
+
+    async def operator_by(
+        self, kubeconfig: Path, name: str = "whimbrel-0", *arguments: str, ready: bool = True
+    ) -> OperatorProcess:
+        """Starts a replica that reaches the API server by this kubeconfig."""
         process = await self._operators.launch(kubeconfig, name, ("--namespace", ACCOUNT_NAMESPACE, *arguments))
         if ready:
             await process.until_ready()
