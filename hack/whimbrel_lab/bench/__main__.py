@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from whimbrel.runtime.memory import set_up
-from whimbrel_lab.bench import deciding, memory, moving
+from whimbrel_lab.bench import deciding, memory, moving, real
 from whimbrel_lab.bench.figures import Figure, calibration, read_record, table, write_record
 from whimbrel_lab.bench.operator_process import BenchFailed
 from whimbrel_lab.lab import LabError
@@ -19,6 +19,7 @@ BENCHES: Mapping[str, Bench] = {
     "moving": moving.measure,
     "memory": memory.measure,
     "deciding": deciding.measure,
+    "real": real.measure,
 }
 
 

@@ -78,8 +78,8 @@ class _Watcher:
             self.reactions.asked(time.perf_counter())
 
 
-def topology(groups: Mapping[str, int]) -> Topology:
-    """Machines in groups (label `group`) on the first of four hosts, which may send four at a time.
+def topology(groups: Mapping[str, int], slots: int = SLOTS) -> Topology:
+    """Machines in groups (label `group`) on the first of four hosts, which may send so many at a time.
 
     The group `still` is spread over the other hosts.
     """
@@ -101,16 +101,16 @@ def topology(groups: Mapping[str, int]) -> Topology:
     return Topology(
         hosts=hosts,
         guests=guests,
-        migrations={"parallelMigrationsPerCluster": SLOTS, "parallelOutboundMigrationsPerNode": SLOTS},
+        migrations={"parallelMigrationsPerCluster": slots, "parallelOutboundMigrationsPerNode": slots},
         timing=Timing(pod_start_s=0.3, target_preparation_s=0.1, termination_s=0.1),
         heartbeats=False,
     )
 
 
-def a_profile() -> Object:
-    """All hosts, four at a time each way."""
+def a_profile(slots: int = SLOTS) -> Object:
+    """All hosts, so many at a time each way."""
     migration = {"enabled": True, "network": {"linkSpeedMbps": 1000}}
-    limits = {"parallelOutbound": SLOTS, "parallelInbound": SLOTS}
+    limits = {"parallelOutbound": slots, "parallelInbound": slots}
     return {
         "apiVersion": "whimbrel.dev/v1alpha1",
         "kind": "HostProfile",
@@ -145,9 +145,15 @@ class Moved:
 
 async def carry_out(lab: Lab, watcher: _Watcher, name: str, group: str) -> Moved:
     """Applies the plan, waits for its end. Raises BenchFailed where a move did not succeed."""
-    expected = sum(1 for guest in lab.topology.guests if guest.labels.get("group") == group)
     watcher.reactions = Reactions()
     before = lab.counters.snapshot()
+    expected = await finish(lab, name, group, PLAN_LIMIT_S)
+    return Moved(expected, of_operator(lab.counters.since(before)), tuple(watcher.reactions.seconds))
+
+
+async def finish(lab: Lab, name: str, group: str, limit_s: float) -> int:
+    """Applies the plan and waits for its end and its last write; how many it moved. Raises BenchFailed where not all."""
+    expected = sum(1 for guest in lab.topology.guests if guest.labels.get("group") == group)
     await lab.client.create(a_plan(name, group))
 
     def over() -> bool:
@@ -155,13 +161,13 @@ async def carry_out(lab: Lab, watcher: _Watcher, name: str, group: str) -> Moved
         return bool(status(plan).get("finishedAt"))
 
     try:
-        await lab.wait_until(over, PLAN_LIMIT_S, f"the plan {name} of {expected} moves has finished")
+        await lab.wait_until(over, limit_s, f"the plan {name} of {expected} moves has finished")
     except LabError as problem:
         raise BenchFailed(f"{problem}\n{_state(lab, name)}") from problem
     await asyncio.sleep(SETTLE_S)
     if sum(status(move).get("phase") == "Succeeded" for move in _moves(lab, name)) != expected:
         raise BenchFailed(f"the plan {name} should have moved {expected}\n{_state(lab, name)}")
-    return Moved(expected, of_operator(lab.counters.since(before)), tuple(watcher.reactions.seconds))
+    return expected
 
 
 def _moves(lab: Lab, plan: str) -> list[Object]:

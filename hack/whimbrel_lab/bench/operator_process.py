@@ -70,10 +70,10 @@ class OperatorProcess:
 
 
 @asynccontextmanager
-async def operator(kubeconfig: Path, log: Path) -> AsyncIterator[OperatorProcess]:
+async def operator(kubeconfig: Path, log: Path, namespace: str = "default") -> AsyncIterator[OperatorProcess]:
     """From its readiness to its end. Raises BenchFailed with its last words where it does not get ready."""
     port = _free_port()
-    command = [sys.executable, "-m", "whimbrel", "--kubeconfig", str(kubeconfig), "--namespace", "default"]
+    command = [sys.executable, "-m", "whimbrel", "--kubeconfig", str(kubeconfig), "--namespace", namespace]
     command += ["--health-address", "127.0.0.1", "--health-port", str(port), "--metrics-interval", "1"]
     async with ProcessKeeper() as keeper, aiohttp.ClientSession() as session:
         process = await keeper.spawn(command, log=log)

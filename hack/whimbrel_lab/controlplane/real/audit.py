@@ -24,6 +24,7 @@ class Request:
     code: int
     at: str
     path: str
+    answered_at: str = ""
     sent: dict[str, Any] | None = None
     """The body of a write of KubeVirt's kinds or ours."""
     answer: dict[str, Any] | None = None
@@ -92,6 +93,7 @@ def _requests(line: bytes) -> Iterator[Request]:
         code=_code(event),
         at=str(event.get("requestReceivedTimestamp", "")),
         path=path,
+        answered_at=str(event.get("stageTimestamp", "")),
         sent=event.get("requestObject"),
         answer=event.get("responseObject"),
     )
