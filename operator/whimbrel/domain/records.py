@@ -253,6 +253,21 @@ class KubeVirt:
 
 
 @dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What migrations and policies can say here, by the served schemas; what is not served is dropped without a word."""
+
+    added_node_selector: bool
+    """Whether a migration can name its target: `spec.addedNodeSelector`, from KubeVirt 1.6."""
+    policy_fields: frozenset[str]
+    """Members of a MigrationPolicy's spec."""
+
+    @property
+    def workload_disruption(self) -> bool:
+        """Whether a guest can be suspended for the rest of the copy (mode Paused), from KubeVirt 1.5."""
+        return "allowWorkloadDisruption" in self.policy_fields
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A MigrationPolicy, anybody's."""
 
