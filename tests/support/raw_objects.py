@@ -30,13 +30,27 @@ def _parsed() -> list[dict[str, Any]]:
     return [document for path in sorted(CRDS.glob("*.yaml")) for document in yaml.safe_load_all(path.read_text())]
 
 
-def definition(resource: Resource, *, status: bool) -> dict[str, Any]:
-    """A CRD that permits everything."""
+FIRST_POLICY_FIELDS = (
+    "selectors",
+    "allowAutoConverge",
+    "allowPostCopy",
+    "bandwidthPerMigration",
+    "completionTimeoutPerGiB",
+)
+SPEC_FIELDS: dict[Resource, tuple[str, ...]] = {
+    MIGRATIONS: ("vmiName", "addedNodeSelector"),
+    MIGRATION_POLICIES: (*FIRST_POLICY_FIELDS, "allowWorkloadDisruption"),
+}
+"""What the specs of KubeVirt 1.6 name."""
+
+
+def definition(resource: Resource, *, status: bool, fields: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A CRD that permits everything, and whose spec names these fields."""
     version: dict[str, Any] = {
         "name": resource.version,
         "served": True,
         "storage": True,
-        "schema": {"openAPIV3Schema": OPEN_SCHEMA},
+        "schema": {"openAPIV3Schema": _schema(fields)},
     }
     if status:
         version["subresources"] = {"status": {}}
@@ -53,10 +67,17 @@ def definition(resource: Resource, *, status: bool) -> dict[str, Any]:
     }
 
 
+def _schema(fields: tuple[str, ...]) -> dict[str, Any]:
+    if not fields:
+        return OPEN_SCHEMA
+    named = {field: {"x-kubernetes-preserve-unknown-fields": True} for field in fields}
+    return {**OPEN_SCHEMA, "properties": {"spec": {**OPEN_SCHEMA, "properties": named}}}
+
+
 def kubevirt_definitions() -> list[dict[str, Any]]:
-    """KubeVirt's kinds, without their schemas; instances have no status subresource, so that tests can write it."""
+    """KubeVirt's kinds, nearly without schemas; instances have no status subresource, so that tests can write it."""
     return [
-        definition(resource, status=False)
+        definition(resource, status=False, fields=SPEC_FIELDS.get(resource, ()))
         for resource in (VIRTUAL_MACHINES, INSTANCES, MIGRATIONS, KUBEVIRTS, MIGRATION_POLICIES)
     ]
 

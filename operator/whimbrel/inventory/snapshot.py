@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from whimbrel.domain.records import (
+    Capabilities,
     Instance,
     Key,
     KubeVirt,
@@ -81,6 +82,8 @@ class Snapshot:
     """By key of the instance; only of migrations that are in flight."""
     refusals: Mapping[Key, Refusal] = field(default_factory=dict)
     """By key of the migration whose create was refused."""
+    capabilities: Capabilities | None = None
+    """What KubeVirt can be told; None while its schemas have not been read."""
     generation: int = 0
     """Grows with every change of the store."""
     outlook_due: bool = True

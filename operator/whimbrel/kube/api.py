@@ -31,6 +31,8 @@ CONNECT_TIMEOUT_S = 10.0
 PAGE_SIZE = 100
 """Small: the objects of a page are ten times as large in memory as what is kept of them."""
 JSON_PATCH = "application/json-patch+json"
+STRICT = (("fieldValidation", "Strict"),)
+OPENAPI = "/openapi/v3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,16 @@ class KubeApi:
 
     async def get(self, resource: Resource, key: Key, *, timeout_s: float = WRITE_TIMEOUT_S) -> Raw:
         """Reads one object, from the server's newest state."""
-        return await self._call("get", resource, path_of(resource, *key), timeout_s=timeout_s)
+        return await self._call("get", resource.kind, path_of(resource, *key), timeout_s=timeout_s)
 
     async def list_page(
         self, resource: Resource, *, limit: int = PAGE_SIZE, more: str = "", namespace: str = ""
     ) -> Page:
         """One page of the newest state; raises Gone where the continue token has expired."""
         query = [("limit", str(limit))] + ([("continue", more)] if more else [])
-        body = await self._call("list", resource, path_of(resource, namespace), query=query, timeout_s=LIST_TIMEOUT_S)
+        body = await self._call(
+            "list", resource.kind, path_of(resource, namespace), query=query, timeout_s=LIST_TIMEOUT_S
+        )
         metadata = body.get("metadata") or {}
         return Page(
             items=body.get("items") or (),
@@ -96,22 +100,27 @@ class KubeApi:
             more=str(metadata.get("continue") or ""),
         )
 
+    async def openapi(self, group_version: str = "") -> Raw:
+        """The OpenAPI v3 document of a group version such as `apis/kubevirt.io/v1`; without one the index of all."""
+        path = f"{OPENAPI}/{group_version}" if group_version else OPENAPI
+        return await self._call("get", "OpenAPI", path, timeout_s=LIST_TIMEOUT_S)
+
     async def create(self, resource: Resource, namespace: str, body: Mapping[str, Any]) -> Raw:
-        """POST. AlreadyExists where the name is taken."""
-        return await self._call("create", resource, path_of(resource, namespace), body=body)
+        """POST. AlreadyExists where the name is taken; Invalid, not a field dropped in silence, where one is not served."""
+        return await self._call("create", resource.kind, path_of(resource, namespace), query=STRICT, body=body)
 
     async def replace(self, resource: Resource, key: Key, body: Mapping[str, Any]) -> Raw:
         """PUT; `body` carries the resourceVersion that it supposes."""
-        return await self._call("update", resource, path_of(resource, *key), body=body)
+        return await self._call("update", resource.kind, path_of(resource, *key), body=body)
 
     async def replace_status(self, resource: Resource, key: Key, body: Mapping[str, Any]) -> Raw:
         """PUT of the status; `body` carries the resourceVersion that it supposes."""
-        return await self._call("update", resource, path_of(resource, *key, "status"), body=body)
+        return await self._call("update", resource.kind, path_of(resource, *key, "status"), body=body)
 
     async def patch(self, resource: Resource, key: Key, operations: Sequence[Mapping[str, Any]]) -> Raw:
         """JSON patch; Invalid where one of its tests fails."""
         return await self._call(
-            "patch", resource, path_of(resource, *key), body=list(operations), content_type=JSON_PATCH
+            "patch", resource.kind, path_of(resource, *key), body=list(operations), content_type=JSON_PATCH
         )
 
     async def delete(self, resource: Resource, key: Key, uid: str) -> Raw:
@@ -120,7 +129,7 @@ class KubeApi:
         Answers with the object where finalizers hold it, else perhaps only with a `Status`.
         """
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
-        return await self._call("delete", resource, path_of(resource, *key), body=options)
+        return await self._call("delete", resource.kind, path_of(resource, *key), body=options)
 
     async def watch(
         self,
@@ -143,7 +152,7 @@ class KubeApi:
             ("timeoutSeconds", str(int(lifetime_s))),
         ]
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=idle_s)
-        response = await self._request("watch", resource, path_of(resource), query=query, timeout=timeout)
+        response = await self._request("watch", resource.kind, path_of(resource), query=query, timeout=timeout)
         opened()
         try:
             async with aclosing(_lines(response)) as lines:
@@ -159,7 +168,7 @@ class KubeApi:
     async def _call(
         self,
         verb: str,
-        resource: Resource,
+        kind: str,
         path: str,
         *,
         query: Sequence[tuple[str, str]] = (),
@@ -169,7 +178,7 @@ class KubeApi:
     ) -> Raw:
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
         response = await self._request(
-            verb, resource, path, query=query, body=body, content_type=content_type, timeout=timeout
+            verb, kind, path, query=query, body=body, content_type=content_type, timeout=timeout
         )
         try:
             answer = json.loads(await response.read())
@@ -184,7 +193,7 @@ class KubeApi:
     async def _request(
         self,
         verb: str,
-        resource: Resource,
+        kind: str,
         path: str,
         *,
         timeout: aiohttp.ClientTimeout,
@@ -219,7 +228,7 @@ class KubeApi:
             code = "cancelled"
             raise
         finally:
-            self._telemetry.api_requests.labels(verb, resource.kind, code).inc()
+            self._telemetry.api_requests.labels(verb, kind, code).inc()
             if verb != "watch":
                 self._telemetry.api_seconds.labels(verb).observe(time.monotonic() - began)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from whimbrel.domain.records import Key, MigrationSample
+from whimbrel.domain.records import Capabilities, Key, MigrationSample
 from whimbrel.domain.resources import Resource
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 
@@ -86,6 +86,8 @@ class Store:
         on_unreadable: Callable[[Resource], None] = lambda _: None,
     ) -> None:
         self.generation = 0
+        self.capabilities: Capabilities | None = None
+        """What KubeVirt can be told, by the schemas that were read last; None before."""
         self._projections = projections
         self._on_change = on_change
         self._on_unreadable = on_unreadable
@@ -124,6 +126,7 @@ class Store:
             now=now,
             samples=dict(self._samples),
             refusals=dict(self._refusals),
+            capabilities=self.capabilities,
             generation=self.generation,
             outlook_due=outlook_due,
             **fields,
@@ -179,6 +182,12 @@ class Store:
     def sample(self, samples: Mapping[Key, MigrationSample]) -> None:
         """Takes in samples of running migrations, by key of the instance. Wakes nobody: they only explain."""
         self._samples.update(samples)
+
+    def learn(self, capabilities: Capabilities) -> None:
+        """Takes in what the served schemas say."""
+        if capabilities != self.capabilities:
+            self.capabilities = capabilities
+            self._changed()
 
     def refuse(self, key: Key, message: str, until: datetime) -> None:
         """Remembers that the server did not accept the creation of this migration."""

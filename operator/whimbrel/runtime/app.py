@@ -17,6 +17,7 @@ from whimbrel.domain.resources import (
     INSTANCES,
     KUBEVIRTS,
     MIGRATION_PLANS,
+    MIGRATION_POLICIES,
     MIGRATIONS,
     OWN_KINDS,
     VIRTUAL_MACHINE_MOVES,
@@ -25,6 +26,7 @@ from whimbrel.domain.resources import (
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.kube import access
 from whimbrel.kube.api import WRITE_TIMEOUT_S, KubeApi
+from whimbrel.kube.capabilities_reader import CapabilitiesReader
 from whimbrel.kube.client import Connection
 from whimbrel.kube.errors import ApiError
 from whimbrel.kube.lease import USUAL_TIMING, Elector, LeaseLost, Timing
@@ -37,7 +39,7 @@ from whimbrel.lifecycle.guard import overdue_stuns
 from whimbrel.runtime import memory
 from whimbrel.runtime.executor import Executor
 from whimbrel.runtime.guard import StunGuard
-from whimbrel.runtime.health import Health, Problem, Pulse, access_problems, reflector_problems
+from whimbrel.runtime.health import Health, Problem, Pulse, access_problems, reflector_problems, schema_problem
 from whimbrel.runtime.kopf_feed import KopfFeed
 from whimbrel.runtime.loop import Decide, DecisionLoop
 from whimbrel.runtime.queue import CoalescingQueue
@@ -130,6 +132,12 @@ class Operator:
             interval_s=settings.metrics_interval_s,
             beat=pulse.register("the metrics reader", limit_s=120 + 10 * settings.metrics_interval_s),
         )
+        self.capabilities_reader = CapabilitiesReader(
+            api,
+            self.store,
+            on_state=self._looked,
+            beat=pulse.register("the reader of KubeVirt's schemas", limit_s=300),
+        )
         self.kopf_feed = KopfFeed(connection, self.store, telemetry, self._own_kinds_served)
         self._missing_access: tuple[access.Need, ...] = ()
         self._warm = False
@@ -164,6 +172,9 @@ class Operator:
                     "Create one, as KubeVirt's installation guide says",
                 )
             )
+        kubevirt_served = all(self.reflectors[kind].state is State.SYNCED for kind in (MIGRATIONS, MIGRATION_POLICIES))
+        if kubevirt_served and self.store.capabilities is None:
+            found.append(schema_problem(self.capabilities_reader.problem))
         if self.settings.leader_election and self.elector.problem:
             found.append(
                 Problem(
@@ -214,6 +225,7 @@ class Operator:
         for resource, reflector in self.reflectors.items():
             yield f"reflector of {resource.plural}", reflector.run()
         yield "stun guard", self.guard.run()
+        yield "reader of KubeVirt's schemas", self.capabilities_reader.run()
         yield "metrics reader", self.metrics_reader.run()
         yield "event recorder", self.recorder.run()
         yield "kopf feed", self.kopf_feed.run()
@@ -263,6 +275,7 @@ class Operator:
     def _changed(self) -> None:
         self.queue.notify()
         self._guard_queue.notify()
+        self.capabilities_reader.look()
 
     def _looked(self) -> None:
         """A reflector or a permission is not as it was: readiness, Kopf and the gate may be concerned."""

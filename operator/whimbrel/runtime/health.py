@@ -76,7 +76,7 @@ def reflector_problems(reflectors: Iterable[Followed]) -> list[Problem]:
         problems.append(
             Problem(
                 f"{_plurals(theirs)} are not served",
-                "Install KubeVirt 1.6 or later (https://kubevirt.io/user-guide/cluster_admin/installation/)",
+                "Install KubeVirt (https://kubevirt.io/user-guide/cluster_admin/installation/)",
             )
         )
     if forbidden := [held.resource for held in by_state.get(State.FORBIDDEN, ())]:
@@ -118,6 +118,16 @@ def access_problems(missing: Iterable[Need]) -> list[Problem]:
             "Apply the ClusterRole, the Role and their bindings of Whimbrel's chart",
         )
     ]
+
+
+def schema_problem(why: str) -> Problem:
+    """What KubeVirt can be told is not known; `why` is empty while nothing went wrong yet."""
+    if not why:
+        return Problem("KubeVirt's schemas are being read", "This takes a moment at the start", passing=True)
+    return Problem(
+        f"KubeVirt's schemas in the API server's OpenAPI documents are not known, so nothing starts ({why})",
+        "Check that the ClusterRole system:discovery is bound to system:authenticated; this is tried again all the time",
+    )
 
 
 def _plurals(resources: Iterable[Resource]) -> str:

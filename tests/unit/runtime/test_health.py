@@ -8,7 +8,7 @@ from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, NO
 from whimbrel.kube.access import Need, needs
 from whimbrel.kube.reflector import State
 from whimbrel.kube.telemetry import Telemetry
-from whimbrel.runtime.health import Health, Problem, Pulse, access_problems, reflector_problems
+from whimbrel.runtime.health import Health, Problem, Pulse, access_problems, reflector_problems, schema_problem
 
 
 @dataclass
@@ -108,3 +108,15 @@ async def test_the_endpoints_answer_for_probes_people_and_machines() -> None:
             assert await get("/healthz") == (500, "stalled: the stun guard was seen 60 s ago (limit 10 s)\n")
     finally:
         await health.close()
+
+
+def test_schemas_that_cannot_be_read_say_why_and_that_nothing_starts() -> None:
+    problem = schema_problem("they cannot be read: forbidden")
+
+    assert "so nothing starts (they cannot be read: forbidden)" in str(problem)
+    assert "system:discovery" in problem.remedy
+    assert not problem.passing
+
+
+def test_schemas_that_are_only_being_read_are_no_fault() -> None:
+    assert schema_problem("").passing

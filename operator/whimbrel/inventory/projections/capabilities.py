@@ -1,6 +1,7 @@
 """Capabilities: what the served OpenAPI v3 documents say that migrations and policies may hold (KubeVirt contract §1.1, §4.1).
 
-Releases differ in fields, and a field that is not served is pruned in silence; so it is looked up, never assumed from a version.
+Releases differ in fields, and a field that is not served is pruned in silence; so it is looked up, never assumed from a
+version.
 """
 
 from whimbrel.domain.records import Capabilities
