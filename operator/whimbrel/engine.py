@@ -163,6 +163,8 @@ def _course(
         return invalid if invalid.message != plan.reported_error else None
     if reviewed is None or (reviewed.gate == Gate.QUOTING and _quoted_before(plan, stored)):
         return None
+    if reviewed.gate == Gate.UNKNOWN_CAPABILITIES and stored.quote is not None:
+        return None  # it would claim that the old quote is of this generation
     return courses.course(reviewed, plan.plan.spec, moves, waits, moving=moving)
 
 

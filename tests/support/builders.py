@@ -9,7 +9,10 @@ from typing import Any
 
 from support.foreign import (
     BORN,
+    CAPABILITIES,
     GIB,
+    KUBEVIRT_1_4,
+    KUBEVIRT_1_5,
     KUBEVIRT_CONFIGURATION,
     LIVE_MIGRATABLE,
     MIB,
@@ -29,6 +32,7 @@ from support.foreign import (
 )
 from support.own import a_move, a_plan, a_profile, an_attempt
 from whimbrel.domain.records import (
+    Capabilities,
     Instance,
     Key,
     KubeVirt,
@@ -47,7 +51,10 @@ from whimbrel.inventory.snapshot import Refusal, Snapshot
 
 __all__ = [
     "BORN",
+    "CAPABILITIES",
     "GIB",
+    "KUBEVIRT_1_4",
+    "KUBEVIRT_1_5",
     "KUBEVIRT_CONFIGURATION",
     "LIVE_MIGRATABLE",
     "MIB",
@@ -96,12 +103,20 @@ def a_snapshot(
     samples: Mapping[Key, MigrationSample] | None = None,
     refusals: Mapping[Key, Refusal] | None = None,
     generation: int = 1,
+    capabilities: Capabilities | None = CAPABILITIES,
 ) -> Snapshot:
     """A snapshot of exactly these records, whatever their kinds."""
     filed: dict[str, dict[Key, Any]] = {field: {} for field in _FIELDS.values()}
     for record in records:
         filed[_FIELDS[type(record)]][record.key] = record
-    return Snapshot(now=now, samples=dict(samples or {}), refusals=dict(refusals or {}), generation=generation, **filed)
+    return Snapshot(
+        now=now,
+        samples=dict(samples or {}),
+        refusals=dict(refusals or {}),
+        generation=generation,
+        capabilities=capabilities,
+        **filed,
+    )
 
 
 def a_cluster(
@@ -109,6 +124,7 @@ def a_cluster(
     now: datetime = NOW,
     samples: Mapping[Key, MigrationSample] | None = None,
     refusals: Mapping[Key, Refusal] | None = None,
+    capabilities: Capabilities | None = CAPABILITIES,
 ) -> Snapshot:
     """A snapshot of these records and of what every working cluster has, where they lack it.
 
@@ -136,4 +152,4 @@ def a_cluster(
                 given.append(a_virtual_machine(owner.name, owner.namespace, labels=record.labels))
             if record.uid not in launched and record.node:
                 given.append(a_launcher(record))
-    return a_snapshot(*given, now=now, samples=samples, refusals=refusals)
+    return a_snapshot(*given, now=now, samples=samples, refusals=refusals, capabilities=capabilities)

@@ -1,10 +1,12 @@
 """Builders of records of KubeVirt's and Kubernetes' objects; tests import them from `support.builders`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from whimbrel.domain.naming import HOSTNAME_LABEL
 from whimbrel.domain.records import (
+    Capabilities,
     Condition,
     CpuDemand,
     Instance,
@@ -308,6 +310,24 @@ KUBEVIRT_CONFIGURATION = MigrationConfiguration(
     progress_timeout_s=150,
 )
 """KubeVirt's own defaults."""
+
+
+CAPABILITIES = Capabilities(
+    added_node_selector=True,
+    policy_fields=frozenset(
+        {
+            "selectors",
+            "allowAutoConverge",
+            "allowPostCopy",
+            "allowWorkloadDisruption",
+            "bandwidthPerMigration",
+            "completionTimeoutPerGiB",
+        }
+    ),
+)
+"""What KubeVirt 1.6 can be told."""
+KUBEVIRT_1_5 = replace(CAPABILITIES, added_node_selector=False)
+KUBEVIRT_1_4 = replace(KUBEVIRT_1_5, policy_fields=KUBEVIRT_1_5.policy_fields - {"allowWorkloadDisruption"})
 
 
 def a_kubevirt(

@@ -84,6 +84,8 @@ class Checker:
             self._keeps_consent,
             self._respects_ownership,
             self._tells_the_truth,
+            self._writes_what_is_served,
+            self._lands_where_allowed,
         )
         self._remember(change)
         for rule in rules:
@@ -210,11 +212,43 @@ class Checker:
         instance = self.world.get(INSTANCES, Key(reference["namespace"], reference["name"]))
         if instance is None or instance["metadata"]["uid"] != reference["uid"]:
             node, left_at = self.seen_last.get(reference["uid"], ("", self.world.now))
-            if node == attempt.get("targetNode") and left_at >= self.world.now - timedelta(seconds=self.grace_s):
+            if node in (
+                attempt.get("allowedNodes") or [attempt.get("targetNode")]
+            ) and left_at >= self.world.now - timedelta(seconds=self.grace_s):
                 return  # it was where it was said to be, and somebody deleted it since
             yield "invariant 8: Succeeded, but the guest is not there or another one"
-        elif at(instance, "status", "nodeName") != attempt.get("targetNode"):
+        elif at(instance, "status", "nodeName") not in _landing(attempt):
             yield f"invariant 8: Succeeded on {at(instance, 'status', 'nodeName')}, not on {attempt.get('targetNode')}"
+
+    # Nothing is written that this release of KubeVirt would drop; and 8: right target, chosen by whom it may be
+
+    def _release(self) -> tuple[int, int]:
+        kubevirt = next(iter(self.world.objects(KUBEVIRTS).values()))
+        major, minor = str(at(kubevirt, "status", "observedKubeVirtVersion")).removeprefix("v").split(".")[:2]
+        return int(major), int(minor)
+
+    def _writes_what_is_served(self, change: Change) -> Iterator[str]:
+        if change.actor != OPERATOR or change.verb != "create":
+            return
+        spec = at(change.after, "spec") or {}
+        if change.resource == MIGRATIONS and self._release() < (1, 6) and "addedNodeSelector" in spec:
+            yield "addedNodeSelector is written, which comes with KubeVirt 1.6"
+        if change.resource == MIGRATION_POLICIES and self._release() < (1, 5) and "allowWorkloadDisruption" in spec:
+            yield "allowWorkloadDisruption is written, which comes with KubeVirt 1.5"
+
+    def _lands_where_allowed(self, change: Change) -> Iterator[str]:
+        was, node = at(change.before, "status", "nodeName"), at(change.after, "status", "nodeName")
+        migration = str(at(change.after, "status", "migrationState", "migrationUid"))
+        if change.resource != INSTANCES or not was or was == node or migration not in self.consents:
+            return
+        if not any(node in _landing(attempt) for attempt in self._attempts(at(change.after, "metadata", "uid"))):
+            yield f"invariant 8: it landed on {node}, which was not allowed"
+
+    def _attempts(self, instance_uid: object) -> Iterator[Object]:
+        """The present specification of each unfinished move of an instance."""
+        for move in self.world.objects(VIRTUAL_MACHINE_MOVES).values():
+            if at(move, "spec", "instance", "uid") == instance_uid and at(move, "status", "phase") not in FINISHED_MOVE:
+                yield at(move, "status", "attempt") or at(move, "spec", "attempt") or {}
 
     # 1, 3, 4, 5, 8, 10, 14, 15: before a migration is created
 
@@ -269,7 +303,8 @@ class Checker:
         ]
         source = at(instance, "status", "nodeName")
         target = self._target(body)
-        if target is None:
+        chosen_by_scheduler = any(each.get("allowedNodes") for each in self._attempts(instance["metadata"]["uid"]))
+        if target is None and not chosen_by_scheduler:
             yield "invariant 8: it has no target"
             return
         if target == source:
@@ -280,12 +315,14 @@ class Checker:
         if len(known) + 1 > cluster:
             yield f"invariant 4: {len(known) + 1} in flight in the cluster, limit {cluster}"
         leaving = sum(1 for each in known if self._source(each) == source) + 1
-        arriving = sum(1 for each in known if self._target(each) == target) + 1
         most_out = min(
             int(settings.get("parallelOutboundMigrationsPerNode", 2)), self._limit(source, "parallelOutbound")
         )
         if leaving > most_out:
             yield f"invariant 4: {leaving} leave {source}, limit {most_out}"
+        if target is None:
+            return
+        arriving = sum(1 for each in known if self._target(each) == target) + 1
         if arriving > self._limit(target, "parallelInbound"):
             yield f"invariant 4: {arriving} arrive at {target}, limit {self._limit(target, 'parallelInbound')}"
         yield from self._capacity(change, instance, target, known)
@@ -351,6 +388,11 @@ class Checker:
                 enabled = at(profile, "spec", "migration", "enabled")
                 limit = int(at(profile, "spec", "migration", "limits", member) or 2) if enabled else 0
         return limit
+
+
+def _landing(attempt: Mapping[str, Any]) -> list[Any]:
+    """Where an attempt may land: where the scheduler was left the choice, on any of several nodes."""
+    return list(attempt.get("allowedNodes") or [attempt.get("targetNode")])
 
 
 def _deleting(body: Object) -> bool:

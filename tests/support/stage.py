@@ -6,6 +6,7 @@ Over `simulation.world`, which assigns UIDs and versions. Unlike a simulation no
 from collections.abc import Mapping
 from typing import Any
 
+from support.foreign import CAPABILITIES
 from whimbrel.domain.decision import (
     Announcement,
     Create,
@@ -16,7 +17,7 @@ from whimbrel.domain.decision import (
     ReplaceStatus,
     Write,
 )
-from whimbrel.domain.records import Key, MigrationSample
+from whimbrel.domain.records import Capabilities, Key, MigrationSample
 from whimbrel.domain.resources import (
     INSTANCES,
     KUBEVIRTS,
@@ -66,6 +67,8 @@ class Stage:
         hosts: int = 3,
         profile: Mapping[str, Any] | None = None,
         migrations: Mapping[str, Any] | None = None,
+        capabilities: Capabilities | None = CAPABILITIES,
+        version: str = "v1.9.0",
     ) -> None:
         self.seconds = 0.0
         self.world = World(lambda: self.seconds, _with_finalizer)
@@ -74,10 +77,12 @@ class Stage:
         self.announced: list[Announcement] = []
         self.samples: dict[Key, MigrationSample] = {}
         self.refusals: dict[Key, Refusal] = {}
+        self.capabilities = capabilities
+        """What KubeVirt can be told."""
         self.outlook_due = True
         """Whether ticks quote anew; otherwise stored quotes stand."""
         shapes = [HostShape(f"node-{number}") for number in range(1, hosts + 1)]
-        populate(self.world, Topology(shapes, guests or (GuestShape("db1", "node-1"),), migrations or {}))
+        populate(self.world, Topology(shapes, guests or (GuestShape("db1", "node-1"),), migrations or {}, version))
         if profile != {}:
             apply(self.world, a_profile(**(profile or {})))
 
@@ -94,6 +99,7 @@ class Stage:
             samples=self.samples,
             refusals=self.refusals,
             outlook_due=self.outlook_due,
+            capabilities=self.capabilities,
             **records,
         )
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from whimbrel.domain.decision import Create, Decisions, Delete, JsonPatch, ReplaceSpec, ReplaceStatus, Write
+from whimbrel.domain.records import Capabilities
 from whimbrel.domain.resources import VIRTUAL_MACHINE_MOVES
 from whimbrel.engine import decide
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS
 from whimbrel.kube.store import Store
+from whimbrel.simulation.kubevirt.releases import CURRENT
 from whimbrel.simulation.topology import GuestShape, HostShape, Topology, a_plan, a_profile, apply, populate
 from whimbrel.simulation.world import World
 from whimbrel_lab.bench.figures import Figure
@@ -55,6 +57,7 @@ class Standstill:
         choice = {"virtualMachines": {"onNodes": {"nodeSelector": {"age": "old"}}}}
         apply(self.world, a_profile(), a_plan("all", {**choice, "target": {"nodeSelector": {"age": "new"}}}))
         self.store = Store(PROJECTIONS)
+        self.store.learn(Capabilities(CURRENT.added_node_selector, CURRENT.policy_fields))
         for resource in FIELDS:
             for body in self.world.objects(resource).values():
                 self.store.apply(resource, body)

@@ -255,12 +255,24 @@ class PlanPhase(StrEnum):
     FAILED = "Failed"
 
 
+class TargetChoice(StrEnum):
+    """Who chooses the node that a virtual machine goes to."""
+
+    WHIMBREL = "Whimbrel"
+    SCHEDULER = "Scheduler"
+
+
 class QuotedMove(ApiModel):
     """One line of the quote."""
 
     virtual_machine: ShortText = Field(description="Namespace and name of the virtual machine, `namespace/name`.")
     source_node: ShortText = Field("", description="Where it runs.")
     target_node: ShortText = Field("", description="Where it will go; empty when it cannot move.")
+    target_chosen_by: TargetChoice | None = Field(
+        None,
+        description="`Scheduler` where KubeVirt cannot be told a target (before 1.6): `targetNode` is then only expected; "
+        "`allowedNodes` of the VirtualMachineMove has all nodes where it may land.",
+    )
     duration_seconds: int | None = Field(
         None,
         ge=0,

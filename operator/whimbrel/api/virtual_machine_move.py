@@ -88,14 +88,24 @@ class Forecast(ApiModel):
     )
 
 
+MAX_ALLOWED_NODES = 256
+"""Bound of what a move remembers where the scheduler chooses the target; 10 000 moves may remember it."""
+
+
 class AttemptSpec(ApiModel):
     """The specification of one attempt: all that is needed to begin it, and to judge it afterwards."""
 
     number: int = Field(1, ge=1, le=100, description="Number of the attempt, from 1.")
     rung: Rung = Field(description="Rung of the ladder.")
     source_node: ShortText = Field(description="Node that the virtual machine runs on.")
-    target_node: ShortText = Field(description="Node that it goes to.")
+    target_node: ShortText = Field(description="Node that it goes to, or is expected to go to: see `allowedNodes`.")
     target_hostname: ShortText = Field(description="Value of the target's label kubernetes.io/hostname.")
+    allowed_nodes: tuple[ShortText, ...] = Field(
+        (),
+        max_length=MAX_ALLOWED_NODES,
+        description="Nodes that it may land on where KubeVirt cannot be told a target (before 1.6) and `targetNode` is only "
+        "the expected one; empty where it can.",
+    )
     configuration: KubeVirtConfiguration = Field(description="The configuration of KubeVirt that it must run under.")
     policy_name: ShortText = Field(
         "",
@@ -107,6 +117,16 @@ class AttemptSpec(ApiModel):
         "", alias="previousMigrationUID", description="migrationUid that the instance showed when this was decided."
     )
     forecast: Forecast = Field(description="What is expected of the attempt.")
+
+    @property
+    def names_target(self) -> bool:
+        """Whether its migration says where to; otherwise the scheduler chooses among the allowed nodes."""
+        return not self.allowed_nodes
+
+    @property
+    def landing_nodes(self) -> tuple[str, ...]:
+        """Every node that it may land on."""
+        return self.allowed_nodes or (self.target_node,)
 
 
 class Verdict(ApiModel):

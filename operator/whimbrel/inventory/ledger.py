@@ -4,11 +4,18 @@ Built from a snapshot in one linear pass. Copy it, then reserve on the copy: who
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from whimbrel.domain.naming import HOSTNAME_LABEL
+from whimbrel.api.virtual_machine_move import AttemptSpec
+from whimbrel.domain.naming import (
+    ANNOTATION_MOVE,
+    ANNOTATION_PLAN,
+    HOSTNAME_LABEL,
+    LABEL_ATTEMPT,
+    is_our_migration,
+)
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
 from whimbrel.inventory.snapshot import Snapshot
 
@@ -28,6 +35,9 @@ class InFlight:
     migration: Migration
     source: str
     target: str
+    """Where it arrives; as long as the scheduler may still choose, where it is expected."""
+    arrivals: tuple[str, ...]
+    """Nodes where it takes an inbound slot: its target, or each that the scheduler may still choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,8 @@ class _Facts:
     """Launchers that have not ended, by instance UID, sorted by pod UID."""
     unfinished: Mapping[Key, InFlight]
     """By key of the instance."""
+    arrivals: Mapping[str, Pod]
+    """Target launchers by UID of the migration."""
 
 
 class Ledger:
@@ -69,12 +81,11 @@ class Ledger:
             if pod.instance_uid and not pod.ended:
                 launchers.setdefault(pod.instance_uid, []).append(pod)
             if pod.migration_uid:
-                arrivals[pod.migration_uid] = pod
+                held = arrivals.get(pod.migration_uid)
+                arrivals[pod.migration_uid] = pod if held is None else max(pod, held, key=_liveness)
         by_hostname = {node.hostname: node.name for node in snapshot.nodes.values()}
         flights = [
-            _in_flight(
-                migration, snapshot.instances.get(migration.instance_key), arrivals.get(migration.uid), by_hostname
-            )
+            _in_flight(migration, snapshot, arrivals.get(migration.uid), by_hostname)
             for migration in snapshot.migrations.values()
             if not migration.final
         ]
@@ -83,6 +94,7 @@ class Ledger:
                 nodes={node.name: node for node in snapshot.nodes.values()},
                 launchers={uid: tuple(sorted(pods, key=lambda pod: pod.uid)) for uid, pods in launchers.items()},
                 unfinished=_by_instance(flights, snapshot),
+                arrivals=arrivals,
             )
         )
         for pod in snapshot.pods.values():
@@ -90,7 +102,7 @@ class Ledger:
                 ledger._take(pod.node, pod.memory_bytes, pod.cpu_millicores)
         for flight in flights:
             instance = snapshot.instances.get(flight.migration.instance_key)
-            ledger._count_migration(flight.source, flight.target)
+            ledger._count_migration(flight.source, flight.arrivals)
             if instance is not None and flight.target and not _counts_itself(arrivals.get(flight.migration.uid)):
                 ledger.reserve_arrival(instance, flight.target)
         return ledger
@@ -103,9 +115,11 @@ class Ledger:
         other._in_flight = self._in_flight
         return other
 
-    def reserve(self, instance: Instance, source: str, target: str) -> None:
-        """Count a migration that the snapshot does not show yet: its slots, and what it takes of the target."""
-        self._count_migration(source, target)
+    def reserve(self, instance: Instance, source: str, target: str, arrivals: Iterable[str]) -> None:
+        """Count a migration that the snapshot does not show yet: what it takes of the target, and its slots, the inbound
+        one at each node where it may arrive.
+        """
+        self._count_migration(source, arrivals)
         self.reserve_arrival(instance, target)
 
     def reserve_arrival(self, instance: Instance, target: str) -> None:
@@ -174,6 +188,10 @@ class Ledger:
         flight = self._facts.unfinished.get(instance)
         return None if flight is None else flight.migration
 
+    def arrival(self, migration_uid: str) -> Pod | None:
+        """The target launcher of a migration; None before there is one."""
+        return self._facts.arrivals.get(migration_uid)
+
     def flight(self, instance: Key) -> InFlight | None:
         """The same migration with its source and target."""
         return self._facts.unfinished.get(instance)
@@ -183,12 +201,12 @@ class Ledger:
         self._cpu[node] += cpu_millicores
         self._pods[node] += 1
 
-    def _count_migration(self, source: str, target: str) -> None:
+    def _count_migration(self, source: str, arrivals: Iterable[str]) -> None:
         self._in_flight += 1
         if source:
             self._outbound[source] += 1
-        if target:
-            self._inbound[target] += 1
+        for node in arrivals:
+            self._inbound[node] += 1
 
 
 def _counts_itself(arrival: Pod | None) -> bool:
@@ -196,17 +214,40 @@ def _counts_itself(arrival: Pod | None) -> bool:
     return arrival is not None and (bool(arrival.node) or arrival.ended)
 
 
+def _liveness(pod: Pod) -> tuple[bool, bool, str]:
+    """Of several target launchers of one migration, made one after the other, the one that counts ranks highest."""
+    return (not pod.ended, bool(pod.node), pod.uid)
+
+
 def _in_flight(
-    migration: Migration, instance: Instance | None, arrival: Pod | None, by_hostname: Mapping[str, str]
+    migration: Migration, snapshot: Snapshot, arrival: Pod | None, by_hostname: Mapping[str, str]
 ) -> InFlight:
-    """Where a migration leaves and arrives: by the handed-off state, the target launcher, or the selector it asks with."""
+    """Where a migration leaves and arrives: by the handed-off state, the target launcher, the selector it asks with, or
+    what its move expects.
+    """
+    instance = snapshot.instances.get(migration.instance_key)
     state = instance.migration if instance is not None else None
     handed_off = state if state is not None and state.migration_uid == migration.uid else None
     hostname = migration.added_node_selector.get(HOSTNAME_LABEL)
     asked = by_hostname.get(hostname, "") if hostname else ""
     source = (handed_off.source_node if handed_off else "") or (instance.node if instance is not None else "")
     target = (handed_off.target_node if handed_off else "") or (arrival.node if arrival is not None else "") or asked
-    return InFlight(migration, source, target)
+    if target:
+        return InFlight(migration, source, target, (target,))
+    attempt = _attempt_of(migration, snapshot)
+    if attempt is None or attempt.names_target:
+        return InFlight(migration, source, "", ())
+    return InFlight(migration, source, attempt.target_node, attempt.allowed_nodes)
+
+
+def _attempt_of(migration: Migration, snapshot: Snapshot) -> AttemptSpec | None:
+    """The specification that a migration of ours carries out; None for anybody else's."""
+    namespace = migration.annotations.get(ANNOTATION_PLAN, "").partition("/")[0]
+    record = snapshot.moves.get(Key(namespace, migration.annotations.get(ANNOTATION_MOVE, "")))
+    if record is None or not is_our_migration(migration.key.name, migration.instance_name, migration.labels):
+        return None
+    attempt = record.move.status.attempt or record.move.spec.attempt
+    return attempt if attempt is not None and migration.labels.get(LABEL_ATTEMPT) == str(attempt.number) else None
 
 
 def _by_instance(flights: list[InFlight], snapshot: Snapshot) -> Mapping[Key, InFlight]:

@@ -9,7 +9,7 @@ from typing import Any
 from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain import naming
 from whimbrel.domain.decision import Create, JsonPatch
-from whimbrel.domain.records import Instance, Key
+from whimbrel.domain.records import Capabilities, Instance, Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_POLICIES
 from whimbrel.ladder.policy import policy_body, policy_labels
 
@@ -56,7 +56,7 @@ def labels_off(instance: Instance) -> JsonPatch | None:
     return JsonPatch(INSTANCES, instance.key, operations, "detach policy")
 
 
-def create_policy(attempt: AttemptSpec) -> Create:
-    """The MigrationPolicy of an attempt's configuration."""
-    body = policy_body(attempt.policy_name, attempt.configuration, attempt.policy_labels)
+def create_policy(attempt: AttemptSpec, capabilities: Capabilities) -> Create:
+    """The MigrationPolicy of an attempt's configuration, as far as KubeVirt can be told it."""
+    body = policy_body(attempt.policy_name, attempt.configuration, attempt.policy_labels, capabilities)
     return Create(MIGRATION_POLICIES, Key("", attempt.policy_name), body, f"configure {attempt.rung}")

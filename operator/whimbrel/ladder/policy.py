@@ -11,7 +11,7 @@ from typing import Any
 from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
 from whimbrel.domain import naming
 from whimbrel.domain.quantities import MIB
-from whimbrel.domain.records import MigrationConfiguration, Policy
+from whimbrel.domain.records import Capabilities, MigrationConfiguration, Policy
 from whimbrel.domain.resources import MIGRATION_POLICIES
 
 
@@ -106,20 +106,29 @@ def policy_labels(name: str, label_pairs: int) -> dict[str, str]:
     return {naming.LABEL_POLICY.format(i): name for i in range(label_pairs)}
 
 
-def policy_body(name: str, wanted: KubeVirtConfiguration, label_pairs: int) -> dict[str, Any]:
-    """The MigrationPolicy of a configuration, under the name that the attempt's specification gives it."""
+def stated_fields(wanted: KubeVirtConfiguration) -> dict[str, Any]:
+    """What a policy of ours says, by field."""
+    return {
+        "bandwidthPerMigration": _mib_quantity(wanted.bandwidth_bytes_per_second),
+        "completionTimeoutPerGiB": wanted.completion_timeout_per_gib,
+        "allowAutoConverge": wanted.allow_auto_converge,
+        "allowPostCopy": wanted.allow_post_copy,
+        "allowWorkloadDisruption": wanted.allow_workload_disruption,
+    }
+
+
+def policy_body(
+    name: str, wanted: KubeVirtConfiguration, label_pairs: int, capabilities: Capabilities
+) -> dict[str, Any]:
+    """The MigrationPolicy of a configuration, under the name that the attempt's specification gives it, in the fields
+    that are served (`ladder.served`).
+    """
+    stated = {field: value for field, value in stated_fields(wanted).items() if field in capabilities.policy_fields}
     return {
         "apiVersion": MIGRATION_POLICIES.api_version,
         "kind": MIGRATION_POLICIES.kind,
         "metadata": {"name": name, "labels": {naming.LABEL_MANAGED: "true"}},
-        "spec": {
-            "selectors": {"virtualMachineInstanceSelector": policy_labels(name, label_pairs)},
-            "bandwidthPerMigration": _mib_quantity(wanted.bandwidth_bytes_per_second),
-            "completionTimeoutPerGiB": wanted.completion_timeout_per_gib,
-            "allowAutoConverge": wanted.allow_auto_converge,
-            "allowPostCopy": wanted.allow_post_copy,
-            "allowWorkloadDisruption": wanted.allow_workload_disruption,
-        },
+        "spec": {"selectors": {"virtualMachineInstanceSelector": policy_labels(name, label_pairs)}, **stated},
     }
 
 

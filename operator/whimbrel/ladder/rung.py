@@ -19,6 +19,8 @@ class Load:
     """Local disks that are copied too and count in KubeVirt's time budget; None: of unknown size."""
     stall_detection: bool = False
     """Whether KubeVirt's alpha stall detection is on: it stops guests when it likes, not at the deadline."""
+    workload_disruption: bool = True
+    """Whether this KubeVirt can suspend a guest for the rest of the copy."""
 
 
 @dataclass(frozen=True, slots=True)

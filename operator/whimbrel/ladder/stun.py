@@ -24,13 +24,20 @@ whole seconds (0.4 s), and libvirt resumes the guest up to 2.1 s after the abort
 
 
 def offer(load: Load, disruption: Disruption) -> Offer | Withheld | None:
-    """Withheld where KubeVirt's deadline cannot be known, or where its shortest useful one exceeds the unattended limit.
+    """Withheld where KubeVirt cannot do it, where its deadline cannot be known, or where its shortest useful one exceeds
+    the unattended limit.
 
     The shortest useful deadline is one pass over memory, in KubeVirt's units: suspending earlier would suspend the guest
     for memory that was never sent.
     """
     if disruption.stun != Permission.ALLOWED or disruption.max_downtime_ms is None:
         return None
+    if not load.workload_disruption:
+        return Withheld(
+            RUNG,
+            "This KubeVirt cannot suspend a guest for the rest of the copy (its MigrationPolicy has no "
+            "allowWorkloadDisruption); KubeVirt 1.5 and later can.",
+        )
     if load.stall_detection:
         return Withheld(
             RUNG,

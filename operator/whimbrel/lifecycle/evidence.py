@@ -35,7 +35,7 @@ class Evidence:
     migration: Migration | None
     """What stands under that key, whoever made it."""
     migration_is_ours: bool
-    """Whether the migration of that name is the current attempt: our labels, the instance and the target are equal."""
+    """Whether the migration of that name is the current attempt: our labels, the instance and the named target are equal."""
     instance: Instance | None
     """The instance of that name, whatever its UID."""
     same_guest: bool
@@ -50,6 +50,12 @@ class Evidence:
     def spent(self) -> bool:
         """Whether the current attempt was begun: its migration is there, or left a trace."""
         return self.migration is not None or self.abort_recorded or self.state is not None
+
+    @property
+    def target_node(self) -> str:
+        """Where the current attempt goes: where it was handed over to, else where it shall or is expected to."""
+        shown = self.state.target_node if self.state is not None else ""
+        return shown or (self.attempt.target_node if self.attempt is not None else "")
 
     @property
     def label_on_instance(self) -> str:
@@ -79,7 +85,8 @@ def gather(
     instance = instances.get(move.instance_key)
     same_guest = instance is not None and instance.uid == move.instance_uid
     state = instance.migration if same_guest and instance is not None else None
-    if state is not None and (attempt is None or not _is_of(state, attempt, migration, ours, key, names_by_uid)):
+    begun = recorded.phase == MovePhase.MOVING
+    if state is not None and (attempt is None or not _is_of(state, attempt, migration, ours, key, names_by_uid, begun)):
         state = None
     return Evidence(
         move=move,
@@ -101,7 +108,8 @@ def _is_attempt(migration: Migration, move: Move, attempt: AttemptSpec) -> bool:
         and migration.labels.get(naming.LABEL_INSTANCE_UID) == move.instance_uid
         and migration.labels.get(naming.LABEL_ATTEMPT) == str(attempt.number)
         and migration.instance_key == move.instance_key
-        and migration.added_node_selector.get(naming.HOSTNAME_LABEL) == attempt.target_hostname
+        and migration.added_node_selector.get(naming.HOSTNAME_LABEL)
+        == (attempt.target_hostname if attempt.names_target else None)
     )
 
 
@@ -112,17 +120,20 @@ def _is_of(
     ours: bool,
     key: Key,
     names_by_uid: Mapping[str, Key],
+    begun: bool,
 ) -> bool:
     """Whether an instance's migration state is of the attempt whose migration is, or was, under this key.
 
     With the migration gone, a state that is not the one seen when the attempt was decided, has its target, and is of
-    no migration that is still there, is it.
+    no migration that is still there, is it. Where the scheduler chose the target that says little: anybody's migration
+    may have gone there. Then the move must have been recorded as begun, or the state show the attempt's own policy.
     """
     if migration is not None:
         return ours and state.migration_uid == migration.uid
     return (
         state.migration_uid != attempt.previous_migration_uid
-        and state.target_node == attempt.target_node
+        and state.target_node in attempt.landing_nodes
+        and (attempt.names_target or begun or bool(state.policy_name and state.policy_name == attempt.policy_name))
         and names_by_uid.get(state.migration_uid, key) == key
     )
 

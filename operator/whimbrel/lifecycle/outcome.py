@@ -124,8 +124,8 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
     if evidence.instance is not None and evidence.instance.deleting:
         message = "The instance was deleted."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "VirtualMachineGone", message, final=True)
-    if state is not None and evidence.instance is not None and evidence.instance.node == attempt.target_node:
-        message = f"KubeVirt reports a failure, but the instance is on {attempt.target_node}; it is not moved again."
+    if state is not None and evidence.instance is not None and evidence.instance.node in attempt.landing_nodes:
+        message = f"KubeVirt reports a failure, but the instance is on {evidence.instance.node}; it is not moved again."
         return _ended(evidence, attempt, AttemptOutcome.UNVERIFIED, "Unverified", message)
     if state is None:
         message = "KubeVirt ended the migration before the hand-off; the events of the migration tell why."
@@ -165,8 +165,9 @@ def _verified(
 
 def _doubts(evidence: Evidence, attempt: AttemptSpec, instance: Instance) -> list[str]:
     doubts = []
-    if instance.node != attempt.target_node:
-        doubts.append(f"the instance is on {instance.node}, not on {attempt.target_node}")
+    if instance.node not in attempt.landing_nodes:
+        wanted = attempt.target_node if attempt.names_target else "a node that was allowed"
+        doubts.append(f"the instance is on {instance.node}, not on {wanted}")
     nodes = {node for _, node in instance.active_pods}
     if instance.node not in nodes:
         doubts.append(f"no launcher of it is on {instance.node}")
@@ -187,7 +188,7 @@ def _ended(
     record = AttemptRecord(
         number=attempt.number,
         rung=attempt.rung,
-        target_node=attempt.target_node,
+        target_node=evidence.target_node,
         migration_uid=uid,
         outcome=outcome,
         reason=reason,

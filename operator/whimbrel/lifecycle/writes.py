@@ -117,6 +117,9 @@ def create_migration(move: Move, attempt: AttemptSpec, labels: Mapping[str, str]
     if attempt.configuration.allow_workload_disruption and attempt.forecast.budget_ms is not None:
         annotations[naming.ANNOTATION_STUN] = "Allowed"
         annotations[naming.ANNOTATION_BUDGET_MS] = str(attempt.forecast.budget_ms)
+    spec: dict[str, Any] = {"vmiName": reference.name}
+    if attempt.names_target:
+        spec["addedNodeSelector"] = {naming.HOSTNAME_LABEL: attempt.target_hostname}
     body = {
         "apiVersion": MIGRATIONS.api_version,
         "kind": MIGRATIONS.kind,
@@ -131,10 +134,7 @@ def create_migration(move: Move, attempt: AttemptSpec, labels: Mapping[str, str]
             },
             "annotations": annotations,
         },
-        "spec": {
-            "vmiName": reference.name,
-            "addedNodeSelector": {naming.HOSTNAME_LABEL: attempt.target_hostname},
-        },
+        "spec": spec,
     }
     guard = LiveGuard(
         instance=move.instance_key,

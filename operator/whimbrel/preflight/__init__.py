@@ -4,7 +4,7 @@ The two tuples below are all that is looked at. A family is a module in the shap
 `family.HostFamily`; a new rule is a file, a line here, and a test.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from whimbrel.api.migration_plan import MigrationPlanSpec
@@ -12,12 +12,13 @@ from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.preflight import capacity, cpu, elsewhere, guest, in_flight, node_selector, source, target
+from whimbrel.preflight import capacity, cpu, elsewhere, guest, in_flight, node_selector, source, target, target_choice
 from whimbrel.preflight.assessment import Assessment, candidate, host_demand
 from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
+from whimbrel.preflight.reach import Surroundings
 
-EVERYWHERE: tuple[GuestFamily, ...] = (guest, in_flight, source)
+EVERYWHERE: tuple[GuestFamily, ...] = (guest, in_flight, source, target_choice)
 """Families whose reasons hold for every target."""
 
 BY_HOST: tuple[HostFamily, ...] = (target, elsewhere, cpu, node_selector, capacity)
@@ -52,7 +53,11 @@ def assess(
     """
     lineup = Lineup(hosts, Terms(plan_spec.target, ledger))
     default = _default_cpu_model(snapshot)
-    guests = (candidate(instance, hosts, ledger, default) for instance in instances)
+    around = None if snapshot.capabilities and snapshot.capabilities.added_node_selector else Surroundings(lineup)
+    guests = (
+        candidate(instance, hosts, ledger, default, around.of(instance) if around is not None else None)
+        for instance in instances
+    )
     return Assessment.of(guests, lineup, EVERYWHERE, BY_HOST)
 
 
@@ -63,16 +68,22 @@ def recheck(
     hosts: Mapping[str, Host],
     ledger: Ledger,
     snapshot: Snapshot,
+    allowed_nodes: Collection[str] = (),
 ) -> tuple[PreflightReason, ...]:
-    """Every reason against one guest on one host, just before a start. The ledger must not hold its reservation."""
-    asked = candidate(instance, hosts, ledger, _default_cpu_model(snapshot))
+    """Every reason against one guest on one host, just before a start. The ledger must not hold its reservation.
+
+    `allowed_nodes`: where it may land, given where the scheduler chooses and the host is only the expected one.
+    """
+    terms = Terms(plan_spec.target, ledger)
+    reach = Surroundings(Lineup(hosts, terms), allowed_nodes).of(instance) if allowed_nodes else None
+    asked = candidate(instance, hosts, ledger, _default_cpu_model(snapshot), reach)
     found = [reason for guest_family in EVERYWHERE for reason in guest_family.judge(guest_family.demand(asked))]
     host = hosts.get(target_node)
     if host is None:
         missing = target.HostMissing(field="metadata.name", found="absent", needed=target_node, node=target_node)
         return (*found, missing)
     pair = {name: hosts[name] for name in {target_node, instance.node} if name in hosts}
-    lineup = Lineup(pair, Terms(plan_spec.target, ledger))
+    lineup = Lineup(pair, terms)
     for family in BY_HOST:
         reasons = family.judge(host_demand(family, asked, lineup), lineup.supply(family.supply, host))
         found += [replace(reason, node=target_node) for reason in reasons]

@@ -10,7 +10,7 @@ from itertools import islice
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
-from whimbrel.preflight.family import Candidate, GuestFamily, HostFamily, PreflightReason
+from whimbrel.preflight.family import Candidate, GuestFamily, HostFamily, PreflightReason, Reach
 from whimbrel.preflight.lineup import Lineup, Terms
 
 
@@ -25,9 +25,13 @@ class _Case:
     """Hosts that could run it, whatever room they have."""
     possible: int
     """Those of them that have room now and are not its source."""
+    landing: tuple[str, ...]
+    """Where it may land if the scheduler chooses; empty where its migration names a target."""
 
 
-def candidate(instance: Instance, hosts: Mapping[str, Host], ledger: Ledger, default_cpu_model: str) -> Candidate:
+def candidate(
+    instance: Instance, hosts: Mapping[str, Host], ledger: Ledger, default_cpu_model: str, reach: Reach | None
+) -> Candidate:
     """An instance with what the cluster says of it."""
     return Candidate(
         instance=instance,
@@ -36,6 +40,7 @@ def candidate(instance: Instance, hosts: Mapping[str, Host], ledger: Ledger, def
         launchers=ledger.launchers(instance),
         requests=ledger.demand(instance),
         default_cpu_model=default_cpu_model,
+        reach=reach,
     )
 
 
@@ -85,7 +90,8 @@ class Assessment:
                 possible &= masks[wanted]
                 if not family.OF_THE_MOMENT:
                     suitable &= masks[wanted]
-            cases[guest.instance.uid] = _Case(reasons, tuple(demands), suitable, possible)
+            landing = guest.reach.allowed if guest.reach is not None else ()
+            cases[guest.instance.uid] = _Case(reasons, tuple(demands), suitable, possible, landing)
         return cls(lineup, by_host, cases)
 
     @property
@@ -112,6 +118,11 @@ class Assessment:
         """Hosts that could run it, whatever room they have now, its source included; 0 as for `mask`."""
         case = self._cases.get(uid)
         return 0 if case is None or _lasting(case) else case.suitable
+
+    def landing(self, uid: str) -> tuple[str, ...]:
+        """Names of the hosts that it may land on if the scheduler chooses; empty where its migration names a target."""
+        case = self._cases.get(uid)
+        return () if case is None else case.landing
 
     def nodes(self, uid: str) -> tuple[str, ...]:
         """Names of the hosts of `mask`, sorted."""

@@ -25,7 +25,7 @@ HOST_MODEL_FEATURE = "host-model-required-features.node.kubevirt.io"
 OBSOLETE_LABEL = "node-labeller.kubevirt.io/obsolete-host-model"
 
 _FAMILIES = frozenset({MODEL, MIGRATION_MODEL, FEATURE, VENDOR, HOST_MODEL, HOST_MODEL_FEATURE})
-_NEEDED_POLICIES = frozenset({"", "require"})
+NEEDED_POLICIES = frozenset({"", "require"})
 _MOST_SHOWN = 8
 
 
@@ -97,7 +97,7 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     named = (
         cpu.model or candidate.default_cpu_model or ("host-passthrough" if architecture == "arm64" else "host-model")
     )
-    features = frozenset(name for name, policy in cpu.features if policy in _NEEDED_POLICIES)
+    features = frozenset(name for name, policy in cpu.features if policy in NEEDED_POLICIES)
     by_host_model = named == "host-model"
     if by_host_model:
         named = min(home.host_models, default="") if home else ""

@@ -23,6 +23,16 @@ class PreflightReason(Reason):
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """Where the scheduler could put a guest (`preflight.reach`); equal for all guests on one host that ask for the same."""
+
+    allowed: tuple[str, ...]
+    """Names of the hosts that it may land on, those that take nobody just now included."""
+    stray: str
+    """Hosts that the scheduler could pick and that are not allowed, listed; empty where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """An instance that a plan wants to move, with what the cluster says of it."""
 
@@ -37,6 +47,8 @@ class Candidate:
     """What its launcher takes of a node."""
     default_cpu_model: str
     """The cluster's, for guests that name none; may be empty."""
+    reach: Reach | None
+    """Where the scheduler could put it; None where its migration names a target."""
 
 
 class GuestFamily(Protocol):

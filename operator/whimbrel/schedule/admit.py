@@ -35,7 +35,8 @@ def admit(candidates: Iterable[Candidate], ledger: Ledger, circumstances: Circum
         if wait is not None:
             verdicts.append(Held(candidate, wait))
         else:
-            ledger.reserve(candidate.instance, candidate.instance.node, candidate.attempt.target_node)
+            attempt = candidate.attempt
+            ledger.reserve(candidate.instance, candidate.instance.node, attempt.target_node, attempt.landing_nodes)
             verdicts.append(Start(candidate))
     return verdicts
 

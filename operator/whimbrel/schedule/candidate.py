@@ -56,3 +56,10 @@ class Wait:
     reason: str
     message: str
     until: datetime | None = None
+
+
+UNKNOWN_CAPABILITIES = Wait(
+    "KubeVirtCapabilitiesUnknown",
+    "KubeVirt's schemas have not been read, so it is not known what it can be told; the operator's /readyz says why.",
+)
+"""Not even a quote is made then: what a rung is and where a guest may land depends on the release."""

@@ -31,7 +31,7 @@ MAX_HISTORY = 16
 
 def follow(plan: Plan, evidence: Evidence, survey: Survey) -> Iterator[Followed]:
     """The writes, events and waits of one move whose attempt was begun; at most one write."""
-    for need in needs(evidence, _unwanted(plan, evidence)):
+    for need in needs(evidence, _unwanted(plan, evidence, survey)):
         match need:
             case LookAgain():
                 yield need
@@ -45,11 +45,13 @@ def follow(plan: Plan, evidence: Evidence, survey: Survey) -> Iterator[Followed]
                 yield from _ended(plan, evidence, conclusion.record, survey, final=conclusion.final)
 
 
-def _unwanted(plan: Plan, evidence: Evidence) -> tuple[str, str] | None:
+def _unwanted(plan: Plan, evidence: Evidence, survey: Survey) -> tuple[str, str] | None:
     """Why the attempt must not go on, or None."""
     if plan.deleting:
         return PLAN_DELETED, "The plan was deleted."
     state, attempt = evidence.state, evidence.attempt
+    if attempt is not None and (stray := _landed_astray(attempt, evidence, survey)):
+        return "TargetNotAllowed", stray
     if attempt is not None and plan.plan is not None:
         beyond = disturbs_beyond(attempt, plan.plan.spec.migration)
         if beyond:
@@ -65,12 +67,26 @@ def _unwanted(plan: Plan, evidence: Evidence) -> tuple[str, str] | None:
     return None
 
 
+def _landed_astray(attempt: AttemptSpec, evidence: Evidence, survey: Survey) -> str:
+    """Where the target launcher was bound to a node that was not allowed, in words; empty where it was not.
+
+    Seen as soon as the scheduler has chosen: before the hand-off a delete leaves the guest untouched.
+    """
+    pod = survey.ledger.arrival(evidence.migration.uid) if evidence.migration is not None else None
+    node = (evidence.state.target_node if evidence.state is not None else "") or (pod.node if pod is not None else "")
+    if not node or node in attempt.landing_nodes:
+        return ""
+    if attempt.names_target:
+        return f"Its target pod is on {node}, not on {attempt.target_node}."
+    return f"The scheduler chose {node}, which was not allowed when this attempt was specified; the guest stays where it is."
+
+
 def _started(evidence: Evidence, survey: Survey) -> Iterator[Followed]:
     attempt = evidence.attempt
     if attempt is None:
         return
     stored = evidence.move.move.status
-    message = f"{attempt.source_node} to {attempt.target_node}, {attempt.rung}."
+    message = f"{attempt.source_node} to {_target(attempt)}, {attempt.rung}."
     status = stored.model_copy(
         update={"phase": MovePhase.MOVING, "reason": "Started", "message": message, "verdicts": ()}
     )
@@ -107,9 +123,7 @@ def _ended(plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey
             return
         following = _next_attempt(evidence, history, spec, survey) if record.number < spec.migration.attempts else None
         if following is not None:
-            message = (
-                f"{record.message} Attempt {following.number} follows: {following.rung} to {following.target_node}."
-            )
+            message = f"{record.message} Attempt {following.number} follows: {following.rung} to {_target(following)}."
             status = stored.model_copy(
                 update={
                     "phase": MovePhase.MOVING,
@@ -149,6 +163,14 @@ def _ended(plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey
     yield _announce(evidence, survey, reason, message, warning=not verified)
 
 
+def _target(attempt: AttemptSpec) -> str:
+    return (
+        attempt.target_node
+        if attempt.names_target
+        else f"a node that the scheduler chooses ({attempt.target_node} is expected)"
+    )
+
+
 def _node(evidence: Evidence) -> str:
     return evidence.instance.node if evidence.instance is not None else "no node"
 
@@ -163,12 +185,16 @@ def _next_attempt(
     last, instance = evidence.attempt, evidence.instance
     if last is None or instance is None:
         return None
+    if survey.snapshot.capabilities is None:
+        return _repeated(last, instance)
     (line,) = quote(
         [instance], spec, survey.hosts, survey.ledger, survey.snapshot, keep={instance.uid: last.target_node}
     )
     following = attempt_for(line, last.number + 1, history, survey.snapshot)
-    if following is not None:
-        return following
+    return following if following is not None else _repeated(last, instance)
+
+
+def _repeated(last: AttemptSpec, instance: Instance) -> AttemptSpec:
     previous = instance.migration.migration_uid if instance.migration is not None else ""
     return last.model_copy(update={"number": last.number + 1, "previous_migration_uid": previous})
 

@@ -58,6 +58,8 @@ class Line:
     """Whether only capacity is missing, which other moves of the plan may free."""
     withheld: tuple[Withheld, ...] = ()
     """Rungs that the plan permits and that are not offered."""
+    allowed_nodes: tuple[str, ...] = ()
+    """Where it may land if KubeVirt cannot be told the target; empty where it can."""
 
     @property
     def settled(self) -> bool:
@@ -109,7 +111,10 @@ def quote(
     snapshot: Snapshot,
     keep: Mapping[str, str],
 ) -> tuple[Line, ...]:
-    """One line for each instance, in the order of their keys. `keep`: instance UID → target it already has."""
+    """One line for each instance, in the order of their keys. `keep`: instance UID → target it already has.
+
+    Not to be asked before it is known what KubeVirt can be told.
+    """
     assessment = assess(instances, spec, hosts, ledger, snapshot)
     there = {i.uid for i in instances if _is_there(i, spec, hosts, assessment)}
     possible = [instance for instance in instances if assessment.mask(instance.uid) and instance.uid not in there]
@@ -117,10 +122,20 @@ def quote(
     after = planned(possible, targets, ledger)
     ordered = sorted(instances, key=lambda instance: instance.key)
     stall_detection = snapshot.kubevirt is not None and STALL_DETECTION in snapshot.kubevirt.feature_gates
+    disruption = snapshot.capabilities is not None and snapshot.capabilities.workload_disruption
     return tuple(
         _settled(instance)
         if instance.uid in there
-        else _line(instance, spec, hosts, after, assessment, targets.get(instance.uid), stall_detection=stall_detection)
+        else _line(
+            instance,
+            spec,
+            hosts,
+            after,
+            assessment,
+            targets.get(instance.uid),
+            stall_detection=stall_detection,
+            workload_disruption=disruption,
+        )
         for instance in ordered
     )
 
@@ -145,6 +160,7 @@ def _line(
     target_name: str | None,
     *,
     stall_detection: bool,
+    workload_disruption: bool,
 ) -> Line:
     source, target = hosts.get(instance.node), hosts.get(target_name) if target_name else None
     if target is None or target.migration is None or source is None or source.migration is None:
@@ -155,7 +171,7 @@ def _line(
         return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere))
     rate = admitted_rate(source.migration, target.migration, spec.migration.bandwidth.max_mbps)
     disruption = spec.migration.disruption
-    load = Load(instance.memory_bytes, rate, instance.local_disk_bytes, stall_detection)
+    load = Load(instance.memory_bytes, rate, instance.local_disk_bytes, stall_detection, workload_disruption)
     return Line(
         instance,
         target,
@@ -164,6 +180,7 @@ def _line(
         (),
         capacity_only=False,
         withheld=withheld(load, disruption),
+        allowed_nodes=assessment.landing(instance.uid),
     )
 
 
@@ -188,6 +205,7 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
         source_node=instance.node,
         target_node=line.target.node.name,
         target_hostname=line.target.node.hostname,
+        allowed_nodes=line.allowed_nodes,
         configuration=offer.configuration,
         policy_name=policy_name(offer.configuration, pairs) if needed else "",
         policy_labels=pairs if needed else 0,
@@ -228,6 +246,7 @@ def quote_hash(plan: Plan, lines: Iterable[Line]) -> str:
             [str(rung) for rung in line.rungs],
             line.budget_ms,
             line.unattended_downtime_ms,
+            *([line.allowed_nodes] if line.allowed_nodes else []),
         ]
         for line in lines
     )

@@ -16,6 +16,7 @@ from whimbrel.api.migration_plan import (
     PlanPhase,
     Quote,
     QuotedMove,
+    TargetChoice,
 )
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec, MovePhase, VirtualMachineMoveStatus
 from whimbrel.domain.conditions import Claim, conditions
@@ -39,6 +40,8 @@ class Gate(Enum):
 
     PROBLEM = auto()
     """The plan names things that are not there, or selects nothing."""
+    UNKNOWN_CAPABILITIES = auto()
+    """It has to be quoted anew, and what KubeVirt can be told is not known."""
     QUOTING = auto()
     """The quote is being written down."""
     DRY_RUN = auto()
@@ -71,6 +74,8 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     if rests(plan, survey.snapshot):
         return _resting(plan, spec, stored, survey)
     selection = survey.selections[plan.uid]
+    if survey.snapshot.capabilities is None:
+        return Review(plan, stored, Gate.UNKNOWN_CAPABILITIES, selection, (), stored.quote, (), ())
     evidence = {move.instance_uid: survey.evidence[move.key] for move in survey.moves_of(plan)}
     started = stored.started_at is not None or any(_begun(e) or _terminal(e) for e in evidence.values())
     open_moves = {uid: e for uid, e in evidence.items() if not (_begun(e) or _terminal(e) or _beyond_attempts(e, spec))}
@@ -369,6 +374,7 @@ def _row(line: Line) -> QuotedMove:
         virtual_machine=str(line.instance.key),
         source_node=line.instance.node,
         target_node=line.target.node.name if line.target is not None else "",
+        target_chosen_by=_chooser(line),
         duration_seconds=line.duration_s if line.target is not None else None,
         rungs=line.rungs,
         budget_ms=line.budget_ms,
@@ -376,3 +382,9 @@ def _row(line: Line) -> QuotedMove:
         withheld=tuple(f"{held.rung}: {held.reason}" for held in line.withheld),
         reasons=tuple(dict.fromkeys(reason.code for reason in line.reasons))[:32],
     )
+
+
+def _chooser(line: Line) -> TargetChoice | None:
+    if line.target is None:
+        return None
+    return TargetChoice.SCHEDULER if line.allowed_nodes else TargetChoice.WHIMBREL

@@ -12,13 +12,17 @@ from whimbrel.schedule.candidate import Candidate
 
 
 def next_write(candidate: Candidate, snapshot: Snapshot) -> Write | None:
-    """The next write of a start; None where somebody else's policy has our policy's name, which is never touched."""
-    attempt, instance = candidate.attempt, candidate.instance
+    """The next write of a start; None where somebody else's policy has our policy's name, which is never touched, or
+    where it is not known what may be written.
+    """
+    attempt, instance, capabilities = candidate.attempt, candidate.instance, snapshot.capabilities
+    if capabilities is None:
+        return None
     wanted = labels_of(attempt, candidate.migration_key)
     if attempt.policy_name:
         policy = snapshot.policies.get(Key("", attempt.policy_name))
         if policy is None:
-            return create_policy(attempt)
+            return create_policy(attempt, capabilities)
         if not _is_sound(policy, attempt):
             return Delete(MIGRATION_POLICIES, policy.key, policy.uid, "was edited") if policy.ours else None
     if reserved_labels(instance) != wanted:

@@ -89,12 +89,12 @@ def still_chooses(plan: Plan) -> bool:
 
 
 def rests(plan: Plan, snapshot: Snapshot) -> bool:
-    """Whether the plan's stored quote stands at this tick: it is of this spec, was judged, and no outlook is due.
+    """Whether the plan's stored quote stands at this tick: it is of this spec, was judged, and no outlook is due or possible.
 
     A plan that is Pending was not judged: its quote is being written, or it names what is not there.
     """
     return (
-        not snapshot.outlook_due
+        (not snapshot.outlook_due or snapshot.capabilities is None)
         and plan.plan is not None
         and plan.plan.status.quote is not None
         and plan.plan.status.phase != PlanPhase.PENDING

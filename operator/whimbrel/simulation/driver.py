@@ -21,12 +21,13 @@ from whimbrel.domain.decision import (
     Write,
 )
 from whimbrel.domain.naming import reserved
-from whimbrel.domain.records import Instance, Key, Migration, MigrationSample
-from whimbrel.domain.resources import INSTANCES, MIGRATIONS, Resource
+from whimbrel.domain.records import Capabilities, Instance, Key, Migration, MigrationSample
+from whimbrel.domain.resources import INSTANCES, KUBEVIRTS, MIGRATIONS, Resource
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 from whimbrel.lifecycle.guard import GuardVerdict
 from whimbrel.simulation.agenda import Agenda, Alarm
+from whimbrel.simulation.kubevirt.releases import release
 from whimbrel.simulation.world import ApiError, Change, NotFound, Object, World
 
 ACTOR = "whimbrel"
@@ -254,6 +255,7 @@ class Operator:
             samples=self._samples(),
             refusals=dict(self._refused),
             generation=self._view.generation,
+            capabilities=self._capabilities(),
             **self._view.fields(),
         )
         decisions = self._decide(snapshot)
@@ -357,6 +359,12 @@ class Operator:
             return True
         self._view.take(INSTANCES, key, int(instance["metadata"]["resourceVersion"]), instance)
         return False
+
+    def _capabilities(self) -> Capabilities:
+        """What the schemas of the world's KubeVirt say, which nobody has to read here."""
+        kubevirt = next(iter(self._world.objects(KUBEVIRTS).values()), {})
+        served = release(str((kubevirt.get("status") or {}).get("observedKubeVirtVersion") or ""))
+        return Capabilities(served.added_node_selector, served.policy_fields)
 
     def _apply(self, write: Write) -> Object | None:
         match write:

@@ -8,7 +8,7 @@ from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.conditions import Claim
 from whimbrel.domain.records import Plan
 from whimbrel.inventory.projections.validation import INVALID_SPEC
-from whimbrel.schedule.candidate import Wait
+from whimbrel.schedule.candidate import UNKNOWN_CAPABILITIES, Wait
 from whimbrel.schedule.outlook import ALREADY_THERE
 from whimbrel.schedule.review import Gate, Review
 from whimbrel.status.plan import Course, Tracked
@@ -65,6 +65,8 @@ def course(
             text = " ".join(f"{p.field}: {p.message}. {p.remedy}" for p in review.selection.problems[:10])
             nothing = Claim("Planned", False, first.code, text)
             return Course(PlanPhase.PENDING, first.code, text, nothing, _NO_APPROVAL, stalled=True)
+        case Gate.UNKNOWN_CAPABILITIES:
+            return at(PlanPhase.PENDING, UNKNOWN_CAPABILITIES.reason, UNKNOWN_CAPABILITIES.message)
         case Gate.QUOTING:
             if review.stored.started_at is not None:
                 return at(PlanPhase.RUNNING, "Migrating", "Virtual machines are moving.")

@@ -182,7 +182,7 @@ def _active(moves: Sequence[Tracked], before: Sequence[ActiveMove]) -> tuple[Act
             ActiveMove(
                 virtual_machine=name,
                 source_node=attempt.source_node,
-                target_node=attempt.target_node,
+                target_node=tracked.evidence.target_node,
                 phase=tracked.phase,
                 rung=Rung(attempt.rung),
                 attempt=attempt.number,

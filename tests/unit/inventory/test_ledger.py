@@ -154,7 +154,7 @@ def test_what_is_reserved_on_a_copy_does_not_touch_the_original() -> None:
     ledger = Ledger.of(a_snapshot(*NODES, instance, a_launcher(instance, memory_bytes=GIB + 200 * MIB)))
 
     copy = ledger.copy()
-    copy.reserve(instance, "node-1", "node-2")
+    copy.reserve(instance, "node-1", "node-2", ("node-2",))
 
     assert (copy.in_flight, copy.outbound("node-1"), copy.inbound("node-2")) == (1, 1, 1)
     assert copy.free_memory_bytes("node-2") == 63 * GIB - 200 * MIB
@@ -210,7 +210,7 @@ def test_a_reservation_takes_exactly_the_demand_of_its_instance(snapshot: Snapsh
     before = Ledger.of(snapshot)
 
     after = before.copy()
-    after.reserve(instance, source, target)
+    after.reserve(instance, source, target, (target,))
 
     for node in ("node-1", "node-2", "node-3"):
         arrived = 7 * GIB if node == target else 0

@@ -1,6 +1,6 @@
 """Reserved labels: how a policy is attached to a guest for one attempt, and taken off again."""
 
-from support.builders import a_move, a_plan, an_attempt, an_instance
+from support.builders import CAPABILITIES, a_move, a_plan, an_attempt, an_instance
 from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain.decision import JsonPatch
 from whimbrel.domain.records import Key
@@ -83,7 +83,7 @@ def test_the_policy_of_an_attempt_is_made_under_its_name_from_its_specification(
     move = a_move(plan, instance, attempt=an_attempt(policy_name=name, policy_labels=2))
     assert move.move.spec.attempt is not None
 
-    create = create_policy(move.move.spec.attempt)
+    create = create_policy(move.move.spec.attempt, CAPABILITIES)
 
     assert create.key == Key("", name) == Key("", create.body["metadata"]["name"])
     assert len(create.body["spec"]["selectors"]["virtualMachineInstanceSelector"]) == 2

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.builders import KUBEVIRT_CONFIGURATION, a_policy
+from support.builders import CAPABILITIES, KUBEVIRT_CONFIGURATION, a_policy
 from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import Labels, MigrationConfiguration, Policy
@@ -185,7 +185,7 @@ configurations = st.tuples(st.integers(0, 20_000), st.integers(0, 100_000), st.b
 
 @given(configurations, st.integers(1, 5))
 def test_a_policy_that_the_server_returns_says_what_we_wrote(wanted: KubeVirtConfiguration, count: int) -> None:
-    stored = PROJECTIONS[MIGRATION_POLICIES](policy_body(policy_name(wanted, count), wanted, count))
+    stored = PROJECTIONS[MIGRATION_POLICIES](policy_body(policy_name(wanted, count), wanted, count, CAPABILITIES))
 
     assert isinstance(stored, Policy)
     assert stored.ours
@@ -201,10 +201,10 @@ def test_two_configurations_share_a_policy_only_if_they_are_the_same(
 
 
 def test_bandwidth_is_written_as_kubernetes_would_print_it() -> None:
-    assert policy_body("whimbrel-x", WANTED, 1)["spec"]["bandwidthPerMigration"] == "59Mi"
+    assert policy_body("whimbrel-x", WANTED, 1, CAPABILITIES)["spec"]["bandwidthPerMigration"] == "59Mi"
     assert (
-        policy_body("whimbrel-x", WANTED.model_copy(update={"bandwidth_bytes_per_second": 2 * 1024 * MIB}), 1)["spec"][
-            "bandwidthPerMigration"
-        ]
+        policy_body(
+            "whimbrel-x", WANTED.model_copy(update={"bandwidth_bytes_per_second": 2 * 1024 * MIB}), 1, CAPABILITIES
+        )["spec"]["bandwidthPerMigration"]
         == "2Gi"
     )

@@ -27,7 +27,7 @@ def codes(reasons: Iterable[PreflightReason]) -> list[str]:
 
 def judged(family: Any, instance: Instance, *others: Any) -> list[PreflightReason]:
     snapshot = a_cluster(instance, *others)
-    asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), "")
+    asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), "", None)
     return list(family.judge(family.demand(asked)))
 
 

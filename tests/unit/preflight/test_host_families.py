@@ -46,7 +46,7 @@ def judged(
     plan = a_plan(target=terms).plan
     assert plan is not None
     lineup = Lineup(hosts, Terms(plan.spec.target, ledger))
-    demand = host_demand(family, candidate(instance, hosts, ledger, default_cpu_model), lineup)
+    demand = host_demand(family, candidate(instance, hosts, ledger, default_cpu_model, None), lineup)
     reasons = list(family.judge(demand, lineup.supply(family.supply, hosts[there.name])))
     assert bool(family.mask(demand, lineup) & lineup.bit(there.name)) is not bool(reasons)
     return reasons

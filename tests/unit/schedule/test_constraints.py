@@ -101,9 +101,8 @@ def test_a_virtual_machine_that_an_older_plan_has_is_left_to_it() -> None:
         (a_kubevirt(phase="Deploying"), "KubeVirtNotDeployed"),
         (a_kubevirt(phase=""), "KubeVirtNotDeployed"),
         (a_kubevirt(updating=True), "KubeVirtUpdating"),
-        (a_kubevirt(version="v1.5.3"), "TargetSelectionUnsupported"),
         (a_kubevirt(version="v1.6.0"), None),
-        (a_kubevirt(version="devel"), "KubeVirtVersionUnknown"),
+        (a_kubevirt(version=""), "KubeVirtVersionUnknown"),
         (a_kubevirt(), None),
     ],
 )

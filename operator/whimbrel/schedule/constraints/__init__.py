@@ -9,6 +9,7 @@ from collections.abc import Callable
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
 from whimbrel.schedule.constraints import (
+    capabilities,
     claims,
     consent,
     fitness,
@@ -24,6 +25,7 @@ CONSTRAINTS: tuple[Callable[[Candidate, Ledger, Circumstances], Wait | None], ..
     consent.blocks,
     claims.blocks,
     kubevirt_health.blocks,
+    capabilities.blocks,
     foreign_migration.blocks,
     refusals.blocks,
     retry_delay.blocks,

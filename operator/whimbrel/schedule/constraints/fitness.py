@@ -17,6 +17,7 @@ def blocks(candidate: Candidate, ledger: Ledger, circumstances: Circumstances) -
         hosts=circumstances.hosts,
         ledger=ledger,
         snapshot=circumstances.snapshot,
+        allowed_nodes=candidate.attempt.allowed_nodes,
     )
     if not reasons:
         return None

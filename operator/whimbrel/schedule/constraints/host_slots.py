@@ -1,15 +1,18 @@
-"""The limits that HostProfiles declare for both ends, everybody's migrations counted."""
+"""The limits that HostProfiles declare for both ends, everybody's migrations counted.
+
+Where the scheduler chooses the target, each node that it may choose needs a free slot.
+"""
 
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
 
 
 def blocks(candidate: Candidate, ledger: Ledger, circumstances: Circumstances) -> Wait | None:
-    """Waits for a free outbound slot of the source and a free inbound slot of the target."""
-    source, target = candidate.instance.node, candidate.attempt.target_node
+    """Waits for a free outbound slot of the source and a free inbound slot of wherever it may land."""
+    source, landing = candidate.instance.node, candidate.attempt.landing_nodes
     for node, used, direction in (
         (source, ledger.outbound(source), "out of"),
-        (target, ledger.inbound(target), "into"),
+        *((target, ledger.inbound(target), "into") for target in landing),
     ):
         host = circumstances.hosts.get(node)
         if host is None or host.migration is None:

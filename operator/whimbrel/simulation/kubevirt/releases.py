@@ -25,6 +25,12 @@ class Release:
     names_own_aborts: bool = False
     """The monitor's own aborts say why in failureReason."""
 
+    @property
+    def policy_fields(self) -> frozenset[str]:
+        """What a MigrationPolicy's spec may say, as far as any plan can ask for it."""
+        first = {"selectors", "allowAutoConverge", "allowPostCopy", "bandwidthPerMigration", "completionTimeoutPerGiB"}
+        return frozenset(first | {"allowWorkloadDisruption"} if self.suspends else first)
+
 
 RELEASES = (
     Release((1, 9)),
