@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from whimbrel.api import VirtualMachineMove
-from whimbrel.api.migration_plan import Quote, QuotedMove
+from whimbrel.api.migration_plan import Quote, QuotedMove, TargetChoice
 from whimbrel.api.virtual_machine_move import Verdict
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
@@ -13,6 +13,12 @@ from whimbrel.cli.verb import Connect, Verb, takes_plan
 from whimbrel.preflight.elsewhere import SourceNode
 
 HEADERS = ("VM", "FROM", "TO", "AT LEAST", "RUNGS", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
+
+
+SCHEDULER_CHOOSES = (
+    "This KubeVirt cannot be told where to migrate to: the scheduler chooses among the nodes in spec.attempt.allowedNodes of "
+    "each VirtualMachineMove, and a pod that it puts elsewhere is given up."
+)
 
 
 def run(arguments: argparse.Namespace, connect: Connect) -> Answer:
@@ -49,6 +55,8 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
     ]
     if held := withheld(plan.namespace, quote.moves):
         notes.insert(0, held)
+    if any(line.target_chosen_by == TargetChoice.SCHEDULER for line in quote.moves):
+        notes.insert(0, SCHEDULER_CHOOSES)
     if quote.omitted:
         notes.append(f"{quote.omitted} more are not shown here: kubectl get vmove -n {plan.namespace}")
     return Answer(
@@ -82,13 +90,18 @@ def row(line: QuotedMove) -> tuple[str, ...]:
     return (
         line.virtual_machine,
         line.source_node or words.NOTHING,
-        line.target_node or words.NOTHING,
+        _target(line),
         words.seconds(line.duration_seconds),
         " → ".join(line.rungs) or words.NOTHING,
         words.milliseconds(line.budget_ms),
         words.milliseconds(line.unattended_downtime_ms),
         ", ".join(line.reasons),
     )
+
+
+def _target(line: QuotedMove) -> str:
+    expected = " (expected)" if line.target_chosen_by == TargetChoice.SCHEDULER else ""
+    return f"{line.target_node}{expected}" if line.target_node else words.NOTHING
 
 
 def withheld(namespace: str, lines: Iterable[QuotedMove]) -> str:

@@ -4,13 +4,13 @@ The two tuples below are all that is looked at. A family is a module in the shap
 `family.HostFamily`; a new rule is a file, a line here, and a test.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from whimbrel.api.migration_plan import MigrationPlanSpec
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
-from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import capacity, cpu, elsewhere, guest, in_flight, node_selector, source, target, target_choice
 from whimbrel.preflight.assessment import Assessment, candidate, host_demand
@@ -87,7 +87,16 @@ def recheck(
     for family in BY_HOST:
         reasons = family.judge(host_demand(family, asked, lineup), lineup.supply(family.supply, host))
         found += [replace(reason, node=target_node) for reason in reasons]
-    return tuple(found)
+    elsewhere = (hosts[name] for name in allowed_nodes if name != target_node and name in hosts)
+    return (*found, *_headroom_at_risk(asked.requests, elsewhere, terms))
+
+
+def _headroom_at_risk(demand: PodDemand, hosts: Iterable[Host], terms: Terms) -> Iterator[PreflightReason]:
+    """Of hosts that the scheduler may choose, those that it would fill beyond the headroom, of which it knows nothing."""
+    for host in hosts:
+        if not host.node.unschedulable and terms.ledger.fits(demand, host.name):
+            for reason in capacity.judge(demand, capacity.supply(host, terms)):
+                yield replace(reason, node=host.name)
 
 
 def _default_cpu_model(snapshot: Snapshot) -> str:

@@ -204,6 +204,21 @@ def test_a_rung_that_is_withheld_is_told_once_for_all_machines_with_the_same_rea
     assert below[:2] == ["  web, mail: Stun: It has local disks.", "  other/db: Stun: The deadline is too long."]
 
 
+def test_a_target_that_the_scheduler_chooses_is_called_expected(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = server.objects[f"{PLANS}/empty"]["status"]["quote"]["moves"]
+    assert main(["quote", "empty", *options]) == 0
+    assert "expected" not in capsys.readouterr().out
+
+    lines[0]["targetChosenBy"] = "Scheduler"
+    assert main(["quote", "empty", *options]) == 0
+
+    shown = capsys.readouterr().out
+    assert "node-b (expected)" in shown
+    assert "cannot be told where to migrate to" in shown
+
+
 def test_a_quote_that_withholds_nothing_does_not_speak_of_it(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

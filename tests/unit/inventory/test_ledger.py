@@ -1,5 +1,7 @@
 """The ledger counts everybody: pods, migrations, arrivals that are not there yet, and what is reserved."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,14 +11,26 @@ from support.builders import (
     a_launcher,
     a_migration,
     a_migration_state,
+    a_move,
     a_node,
+    a_plan,
     a_pod,
     a_snapshot,
+    an_attempt,
     an_instance,
 )
-from whimbrel.domain.records import Migration
+from whimbrel.domain.naming import (
+    ANNOTATION_MOVE,
+    ANNOTATION_PLAN,
+    LABEL_ATTEMPT,
+    LABEL_INSTANCE_UID,
+    LABEL_MANAGED,
+    LABEL_PLAN_UID,
+)
+from whimbrel.domain.records import Key, Migration
 from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.lifecycle.evidence import migration_key
 
 NODES = (a_node("node-1"), a_node("node-2"), a_node("node-3"))
 
@@ -236,3 +250,36 @@ def test_the_ledger_does_not_depend_on_the_order_of_the_records(snapshot: Snapsh
         assert (one.inbound(node), one.outbound(node)) == (other.inbound(node), other.outbound(node))
     for key in snapshot.instances:
         assert one.flight(key) == other.flight(key)
+
+
+def test_a_migration_whose_target_the_scheduler_chooses_holds_a_slot_wherever_it_may_land_until_it_is_bound() -> None:
+    plan, instance = a_plan(), an_instance()
+    move = a_move(plan, instance, attempt={**an_attempt(), "allowedNodes": ["node-2", "node-3"]})
+    key = migration_key(move, 1)
+    labels = {
+        LABEL_MANAGED: "true",
+        LABEL_PLAN_UID: plan.uid,
+        LABEL_INSTANCE_UID: instance.uid,
+        LABEL_ATTEMPT: "1",
+    }
+    annotations = {ANNOTATION_PLAN: str(plan.key), ANNOTATION_MOVE: move.key.name}
+    ours = a_migration(instance, key.name, uid="ours", phase="Pending", labels=labels, annotations=annotations)
+    there = (*NODES, instance, a_launcher(instance), move, ours)
+
+    unbound = Ledger.of(a_snapshot(*there))
+    bound = Ledger.of(a_snapshot(*there, a_launcher(instance, node="node-3", migration_uid="ours")))
+
+    assert [unbound.inbound(node) for node in ("node-1", "node-2", "node-3")] == [0, 1, 1]
+    assert unbound.free_pods("node-2") == 109
+    assert unbound.free_pods("node-3") == 110
+    assert [bound.inbound(node) for node in ("node-1", "node-2", "node-3")] == [0, 0, 1]
+    assert bound.free_pods("node-2") == 110
+
+
+def test_the_newest_target_launcher_counts_whatever_the_order() -> None:
+    instance = an_instance()
+    ended = a_launcher(instance, node="node-2", migration_uid="m", phase="Failed")
+    fresh = replace(a_launcher(instance, node="node-3", migration_uid="m"), key=Key("default", "fresh"), uid="a")
+
+    for pods in ((ended, fresh), (fresh, ended)):
+        assert Ledger.of(a_snapshot(*NODES, instance, *pods)).arrival("m") == fresh

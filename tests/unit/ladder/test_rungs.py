@@ -132,3 +132,13 @@ def test_a_cloud_init_disk_does_not_stand_in_the_way_of_a_stun() -> None:
 
 def test_nothing_is_withheld_that_the_plan_never_permitted() -> None:
     assert withheld(Load(GIB, 100 * MIB, local_disk_bytes=None), NEVER) == ()
+
+
+def test_a_stun_is_withheld_where_kubevirt_cannot_suspend_and_copying_alone_is_offered() -> None:
+    load = Load(2 * GIB, 596 * MIB, workload_disruption=False)
+
+    assert [offer.rung for offer in offers(load, consent())] == [Rung.PRE_COPY]
+    (held,) = withheld(load, consent())
+    assert held.rung == Rung.STUN
+    assert "KubeVirt 1.5 and later can" in held.reason
+    assert withheld(load, NEVER) == ()

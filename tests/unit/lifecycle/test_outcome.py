@@ -216,3 +216,46 @@ def test_a_failed_move_has_a_receipt_without_figures() -> None:
 
     assert {found.duration_ms.source, found.bytes.source, found.downtime_ms.source} == {MeasureSource.NOT_MEASURED}
     assert (found.node, found.attempts) == ("node-1", 3)
+
+
+FLOATING = {**an_attempt(), "allowedNodes": ["node-2", "node-3"]}
+"""An attempt whose target the scheduler chooses; node-2 is expected."""
+
+
+def landed(node: str, **changed: Any) -> Instance:
+    state = a_migration_state(UID, target=node, completed=True, ended_at=ENDED, **changed)
+    return an_instance(node=node, active_pods=[("new", node)], migration=state)
+
+
+def test_where_the_scheduler_chooses_any_allowed_node_is_a_success_and_the_record_names_it() -> None:
+    found = concluded(ended(landed("node-3"), attempt=FLOATING, target="", phase="Succeeded"))
+
+    assert (found.record.outcome, found.record.target_node) == ("Succeeded", "node-3")
+    assert found.record.message == "Runs on node-3."
+
+
+def test_where_the_scheduler_chose_a_node_that_is_not_allowed_the_success_is_doubted() -> None:
+    found = concluded(
+        ended(landed("node-4"), attempt=FLOATING, target="", phase="Succeeded", now_after_s=VERIFY_LIMIT_S)
+    )
+
+    assert (found.record.outcome, found.record.target_node) == ("Unverified", "node-4")
+    assert "not on a node that was allowed" in found.record.message
+
+
+def test_a_migration_that_names_a_target_is_not_the_attempt_that_leaves_the_choice() -> None:
+    assert verdict(ended(arrived(), attempt=FLOATING, target="node-2", phase="Succeeded")) == ("NameTaken", "NameTaken")
+    assert verdict(ended(arrived(), target="", phase="Succeeded")) == ("NameTaken", "NameTaken")
+
+
+def test_somebody_elses_vanished_migration_to_an_allowed_node_is_not_taken_for_ours() -> None:
+    guest = landed("node-3", policy_name="foreign")
+
+    assert not ended(guest, attempt=FLOATING, gone=True).spent
+    assert ended(guest, attempt=FLOATING, gone=True, status={"phase": "Moving"}).spent
+
+
+def test_a_vanished_migration_is_known_by_the_attempts_own_policy() -> None:
+    guest = landed("node-3", policy_name=FLOATING["policyName"])
+
+    assert verdict(ended(guest, attempt=FLOATING, gone=True)) == ("Succeeded", "Verified")

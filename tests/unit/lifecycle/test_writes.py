@@ -118,3 +118,10 @@ def test_a_deletion_names_the_uid_that_was_meant() -> None:
 
     assert writes.delete_migration(migration, "why").uid == "exactly-this"
     assert writes.delete_move(MOVE, "why").uid == MOVE.uid
+
+
+def test_a_migration_names_its_target_unless_the_scheduler_chooses() -> None:
+    floating = AttemptSpec.model_validate({**an_attempt(), "allowedNodes": ["node-2", "node-3"]})
+
+    assert create().body["spec"]["addedNodeSelector"] == {"kubernetes.io/hostname": "node-2"}
+    assert create(floating).body["spec"] == {"vmiName": "db1"}

@@ -1,12 +1,14 @@
 """What can hold a move back, one constraint at a time, and who goes first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from support.builders import (
+    KUBEVIRT_1_4,
+    KUBEVIRT_1_5,
     NOW,
     a_cluster,
     a_kubevirt,
@@ -29,6 +31,7 @@ from whimbrel.schedule.admit import Held, Start, admit
 from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
 from whimbrel.schedule.constraints import (
     CONSTRAINTS,
+    capabilities,
     claims,
     fitness,
     foreign_migration,
@@ -47,12 +50,15 @@ def a_candidate(
     plan: Plan = PLAN,
     *,
     target: str = "node-2",
+    allowed: Sequence[str] = (),
+    rung: str = "PreCopy",
     begun: bool = False,
     status: Mapping[str, Any] | None = None,
 ) -> Candidate:
     """A move from node-1 to node-2 that waits for its turn."""
     guest = instance or an_instance()
-    move = a_move(plan, guest, attempt=an_attempt(source="node-1", target=target), status=status)
+    attempt = {**an_attempt(source="node-1", target=target, rung=rung), "allowedNodes": list(allowed)}
+    move = a_move(plan, guest, attempt=attempt, status=status)
     assert move.move.spec.attempt is not None
     assert plan.plan is not None
     return Candidate(plan, plan.plan.spec, move, move.move.spec.attempt, guest, migration_key(move, 1), begun)
@@ -271,3 +277,44 @@ def test_a_start_names_its_candidate() -> None:
     snapshot = a_cluster(candidate.instance)
 
     assert admit([candidate], Ledger.of(snapshot), circumstances(snapshot)) == [Start(candidate)]
+
+
+def test_nothing_starts_before_it_is_known_what_kubevirt_can_be_told() -> None:
+    candidate = a_candidate()
+
+    unread = a_cluster(candidate.instance, capabilities=None)
+
+    assert reason(capabilities, candidate, unread) == "KubeVirtCapabilitiesUnknown"
+
+
+def test_what_was_specified_for_a_newer_kubevirt_does_not_start() -> None:
+    naming, stun = a_candidate(), a_candidate(allowed=["node-2", "node-3"], rung="Stun")
+
+    wait = blocks(capabilities, naming, a_cluster(naming.instance, capabilities=KUBEVIRT_1_5))
+    assert wait is not None
+    assert wait.reason == "FieldNotServed"
+    assert "addedNodeSelector" in wait.message
+    assert reason(capabilities, stun, a_cluster(stun.instance, capabilities=KUBEVIRT_1_4)) == "FieldNotServed"
+    assert reason(capabilities, stun, a_cluster(stun.instance, capabilities=KUBEVIRT_1_5)) is None
+
+
+def test_a_node_that_could_be_picked_after_the_quote_holds_the_move_back() -> None:
+    candidate = a_candidate(allowed=["node-2"])
+
+    assert (
+        reason(fitness, candidate, a_cluster(candidate.instance, capabilities=KUBEVIRT_1_5))
+        == "TargetSelectionUnsupported"
+    )
+
+
+def test_where_the_scheduler_chooses_every_node_that_it_may_choose_needs_a_free_slot() -> None:
+    other, candidate = an_instance("other", node="node-1"), a_candidate(allowed=["node-2", "node-3"])
+    profile = a_profile(outbound=5, inbound=1)
+
+    def held_by(target: str) -> str | None:
+        busy = a_migration(other, "foreign", target=target)
+        return reason(host_slots, candidate, a_cluster(candidate.instance, other, busy, profile))
+
+    assert held_by("node-2") == "InboundLimit"
+    assert held_by("node-3") == "InboundLimit"
+    assert held_by("node-1") is None
