@@ -15,6 +15,7 @@ import yaml
 
 from whimbrel.simulation.kubevirt import admission, agents, instances, launchers, machines
 from whimbrel.simulation.kubevirt.effects import Replace, ReplaceStatus
+from whimbrel.simulation.kubevirt.releases import Release, release
 from whimbrel.simulation.kubevirt.values import (
     MACHINE_FINALIZER,
     NODE_LABEL,
@@ -125,13 +126,25 @@ def node(host: LabHost, clock: LabClock) -> Object:
     }
 
 
-def definitions(folders: Sequence[Path] = DEFINITIONS) -> list[Object]:
-    """CustomResourceDefinitions: the lab's of KubeVirt, and Whimbrel's own from the repository."""
+def definitions(folders: Sequence[Path] = DEFINITIONS, version: str = "") -> list[Object]:
+    """CustomResourceDefinitions: the lab's of KubeVirt, as that version serves them, and Whimbrel's own."""
     found = []
     for folder in folders:
         for path in sorted(folder.glob("*.yaml")):
-            found += [each for each in yaml.safe_load_all(path.read_text()) if each]
+            found += [_served(each, release(version)) for each in yaml.safe_load_all(path.read_text()) if each]
     return found
+
+
+def _served(definition: Object, of: Release) -> Object:
+    """Without what a release does not know yet, in place; the files have what the newest one knows."""
+    for version in definition["spec"]["versions"]:
+        fields = version["schema"]["openAPIV3Schema"]["properties"]["spec"].get("properties") or {}
+        match definition["spec"]["names"]["kind"]:
+            case "VirtualMachineInstanceMigration" if not of.added_node_selector:
+                del fields["addedNodeSelector"]
+            case "MigrationPolicy" if not of.suspends:
+                del fields["allowWorkloadDisruption"]
+    return definition
 
 
 def kubevirt(topology: Topology) -> Object:

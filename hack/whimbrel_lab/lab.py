@@ -76,7 +76,7 @@ class Lab:
         self.client: Client
         self._folder = folder
         shipped = fleet.DEFINITIONS if with_definitions else fleet.DEFINITIONS[:1]
-        self._definitions = fleet.definitions(shipped) if definitions is None else list(definitions)
+        self._definitions = fleet.definitions(shipped, topology.version) if definitions is None else list(definitions)
         self._stack = AsyncExitStack()
         self._waiters: set[asyncio.Event] = set()
         self._migrations = 0

@@ -61,21 +61,26 @@ async def test_what_an_old_release_cannot_be_told_is_known(
     assert reader.problem == ""
 
 
-async def test_the_lab_serves_what_the_newest_release_can_be_told(
-    bare_cluster: EmbeddedControlPlane, reader: CapabilitiesReader, store: WaitingStore
+@pytest.mark.parametrize(
+    ("version", "names_target", "suspends"),
+    [("v1.4.1", False, False), ("v1.5.3", False, True), ("v1.6.0", True, True), ("", True, True)],
+)
+async def test_the_lab_serves_what_its_release_can_be_told(
+    bare_cluster: EmbeddedControlPlane,
+    reader: CapabilitiesReader,
+    store: WaitingStore,
+    version: str,
+    names_target: bool,
+    suspends: bool,
 ) -> None:
-    await bare_cluster.load(fleet.definitions())
+    await bare_cluster.load(fleet.definitions(version=version))
 
     await reader.read_once()
 
     assert store.capabilities is not None
-    assert store.capabilities.added_node_selector
-    assert store.capabilities.policy_fields == {
-        *FIRST_POLICY_FIELDS,
-        "allowWorkloadDisruption",
-        "experimental",
-        "maxDowntimeMs",
-    }
+    assert store.capabilities.added_node_selector is names_target
+    assert store.capabilities.workload_disruption is suspends
+    assert store.capabilities.policy_fields >= set(FIRST_POLICY_FIELDS)
 
 
 async def test_documents_are_read_again_only_when_they_changed(
