@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from whimbrel.domain.decision import Decisions
+from whimbrel.domain.records import Capabilities
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.kube.reflector import Backoff
 from whimbrel.kube.store import Store
@@ -52,6 +53,7 @@ class DecisionLoop:
         self._backoff = Backoff(1.0, 30.0, rng or random.Random())
         self._decided_s = 0.0
         self._outlook_at = 0.0
+        self._outlook_on: Capabilities | None = None
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -76,7 +78,8 @@ class DecisionLoop:
     async def _tick(self) -> float | None:
         """One decision and its writes; answers when to look again at the latest."""
         began = time.monotonic()
-        due = began >= self._outlook_at
+        # What KubeVirt can be told is read beside us, and nothing is quoted before: then an outlook waits for no interval.
+        due = began >= self._outlook_at or self._store.capabilities != self._outlook_on
         snapshot = self._store.snapshot(datetime.now(UTC), outlook_due=due)
         try:
             decisions = await self._decided(snapshot)
@@ -84,7 +87,7 @@ class DecisionLoop:
             await self._suffer(error)
             return 0.0
         if due:
-            self._outlook_at = began + OUTLOOK_INTERVAL_S
+            self._outlook_at, self._outlook_on = began + OUTLOOK_INTERVAL_S, snapshot.capabilities
         self._decided_s = time.monotonic() - began
         self._telemetry.decide_seconds.observe(self._decided_s)
         self._telemetry.ticks.labels("ok").inc()
