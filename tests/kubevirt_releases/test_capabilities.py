@@ -3,14 +3,13 @@
 They are not ours to bring along: WHIMBREL_KUBEVIRT_CRDS names a folder that holds them as `vX.Y.Z.yaml`.
 """
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import yaml
 
+from support.kubevirt_releases import definitions_of
 from support.raw_objects import a_migration, a_namespace
 from whimbrel.domain.records import Capabilities
 from whimbrel.domain.resources import MIGRATIONS
@@ -23,6 +22,7 @@ from whimbrel.kube.store import Store
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel_lab.controlplane.plane import write_kubeconfig
 from whimbrel_lab.controlplane.real.plane import RealControlPlane
+from whimbrel_lab.controlplane.real.server import Endpoint
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.asyncio(loop_scope="module")]
 
@@ -48,9 +48,9 @@ NOBODY = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def plane() -> AsyncIterator[RealControlPlane]:
-    """A server of its own: releases replace each other in it."""
-    server = RealControlPlane()
+async def plane(api_server: Endpoint) -> AsyncIterator[RealControlPlane]:
+    """The run's server: releases replace each other in it."""
+    server = RealControlPlane(endpoint=api_server)
     await server.start()
     await server.load([a_namespace("shop"), NOBODY])
     yield server
@@ -61,8 +61,7 @@ async def plane() -> AsyncIterator[RealControlPlane]:
 async def test_an_account_without_any_right_learns_what_the_release_can_be_told(
     plane: RealControlPlane, tmp_path: Path, release: str
 ) -> None:
-    text = (Path(os.environ["WHIMBREL_KUBEVIRT_CRDS"]) / f"{release}.yaml").read_text()
-    await plane.load(yaml.safe_load_all(text))
+    await plane.load(definitions_of(release))
     kubeconfig = write_kubeconfig(tmp_path / "nobody", await plane.account("shop", "nobody"))
     store, telemetry = Store(PROJECTIONS), Telemetry()
 
@@ -79,8 +78,7 @@ async def test_an_account_without_any_right_learns_what_the_release_can_be_told(
 async def test_a_target_that_the_release_would_drop_is_refused(
     plane: RealControlPlane, tmp_path: Path, release: str
 ) -> None:
-    text = (Path(os.environ["WHIMBREL_KUBEVIRT_CRDS"]) / f"{release}.yaml").read_text()
-    await plane.load(yaml.safe_load_all(text))
+    await plane.load(definitions_of(release))
     kubeconfig = write_kubeconfig(tmp_path / "admin", plane.access())
     body = a_migration(f"moves-{release.replace('.', '-')}")
     body["spec"]["addedNodeSelector"] = {"kubernetes.io/hostname": "node-2"}
