@@ -30,6 +30,8 @@ async def kinds(api_server: Endpoint) -> AsyncIterator[OwnKinds]:
     async with own_kinds(api_server) as opened:
         opened.group = GROUP
         yield opened
+        # A definition that goes while its objects are there may take a minute.
+        await opened.clear()
         async with asyncio.timeout(WITHIN_S):
             for plural in PLURALS.values():
                 path = f"{DEFINITIONS}/{plural}.{GROUP}"

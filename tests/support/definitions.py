@@ -25,6 +25,11 @@ PLURALS: dict[str, str] = {model.__name__: model.CRD.plural for model in KINDS} 
 
 def documents(path: Path) -> list[Object]:
     """The documents of a YAML file."""
+    return deepcopy(_parsed(path))
+
+
+@cache
+def _parsed(path: Path) -> list[Object]:
     return [each for each in yaml.safe_load_all(path.read_text()) if each]
 
 
