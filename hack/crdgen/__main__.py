@@ -13,8 +13,9 @@ from whimbrel.api import KINDS
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = Path("crds")
 CHART = Path("charts/whimbrel/files/crds")
-CHART_ANNOTATIONS = {"helm.sh/resource-policy": "keep"}
-"""Uninstalling the chart must not delete the CRDs: that would delete every plan with them."""
+ANNOTATIONS = {"helm.sh/resource-policy": "keep"}
+"""Helm must never delete the CRDs: that would delete every plan with them. It asks the object in the cluster, which may have
+been replaced from the plain files meanwhile; so they say it too."""
 
 
 def expected_files() -> dict[Path, str]:
@@ -23,10 +24,9 @@ def expected_files() -> dict[Path, str]:
     wrong: list[str] = []
     for model in KINDS:
         name = f"{definition_of(model).plural}.yaml"
-        document = custom_resource_definition(model)
+        document = custom_resource_definition(model, ANNOTATIONS)
         wrong += findings(document)
-        files[PLAIN / name] = as_yaml(document)
-        files[CHART / name] = as_yaml(custom_resource_definition(model, CHART_ANNOTATIONS))
+        files[PLAIN / name] = files[CHART / name] = as_yaml(document)
     if wrong:
         raise ValueError("\n".join(wrong))
     return files

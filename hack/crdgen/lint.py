@@ -5,9 +5,10 @@ a description on every field is what `kubectl explain` shows.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from crdgen.reads import unguarded
 from crdgen.schema import Schema
 
 KEYWORDS = frozenset(
@@ -65,6 +66,7 @@ def findings(document: dict[str, Any]) -> list[str]:
 
 def _schema_findings(schema: Schema, name: str) -> Iterator[str]:
     yield from _node_findings(schema, name)
+    yield from _read_findings(schema, name, ())
     for field, child in schema["properties"].items():
         if field in ("apiVersion", "kind", "metadata"):
             continue
@@ -120,6 +122,24 @@ def _rule_findings(node: Schema, path: str) -> Iterator[str]:
             yield f"{path}: the rule {rule.get('rule')!r} has no message"
         elif "\n" in rule["message"]:
             yield f"{path}: the message of the rule {rule.get('rule')!r} has a line break; servers refuse it"
+
+
+def _read_findings(node: Schema, path: str, defaults: Sequence[Any]) -> Iterator[str]:
+    """Fields that a rule reads though they may be absent. `defaults` are those of the parents, as far as they reach here.
+
+    A rule is also evaluated on each default as it is written, before the defaults of its fields complete it.
+    """
+    if "default" in node:
+        defaults = (*defaults, node["default"])
+    for rule in node.get("x-kubernetes-validations", ()):
+        for read, why in unguarded(rule.get("rule", ""), node, defaults):
+            yield f"{path}: the rule {rule['rule']!r} reads {read} without has(), {why}"
+    for field, child in node.get("properties", {}).items():
+        reaching = [default[field] for default in defaults if isinstance(default, dict) and field in default]
+        yield from _read_findings(child, f"{path}.{field}", reaching)
+    for keyword, step in (("items", "[]"), ("additionalProperties", "[*]")):
+        if isinstance(node.get(keyword), dict):
+            yield from _read_findings(node[keyword], f"{path}{step}", ())
 
 
 def _list_findings(node: Schema, path: str) -> Iterator[str]:

@@ -50,9 +50,5 @@ async def helm(*arguments: str | Path, values: Mapping[str, Any] | None = None, 
 
 async def rendered(namespace: str, values: Mapping[str, Any] | None = None, release: str = RELEASE) -> list[Object]:
     """The objects of a release, in the order in which Helm installs them; the namespaces must exist already."""
-    # Without a cluster to ask, Helm would suppose the Kubernetes release that it was linked for.
-    version = binaries.wanted_version("kubernetes")
-    text = await helm(
-        "template", release, CHART, "--namespace", namespace, "--kube-version", version, values=values or {}
-    )
+    text = await helm("template", release, CHART, "--namespace", namespace, values=values or {})
     return [document for document in yaml.safe_load_all(text) if document]

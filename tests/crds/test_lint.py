@@ -138,3 +138,73 @@ def test_a_column_shows_a_field_that_exists_and_has_its_type(path: str, kind: st
 
     assert len(found) == 1
     assert finding in found[0]
+
+
+CONSENT = {"type": "string", "enum": ["Never", "Allowed"], "description": "Consent."}
+
+
+def ruled(rule: str, **schema: Any) -> dict[str, Any]:
+    """An object of two texts and a consent, with a rule."""
+    properties = {"a": TEXT, "b": TEXT, "consent": CONSENT | {"default": "Never"}, "in": TEXT}
+    validations = [{"rule": rule, "message": "No."}]
+    return described(type="object", properties=properties, **{"x-kubernetes-validations": validations}, **schema)
+
+
+@pytest.mark.parametrize(
+    ("field", "read"),
+    [
+        (ruled("self.a == 'x'"), "self.a"),
+        (ruled("has(self.a) && self.b == 'x'"), "self.b"),
+        (ruled("self.a.size() > 3"), "self.a"),
+        (ruled("self.__in__ == 'x'"), "self.in"),
+        (ruled("!has(self.a) || oldSelf.a == self.a"), "oldSelf.a"),
+        (ruled("self.consent == 'Allowed'", default={}), "self.consent"),
+        (ruled("self.consent == 'Allowed'", default={"a": "x"}), "self.consent"),
+        (ruled("self.other == 'x'"), "self.other"),
+        (
+            described(
+                type="object",
+                properties={"inner": described(type="object", properties={"a": TEXT})},
+                **{"x-kubernetes-validations": [{"rule": "has(self.inner.a)", "message": "No."}]},
+            ),
+            "self.inner",
+        ),
+        (
+            described(
+                type="object",
+                default={"inner": {}},
+                properties={"inner": ruled("self.consent == 'Allowed'")},
+            ),
+            "self.consent",
+        ),
+    ],
+)
+def test_a_rule_that_reads_what_may_be_absent_is_found_before_a_server_refuses_it(
+    field: dict[str, Any], read: str
+) -> None:
+    found = findings(document(field))
+
+    assert len(found) == 1
+    assert f"reads {read} without has()" in found[0]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        ruled("self.a == 'x'", required=["a"]),
+        ruled("!has(self.a) || self.a == 'x'"),
+        ruled("self.?a.orValue('') == 'x'"),
+        ruled("self.consent == 'Allowed'"),
+        ruled("self.consent == 'Allowed'", default={"consent": "Never"}),
+        ruled("has(self.consent) && self.consent == 'Allowed'", default={}),
+        ruled("self.consent != 'self.a'"),
+        ruled("!has(oldSelf.a) || oldSelf.a != 'x'"),
+        described(
+            type="object",
+            default={},
+            properties={"inner": ruled("self.consent == 'Allowed'")},
+        ),
+    ],
+)
+def test_a_rule_that_asks_first_or_reads_what_is_always_there_has_no_finding(field: dict[str, Any]) -> None:
+    assert findings(document(field)) == []

@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from whimbrel_lab import fleet
+from whimbrel_lab.controlplane.plane import Object
 from whimbrel_lab.controlplane.real.plane import RealControlPlane
 from whimbrel_lab.controlplane.real.server import Endpoint
 from whimbrel_lab.kubevirt.standin import USERS
@@ -14,10 +15,10 @@ START_WITHIN_S = 120.0
 
 
 @contextmanager
-def shared_server() -> Iterator[Endpoint]:
-    """A server with the lab's definitions and Whimbrel's. Its processes end with the context, also after Ctrl-C."""
+def shared_server(definitions: Sequence[Object] | None = None) -> Iterator[Endpoint]:
+    """A server with definitions: the lab's and Whimbrel's, or others. Its processes end with the context, also after Ctrl-C."""
     started: threading.Event = threading.Event()
-    running = _Running(started)
+    running = _Running(started, fleet.definitions() if definitions is None else definitions)
     thread = threading.Thread(target=running.run, name="shared-api-server", daemon=True)
     thread.start()
     try:
@@ -35,7 +36,8 @@ def shared_server() -> Iterator[Endpoint]:
 class _Running:
     """What runs in the thread."""
 
-    def __init__(self, started: threading.Event) -> None:
+    def __init__(self, started: threading.Event, definitions: Sequence[Object]) -> None:
+        self._definitions = definitions
         self.endpoint: Endpoint | None = None
         self.problem: BaseException | None = None
         self._started = started
@@ -61,7 +63,7 @@ class _Running:
         plane = RealControlPlane(USERS.values())
         await plane.start()
         try:
-            await plane.load(fleet.definitions())
+            await plane.load(self._definitions)
             self.endpoint = plane.endpoint
             self._started.set()
             await self._over.wait()

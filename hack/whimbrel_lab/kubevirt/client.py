@@ -3,6 +3,7 @@
 One `Client` per identity, so that the API server's counters tell the stand-in's writes from everybody else's.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from whimbrel.simulation.kubevirt.values import Object, name, namespace
 from whimbrel_lab.controlplane.users import Access
 
 REQUEST_TIMEOUT_S = 30.0
+NOT_NOW = 429
+"""What a real server may answer to the first look at a kind that was just defined; it says when to look again."""
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -210,14 +213,18 @@ class Client:
     ) -> Object:
         assert self._session is not None, "use the client as a context manager"
         encoded = None if body is None else _encode(body).encode()
-        async with self._session.request(
-            method, self._url + path, data=encoded, params=params, headers=headers
-        ) as answer:
-            raw = await answer.read()
-            if answer.status >= 400:
-                raise _refused(answer.status, raw)
-            decoded: Object = json.loads(raw) if raw else {}
-            return decoded
+        while True:
+            async with self._session.request(
+                method, self._url + path, data=encoded, params=params, headers=headers
+            ) as answer:
+                raw = await answer.read()
+                if answer.status < 400:
+                    decoded: Object = json.loads(raw) if raw else {}
+                    return decoded
+                if answer.status != NOT_NOW or method != "GET":
+                    raise _refused(answer.status, raw)
+                wait_s = float(answer.headers.get("Retry-After", 1))
+            await asyncio.sleep(wait_s)
 
     @staticmethod
     def _path(kind: str, namespace: str, name: str = "") -> str:
