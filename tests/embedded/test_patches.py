@@ -1,13 +1,11 @@
-"""Merge, JSON and strategic patches, over HTTP and as pure functions."""
+"""Merge, JSON and strategic patches as pure functions; over HTTP they are in tests/conformance_api."""
 
 import copy
-import json
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whimbrel_lab.controlplane.client import APPLY, JSON_PATCH, STRATEGIC, RawClient
 from whimbrel_lab.controlplane.embedded.patch import equal, json_patch, merge
 from whimbrel_lab.controlplane.embedded.strategic import strategic_merge
 
@@ -107,95 +105,3 @@ def test_a_strategic_patch_can_replace_and_drop_from_primitive_lists() -> None:
     )
 
     assert patched == {"metadata": {"finalizers": ["y", "z"]}, "data": {"b": 2}}
-
-
-async def test_a_merge_patch_changes_what_it_names(client: RawClient, widgets: str, build: Any) -> None:
-    await client.create(widgets, build.widget(label="abc", tags=["a", "b"]))
-
-    answer = await client.patch(f"{widgets}/one", {"spec": {"label": None, "tags": ["c"], "size": 5}})
-
-    assert answer.body["spec"] == {"size": 5, "color": "Red", "tags": ["c"]}
-
-
-async def test_a_patch_that_changes_nothing_writes_nothing(client: RawClient, widgets: str, build: Any) -> None:
-    created = await client.create(widgets, build.widget())
-
-    answer = await client.patch(f"{widgets}/one", {"spec": {"size": 1}})
-
-    assert answer.body == created.body
-
-
-async def test_a_merge_patch_with_a_stale_version_is_a_conflict(client: RawClient, widgets: str, build: Any) -> None:
-    created = await client.create(widgets, build.widget())
-    version = created.body["metadata"]["resourceVersion"]
-    await client.patch(f"{widgets}/one", {"spec": {"size": 2}})
-
-    answer = await client.patch(f"{widgets}/one", {"metadata": {"resourceVersion": version}, "spec": {"size": 3}})
-
-    assert (answer.code, answer.body["reason"]) == (409, "Conflict")
-
-
-async def test_a_json_patch_whose_test_fails_is_invalid_and_changes_nothing(
-    client: RawClient, widgets: str, build: Any
-) -> None:
-    await client.create(widgets, build.widget())
-    patch = [
-        {"op": "test", "path": "/metadata/uid", "value": "another"},
-        {"op": "replace", "path": "/spec/size", "value": 2},
-    ]
-
-    answer = await client.patch(f"{widgets}/one", patch, JSON_PATCH)
-
-    assert (answer.code, answer.body["reason"]) == (422, "Invalid")
-    assert answer.body["message"] == "the server rejected our request due to an error in our request"
-    assert (await client.get(f"{widgets}/one")).body["spec"]["size"] == 1
-
-
-async def test_a_json_patch_whose_test_holds_is_done(client: RawClient, widgets: str, build: Any) -> None:
-    created = await client.create(widgets, build.widget())
-    patch = [
-        {"op": "test", "path": "/metadata/uid", "value": created.body["metadata"]["uid"]},
-        {"op": "add", "path": "/metadata/labels", "value": {"whimbrel.dev/policy-0": "x"}},
-    ]
-
-    answer = await client.patch(f"{widgets}/one", patch, JSON_PATCH)
-
-    assert answer.body["metadata"]["labels"] == {"whimbrel.dev/policy-0": "x"}
-
-
-async def test_a_json_patch_that_is_none_is_a_bad_request(client: RawClient, widgets: str, build: Any) -> None:
-    await client.create(widgets, build.widget())
-
-    assert (await client.patch(f"{widgets}/one", {"op": "add"}, JSON_PATCH)).code == 400
-
-
-async def test_custom_resources_take_no_strategic_patch_and_nobody_takes_apply(
-    client: RawClient, widgets: str, config_maps: str, build: Any
-) -> None:
-    await client.create(widgets, build.widget())
-    await client.create(config_maps, build.config_map())
-
-    strategic = await client.patch(f"{widgets}/one", {"spec": {"size": 2}}, STRATEGIC)
-    applied = await client.patch(
-        f"{config_maps}/one", json.dumps(build.config_map()), APPLY, fieldManager="x", force="true"
-    )
-    built_in = await client.patch(f"{config_maps}/one", {"data": {"more": "x"}}, STRATEGIC)
-
-    assert (strategic.code, strategic.body["reason"]) == (415, "UnsupportedMediaType")
-    assert "application/merge-patch+json" in strategic.body["message"]
-    assert (applied.code, "server-side apply" in applied.body["message"]) == (415, True)
-    assert built_in.body["data"] == {"key": "value", "more": "x"}
-
-
-async def test_a_patch_of_what_is_not_there_is_not_found(client: RawClient, widgets: str) -> None:
-    assert (await client.patch(f"{widgets}/none", {"spec": {}})).code == 404
-
-
-async def test_a_patch_that_breaks_the_schema_is_refused(client: RawClient, widgets: str, build: Any) -> None:
-    await client.create(widgets, build.widget())
-
-    answer = await client.patch(f"{widgets}/one", {"spec": {"size": "large"}})
-
-    assert answer.causes == {
-        "spec.size": 'Invalid value: "string": spec.size in body must be of type integer: "string"'
-    }

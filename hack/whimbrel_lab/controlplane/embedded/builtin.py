@@ -7,10 +7,11 @@ import base64
 from functools import partial
 
 from whimbrel_lab.controlplane.embedded import columns, events
-from whimbrel_lab.controlplane.embedded.errors import FieldError, Object, required
+from whimbrel_lab.controlplane.embedded.errors import FieldError, Object, required, too_long
 from whimbrel_lab.controlplane.embedded.kinds import Kind
 
 _RBAC = "rbac.authorization.k8s.io"
+MAXIMUM_DATA_BYTES = 1_048_576
 
 
 def _pod_defaults(pod: Object) -> None:
@@ -65,6 +66,11 @@ def _deployment_defaults(deployment: Object) -> None:
     deployment.setdefault("spec", {}).setdefault("replicas", 1)
 
 
+def _size_check(field: str, document: Object) -> list[FieldError]:
+    texts = [*(document.get("data") or {}).values(), *(document.get("binaryData") or {}).values()]
+    return [too_long(field, MAXIMUM_DATA_BYTES)] if sum(len(text) for text in texts) > MAXIMUM_DATA_BYTES else []
+
+
 _CORE: tuple[Kind, ...] = (
     Kind(
         "", "v1", "Namespace", "namespaces", False, short_names=("ns",), status=True, returns_deleted=True,
@@ -79,8 +85,11 @@ _CORE: tuple[Kind, ...] = (
         other_subresources=(("binding", "Binding"), ("eviction", "Eviction")), columns=columns.POD,
         defaults=_pod_defaults, check=_pod_check,
     ),
-    Kind("", "v1", "ConfigMap", "configmaps", True, short_names=("cm",), columns=columns.CONFIG_MAP),
-    Kind("", "v1", "Secret", "secrets", True, columns=columns.SECRET, defaults=_secret_defaults),
+    Kind("", "v1", "ConfigMap", "configmaps", True, short_names=("cm",), columns=columns.CONFIG_MAP, check=partial(_size_check, "[]")),
+    Kind(
+        "", "v1", "Secret", "secrets", True, columns=columns.SECRET, defaults=_secret_defaults,
+        check=partial(_size_check, "data"),
+    ),
     Kind(
         "", "v1", "Service", "services", True, short_names=("svc",), categories=("all",), status=True,
         returns_deleted=True, columns=columns.SERVICE, defaults=_service_defaults,

@@ -120,13 +120,14 @@ class Deletion:
             metadata.pop("finalizers", None)
         if not grace_period_s and not finalizers and kind.resource != "namespaces":
             return None
-        before = metadata.get("deletionGracePeriodSeconds")
+        before = int(metadata.get("deletionGracePeriodSeconds") or 0)
         if not metadata.get("deletionTimestamp") or grace_period_s < before:
             if not metadata.get("deletionTimestamp") and metadata.get("generation"):
                 metadata["generation"] += 1
             ends_at = self._verbs.clock.now() + timedelta(seconds=grace_period_s)
             metadata["deletionTimestamp"] = timestamp(ends_at)
-            metadata["deletionGracePeriodSeconds"] = grace_period_s
+            if kind.resource != "namespaces":
+                metadata["deletionGracePeriodSeconds"] = grace_period_s
         if kind.resource == "namespaces":
             document.setdefault("status", {})["phase"] = "Terminating"
         return document

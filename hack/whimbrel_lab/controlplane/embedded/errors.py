@@ -92,12 +92,13 @@ class ApiError(Exception):
             "metadata": metadata,
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            document["reason"] = self.reason
         details = dict(self.details or {})
         if self.retry_after_s is not None:
             details["retryAfterSeconds"] = self.retry_after_s
-        if details:
+        if details or self.details is not None:
             document["details"] = details
         document["code"] = self.code
         return document

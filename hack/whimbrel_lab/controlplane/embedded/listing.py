@@ -38,8 +38,13 @@ def number(query: Mapping[str, str], key: str) -> int:
     if not text:
         return 0
     if not text.isdigit():
-        raise bad_request(f'strconv.ParseUint: parsing "{text}": invalid syntax ({key})')
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     return int(text)
+
+
+def not_a_version(text: str) -> str:
+    """The server's words for a resourceVersion that is no number."""
+    return f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
 
 
 def _check_options(query: Mapping[str, str]) -> None:
@@ -73,7 +78,10 @@ def list_page(storage: Storage, kind: Kind, namespace: str, query: Mapping[str, 
             raise expired(f"The resourceVersion for the provided list is too old: {version}") from old
         if records is not table.records:
             keys = sorted(key for key in records if not namespace or key[0] == namespace)
-    return _cut(records, keys, predicate, limit, start, version)
+    page = _cut(records, keys, predicate, limit, start, version)
+    if kind.custom:
+        page.metadata.setdefault("continue", "")  # custom lists always carry the field
+    return page
 
 
 def _cut(
@@ -112,7 +120,10 @@ def _place(storage: Storage, query: Mapping[str, str]) -> tuple[int, Key | None]
         if version < storage.compacted:
             raise expired(_CONTINUE_EXPIRED, _token(-1, start))
         return version, start
-    asked = number(query, "resourceVersion")
+    text = query.get("resourceVersion") or "0"
+    if not text.isdigit():
+        raise bad_request(f"invalid resource version: {not_a_version(text)}")
+    asked = int(text)
     if asked > storage.version:
         text = f"Too large resource version: {asked}, current: {storage.version}"
         cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}

@@ -12,7 +12,7 @@ from whimbrel_lab.controlplane.embedded.errors import (
     bad_request,
     forbidden_field,
     invalid,
-    qualified,
+    invalid_value,
 )
 from whimbrel_lab.controlplane.embedded.kinds import Kind
 from whimbrel_lab.controlplane.embedded.patch import equal
@@ -162,16 +162,23 @@ def update_errors(new: Object, old: Object) -> list[FieldError]:
 
 
 def check_type(kind: Kind, document: Object) -> None:
-    """400 unless the body says the kind that the URL says."""
-    said = document.get("apiVersion"), document.get("kind")
-    if not isinstance(said[1], str) or not said[1]:
-        raise bad_request(f"Object 'Kind' is missing in the body sent to {qualified(kind.group, kind.plural)}")
-    if not said[0]:
-        raise bad_request("Object 'apiVersion' is missing in the body")
-    if said != (kind.api_version, kind.kind):
+    """A refusal unless the body says the kind that the URL says; for a built-in kind it may leave that unsaid."""
+    version, said = document.get("apiVersion") or "", document.get("kind") or ""
+    if not kind.custom:
+        document["apiVersion"], document["kind"] = version, said = version or kind.api_version, said or kind.kind
+    if not said:
+        text = f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing"
+        raise bad_request(text)
+    if kind.custom and version != kind.api_version:
+        text = f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
+        raise bad_request(text)
+    if kind.custom and said != kind.kind:
+        error = invalid_value("kind", said, f"must be {kind.kind}")
+        raise invalid(kind.group, said, (document.get("metadata") or {}).get("name", ""), [error])
+    if (version, said) != (kind.api_version, kind.kind):
+        short = str(version).rpartition("/")[2]
         raise bad_request(
-            f"{said[1]} in version {said[0]!r} cannot be handled as a {kind.kind}: the object provided is "
-            f"unrecognized (must be of type {kind.kind} in {kind.api_version})"
+            f'{said} in version "{short}" cannot be handled as a {kind.kind}: it is no {kind.kind} in {kind.api_version}'
         )
 
 

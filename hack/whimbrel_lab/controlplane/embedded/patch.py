@@ -6,6 +6,25 @@ from dataclasses import dataclass
 
 from whimbrel_lab.controlplane.embedded.errors import ApiError, Json, Object, bad_request
 
+MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
+STRATEGIC_PATCH, APPLY_PATCH = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
+_APPLY_REFUSED = (
+    "server-side apply (application/apply-patch+yaml) is not supported by the embedded control plane; use a real API "
+    "server, or a merge patch, a JSON patch or PUT"
+)
+
+
+def check_media_type(media_type: str, custom: bool) -> None:
+    """415 for a patch of a type that is not offered: custom kinds take no strategic ones, nobody takes apply."""
+    if media_type == APPLY_PATCH:
+        raise ApiError(415, "UnsupportedMediaType", _APPLY_REFUSED)
+    if media_type in (MERGE_PATCH, JSON_PATCH) or (media_type == STRATEGIC_PATCH and not custom):
+        return
+    if not custom:
+        raise ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+    text = "the body of the request was in an unknown format - accepted media types include: "
+    raise ApiError(415, "UnsupportedMediaType", f"{text}{JSON_PATCH}, {MERGE_PATCH}")
+
 
 def merge(target: Json, patch: Json) -> Json:
     """The target after a merge patch. Untouched parts are shared with the target, which stays as it was."""
@@ -62,7 +81,7 @@ class _Place:
 def json_patch(target: Json, operations: Json) -> Json:
     """The target after a JSON patch; 400 for what is no patch, 422 when a test or a path fails."""
     if not isinstance(operations, list):
-        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
     document = [copy.deepcopy(target)]
     for operation in operations:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
@@ -70,9 +89,8 @@ def json_patch(target: Json, operations: Json) -> Json:
         try:
             _apply(document, operation)
         except (_PathError, IndexError, KeyError) as problem:
-            raise ApiError(
-                422, "Invalid", "the server rejected our request due to an error in our request"
-            ) from problem
+            text = "the server rejected our request due to an error in our request"
+            raise ApiError(422, "Invalid", text, {}) from problem
     return document[0]
 
 
@@ -92,8 +110,8 @@ def _apply(document: list[Json], operation: Object) -> None:
             _locate(document, operation["path"]).add(value)
         case "copy":
             place.add(copy.deepcopy(_locate(document, operation["from"]).read()))
-        case other:
-            raise bad_request(f"Unexpected kind: {other}")
+        case _:
+            raise _PathError
 
 
 def _overwrite(document: list[Json], place: _Place, operation: Object) -> None:

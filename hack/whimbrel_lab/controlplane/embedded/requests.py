@@ -85,7 +85,7 @@ def parse_body(body: bytes, content_type: str) -> Json:
         raise bad_request(f"couldn't get version/kind; json parse error: {problem}") from problem
     raise unsupported_media_type(
         "the body of the request was in an unknown format - accepted media types include: application/json, "
-        "application/yaml"
+        "application/yaml, application/vnd.kubernetes.protobuf"
     )
 
 

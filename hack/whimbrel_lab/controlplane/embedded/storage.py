@@ -177,10 +177,10 @@ class Storage:
         self._commit(resource, Change("MODIFIED" if previous else "ADDED", record, previous))
         return record
 
-    def erase(self, resource: str, record: Record, last: Object | None = None) -> Record:
+    def erase(self, resource: str, record: Record) -> Record:
         """Delete; the change carries the object's last state under a version of its own."""
         self.version += 1
-        document = dict(last if last is not None else record.object)
+        document = dict(record.object)
         document["metadata"] = {**document["metadata"], "resourceVersion": str(self.version)}
         final = Record(record.key, document, self.version)
         self._commit(resource, Change("DELETED", final, record))

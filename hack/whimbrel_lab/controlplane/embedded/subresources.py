@@ -10,8 +10,9 @@ from datetime import timedelta
 from whimbrel_lab.controlplane.embedded import selectors
 from whimbrel_lab.controlplane.embedded.access import Authorizer, Question, permitted
 from whimbrel_lab.controlplane.embedded.deletion import Deletion, delete_options
-from whimbrel_lab.controlplane.embedded.errors import ApiError, Object, conflict
+from whimbrel_lab.controlplane.embedded.errors import ApiError, Object, bad_request, conflict
 from whimbrel_lab.controlplane.embedded.objects import check_type, timestamp
+from whimbrel_lab.controlplane.embedded.storage import Record
 from whimbrel_lab.controlplane.embedded.verbs import Call, Verbs
 from whimbrel_lab.controlplane.users import User, service_account
 
@@ -77,16 +78,20 @@ class Subresources:
         return _success(201)
 
     async def _evict(self, call: Call, document: Object) -> Object:
+        if (document.get("metadata") or {}).get("name") != call.name:
+            raise bad_request("name in URL does not match name in Eviction object")
         pod = self._verbs.find(call)
         await self._admit(call, document)
         for budget in self._verbs.storage.records("poddisruptionbudgets.policy", call.namespace):
-            self._check_budget(call, budget.object, pod.object)
+            self._spend(call, budget, pod.object)
         options = delete_options(document.get("deleteOptions"), {})
         main = Call(call.user, call.kind, call.namespace, call.name, "", call.query, (), call.warnings)
         await self._deletion.delete(main, options)
         return _success(201)
 
-    def _check_budget(self, call: Call, budget: Object, pod: Object) -> None:
+    def _spend(self, call: Call, record: Record, pod: Object) -> None:
+        """Takes the eviction from the pod's budget; 429 where that does not permit it."""
+        budget = record.object
         selector = (budget.get("spec") or {}).get("selector")
         if selector is None:
             return
@@ -95,21 +100,18 @@ class Subresources:
             return
         if (pod.get("status") or {}).get("phase") in ("Pending", "Succeeded", "Failed"):
             return
-        status = budget.get("status") or {}
-        if int(status.get("disruptionsAllowed") or 0) > 0:
-            return
-        name, needs = budget["metadata"]["name"], status.get("desiredHealthy", 0)
-        text = (
-            f"The disruption budget {name} needs {needs} healthy pods and has "
-            f"{status.get('currentHealthy', 0)} currently"
-        )
-        raise ApiError(
-            429,
-            "TooManyRequests",
-            "Cannot evict pod as it would violate the pod's disruption budget.",
-            {"causes": [{"reason": "DisruptionBudget", "message": text}]},
-            retry_after_s=0,
-        )
+        name, status = budget["metadata"]["name"], budget.get("status") or {}
+        if int(status.get("observedGeneration") or 0) < int(budget["metadata"].get("generation") or 0):
+            raise _over_budget(f"The disruption budget {name} is still being processed by the server.", 10)
+        allowed = int(status.get("disruptionsAllowed") or 0)
+        if allowed <= 0:
+            healthy = f"needs {status.get('desiredHealthy', 0)} healthy pods and has {status.get('currentHealthy', 0)}"
+            raise _over_budget(f"The disruption budget {name} {healthy} currently", None)
+        if not call.dry_run:
+            spent = record.copy()
+            disrupted = {**(status.get("disruptedPods") or {}), call.name: timestamp(self._verbs.clock.now())}
+            spent["status"] = {**status, "disruptionsAllowed": allowed - 1, "disruptedPods": disrupted}
+            self._verbs.storage.save("poddisruptionbudgets.policy", spent)
 
     async def _token(self, call: Call, document: Object) -> Object:
         self._verbs.find(call)
@@ -139,6 +141,12 @@ class Subresources:
     async def _who_am_i(self, call: Call, document: Object) -> Object:
         user = {"username": call.user.name, "groups": list(call.user.groups)}
         return {**document, "metadata": {"creationTimestamp": None}, "status": {"userInfo": user}}
+
+
+def _over_budget(why: str, retry_after_s: int | None) -> ApiError:
+    text = "Cannot evict pod as it would violate the pod's disruption budget."
+    causes = {"causes": [{"reason": "DisruptionBudget", "message": why}]}
+    return ApiError(429, "TooManyRequests", text, causes, retry_after_s=retry_after_s)
 
 
 def _success(code: int) -> Object:

@@ -24,6 +24,7 @@ from whimbrel_lab.controlplane.embedded.errors import (
 from whimbrel_lab.controlplane.embedded.faults import Fault, Faults, Target
 from whimbrel_lab.controlplane.embedded.kinds import Catalog
 from whimbrel_lab.controlplane.embedded.listing import list_page
+from whimbrel_lab.controlplane.embedded.patch import check_media_type
 from whimbrel_lab.controlplane.embedded.storage import Record, Storage, encode
 from whimbrel_lab.controlplane.embedded.subresources import Subresources
 from whimbrel_lab.controlplane.embedded.verbs import Call, Verbs
@@ -215,7 +216,16 @@ class Transport:
     async def _body(self, asked: _Asked) -> Json:
         raw = await asked.request.read()
         asked.call.size_bytes = len(raw)
-        body = requests.parse_body(raw, asked.request.headers.get("Content-Type", ""))
+        media_type = asked.request.headers.get("Content-Type", "")
+        if asked.target.verb == "patch":
+            check_media_type(media_type.partition(";")[0].strip(), asked.call.kind.custom)
+        try:
+            body = requests.parse_body(raw, media_type)
+        except ApiError as refusal:
+            if refusal.code == 400 and asked.target.verb in ("create", "update"):
+                text = f"the object provided is unrecognized (must be of type {asked.call.kind.kind}): {refusal.message}"
+                raise bad_request(text) from refusal
+            raise
         if asked.target.verb in ("delete", "deletecollection"):
             if isinstance(body, dict) and body.get("dryRun"):
                 asked.call.query = {**asked.call.query, "dryRun": ",".join(body["dryRun"])}

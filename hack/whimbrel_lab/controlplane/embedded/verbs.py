@@ -26,7 +26,7 @@ from whimbrel_lab.controlplane.embedded.errors import (
 )
 from whimbrel_lab.controlplane.embedded.kinds import Catalog, Kind
 from whimbrel_lab.controlplane.embedded.names import metadata_errors
-from whimbrel_lab.controlplane.embedded.patch import equal, json_patch, merge
+from whimbrel_lab.controlplane.embedded.patch import JSON_PATCH, MERGE_PATCH, equal, json_patch, merge
 from whimbrel_lab.controlplane.embedded.schema import normalise_root
 from whimbrel_lab.controlplane.embedded.storage import Record, Storage, encode
 from whimbrel_lab.controlplane.embedded.strategic import strategic_merge
@@ -38,11 +38,6 @@ _RULES_WARNING = (
     "embedded control plane: x-kubernetes-validations (CEL rules) of {kind} are not evaluated here; only a real API "
     "server refuses what they forbid"
 )
-_APPLY_REFUSED = (
-    "server-side apply (application/apply-patch+yaml) is not supported by the embedded control plane; use a real API "
-    "server, or a merge patch, a JSON patch or PUT"
-)
-_PATCH_TYPES = "application/json-patch+json, application/merge-patch+json"
 
 
 @dataclass(slots=True)
@@ -127,26 +122,14 @@ class Verbs:
         return await self.change(call, replaced), False
 
     async def patch(self, call: Call, media_type: str, patch: Json) -> Record:
-        """Change an object by a patch of one of the three kinds; 415 for what is not offered."""
-        kind = call.kind
-        if media_type == "application/apply-patch+yaml":
-            raise ApiError(415, "UnsupportedMediaType", _APPLY_REFUSED)
-        if media_type == "application/strategic-merge-patch+json" and kind.custom:
-            text = f"the body of the request was in an unknown format - accepted media types include: {_PATCH_TYPES}"
-            raise ApiError(415, "UnsupportedMediaType", text)
-        if media_type == "application/merge-patch+json":
-            if not isinstance(patch, dict):
-                raise bad_request("error decoding patch: a merge patch must be an object")
-            return await self.change(call, lambda old: merge(old, patch))
-        if media_type == "application/json-patch+json":
+        """Change an object by a patch of one of the three kinds, which `check_media_type` has let through."""
+        if media_type == JSON_PATCH:
             return await self.change(call, lambda old: json_patch(old, patch))
-        if media_type == "application/strategic-merge-patch+json":
-            return await self.change(call, lambda old: strategic_merge(old, patch))
-        text = (
-            "the body of the request was in an unknown format - accepted media types include: "
-            f"{_PATCH_TYPES}, application/strategic-merge-patch+json"
-        )
-        raise ApiError(415, "UnsupportedMediaType", text)
+        if not isinstance(patch, dict):
+            text = "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+            raise bad_request(text)
+        combine = merge if media_type == MERGE_PATCH else strategic_merge
+        return await self.change(call, lambda old: combine(old, patch))
 
     async def change(self, call: Call, derive: Callable[[Object], Object]) -> Record:
         """Optimistic: derive, judge, commit; again when admission let somebody else in between."""
@@ -196,7 +179,8 @@ class Verbs:
             return self._save(call, document)
         if call.dry_run:
             return self._unsaved(kind, document)
-        return self.storage.erase(kind.resource, record, _stored(kind, document))
+        # As in etcd, the last that watchers see is what was stored, not what this write would have made of it.
+        return self.storage.erase(kind.resource, record)
 
     def _save(self, call: Call, document: Object) -> Record:
         kind = call.kind
@@ -205,7 +189,7 @@ class Verbs:
         if call.dry_run:
             return self._unsaved(kind, document)
         if call.size_bytes > MAXIMUM_OBJECT_BYTES and len(encode(document)) > MAXIMUM_OBJECT_BYTES:
-            raise ApiError(500, "InternalError", "etcdserver: request is too large")
+            raise ApiError(500, "", "etcdserver: request is too large")
         return self.storage.save(kind.resource, _stored(kind, document))
 
     def _unsaved(self, kind: Kind, document: Object) -> Record:

@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
-from whimbrel_lab.controlplane.embedded.errors import Object, bad_request, expired, forbidden_field, invalid
+from whimbrel_lab.controlplane.embedded.errors import ApiError, Object, expired, forbidden_field, invalid
 from whimbrel_lab.controlplane.embedded.faults import Faults, Target
 from whimbrel_lab.controlplane.embedded.kinds import Catalog, Kind
-from whimbrel_lab.controlplane.embedded.listing import number, predicate_of
+from whimbrel_lab.controlplane.embedded.listing import not_a_version, number, predicate_of
 from whimbrel_lab.controlplane.embedded.selectors import Predicate
 from whimbrel_lab.controlplane.embedded.storage import Change, Record, Storage, TooOld, encode
 from whimbrel_lab.controlplane.embedded.views import View
@@ -45,7 +45,8 @@ def watch_request(kind: Kind, namespace: str, query: Mapping[str, str], view: Vi
         raise invalid("meta.k8s.io", "ListOptions", "", [forbidden_field("resourceVersionMatch", text)])
     asked = query.get("resourceVersion", "")
     if asked and not asked.isdigit():
-        raise bad_request(f'strconv.ParseUint: parsing "{asked}": invalid syntax')
+        # kube-apiserver's storage finds this out, too late to say that it is the client's fault.
+        raise ApiError(500, "", not_a_version(asked))
     return WatchRequest(
         kind=kind,
         namespace=namespace,

@@ -183,10 +183,12 @@ class RealControlPlane:
         for version in stored["versions"]:
             if not version["served"]:
                 continue
+            served = f"apis/{stored['group']}/{version['name']}"
             try:
-                document = await self.client.send("GET", f"/openapi/v3/apis/{stored['group']}/{version['name']}")
+                document = await self.client.send("GET", f"/openapi/v3/{served}")
+                await self.client.send("GET", f"/{served}/{stored['names']['plural']}?limit=1")
             except RequestRefused as refused:
-                if refused.code == 404:
+                if refused.code in (404, 429):  # 429: its watch cache is only beginning
                     return False
                 raise
             wanted = {"group": stored["group"], "kind": stored["names"]["kind"], "version": version["name"]}

@@ -1,15 +1,11 @@
-"""Custom kinds: defaults, pruning, validation in the server's words, versions, and what is not evaluated."""
+"""Objects of custom kinds: defaults, pruning, validation in the server's words."""
 
-import copy
-import logging
 from typing import Any
 
 import pytest
+from support.api_servers import Server
 
 from whimbrel_lab.controlplane.client import RawClient
-from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
-
-DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 async def test_unknown_fields_are_pruned_and_defaults_filled_in(client: RawClient, widgets: str, build: Any) -> None:
@@ -159,20 +155,8 @@ async def test_numbers_and_strings_both_fit_int_or_string(client: RawClient, wid
     assert codes == [201, 201, 201]
 
 
-async def test_branches_of_a_schema_are_judged(client: RawClient, plane: EmbeddedControlPlane, build: Any) -> None:
-    schema = {
-        "type": "object",
-        "properties": {
-            "spec": {
-                "type": "object",
-                "properties": {"names": {"type": "array", "items": {"type": "string"}}, "selector": {"type": "object"}},
-                "oneOf": [{"required": ["names"]}, {"required": ["selector"]}],
-                "not": {"required": ["names"], "properties": {"names": {"maxItems": 0}}},
-            }
-        },
-    }
-    await plane.load([build.definition(kind="Choice", schema=schema)])
-    path = "/apis/example.com/v1/namespaces/default/choices"
+async def test_branches_of_a_schema_are_judged(server: Server, client: RawClient) -> None:
+    path = server.custom("choices")
 
     def choice(**spec: Any) -> dict[str, Any]:
         return {"apiVersion": "example.com/v1", "kind": "Choice", "metadata": {"name": "c"}, "spec": spec}
@@ -226,158 +210,11 @@ async def test_an_owner_reference_is_complete_and_only_one_controls(
     assert "must not be empty" in without_uid.causes["metadata.ownerReferences[0].uid"]
 
 
-async def test_a_definition_is_established_and_served_at_once_and_gone_with_its_objects(
-    client: RawClient, build: Any
-) -> None:
-    path = "/apis/example.com/v1/things"
-    created = await client.create(DEFINITIONS, build.definition(kind="Thing", scope="Cluster"))
-    thing = {**build.widget(), "kind": "Thing"}
-    served = await client.create(path, thing)
-    async with client.watch(DEFINITIONS, fieldSelector="metadata.name=things.example.com") as stream:
-        await stream.next()
-        await client.delete(f"{DEFINITIONS}/things.example.com")
-        types = []
-        while "DELETED" not in types:
-            event = await stream.next()
-            assert event is not None
-            types.append(event["type"])
-
-    conditions = {each["type"]: each["status"] for each in created.body["status"]["conditions"]}
-    assert conditions == {"NamesAccepted": "True", "Established": "True"}
-    assert created.body["status"]["storedVersions"] == ["v1"]
-    assert served.code == 201
-    assert (await client.get(path)).code == 404
-    assert (await client.get("/apis/example.com/v1")).code == 200
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"scope": "Galaxy"}, "spec.scope"),
-        ({"group": "other.com"}, "metadata.name"),
-        ({"versions": []}, "spec.versions"),
-        ({"conversion": {"strategy": "Webhook"}}, "spec.conversion.strategy"),
-    ],
-)
-async def test_a_definition_that_cannot_be_served_is_refused(
-    client: RawClient, build: Any, change: dict[str, Any], field: str
-) -> None:
-    definition = build.definition(kind="Thing")
-    definition["spec"] |= change
-
-    answer = await client.create(DEFINITIONS, definition)
-
-    assert (answer.code, field in answer.causes) == (422, True)
-
-
-async def test_a_schema_that_is_not_structural_is_refused(client: RawClient, build: Any) -> None:
-    schema = {"type": "object", "properties": {"spec": {"properties": {}}}}
-
-    answer = await client.create(DEFINITIONS, build.definition(kind="Thing", schema=schema))
-
-    assert "spec.versions[0].schema.openAPIV3Schema.properties[spec].type" in answer.causes
-
-
-async def test_two_versions_share_their_objects_and_each_shows_its_own_fields(
-    plane: EmbeddedControlPlane, client: RawClient, build: Any
-) -> None:
-    definition = build.definition(kind="Thing")
-    newer = copy.deepcopy(definition["spec"]["versions"][0])
-    older = copy.deepcopy(newer) | {"name": "v1beta1", "storage": False}
-    del older["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["label"]
-    definition["spec"]["versions"] = [newer, older]
-    await plane.load([definition])
-    thing = {**build.widget(label="abc"), "kind": "Thing"}
-
-    await client.create("/apis/example.com/v1/namespaces/default/things", thing)
-    shown = (await client.get("/apis/example.com/v1beta1/namespaces/default/things/one")).body
-    listed = (await client.get("/apis/example.com/v1beta1/things")).body
-    changed = await client.patch("/apis/example.com/v1beta1/namespaces/default/things/one", {"spec": {"size": 3}})
-    stored = (await client.get("/apis/example.com/v1/namespaces/default/things/one")).body
-
-    assert (shown["apiVersion"], "label" in shown["spec"]) == ("example.com/v1beta1", False)
-    assert listed["items"][0]["apiVersion"] == "example.com/v1beta1"
-    assert changed.body["apiVersion"] == "example.com/v1beta1"
-    assert (stored["apiVersion"], stored["spec"]["size"]) == ("example.com/v1", 3)
-
-
-async def test_objects_stored_under_an_older_schema_are_read_under_the_new_one(
-    plane: EmbeddedControlPlane, client: RawClient, widgets: str, build: Any
-) -> None:
-    before = (await client.create(widgets, build.widget(label="abc"))).body
-    definition = build.definition()
-    properties = copy.deepcopy(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-    del properties["properties"]["spec"]["properties"]["label"]
-    properties["properties"]["spec"]["properties"]["weight"] = {"type": "integer", "default": 7}
-    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = properties
-
-    await plane.load([definition])
-    after = (await client.get(f"{widgets}/one")).body
-
-    assert (after["spec"]["weight"], "label" in after["spec"]) == (7, False)
-    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
-
-
-async def test_rules_that_are_not_evaluated_are_warned_of_at_every_write(
-    plane: EmbeddedControlPlane, client: RawClient, build: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    schema = {
-        "type": "object",
-        "properties": {
-            "spec": {
-                "type": "object",
-                "x-kubernetes-validations": [{"rule": "false", "message": "never"}],
-                "properties": {"size": {"type": "integer"}},
-            }
-        },
-    }
-    with caplog.at_level(logging.WARNING):
-        await plane.load([build.definition(kind="Ruled", schema=schema)])
-    ruled = {**build.widget(), "kind": "Ruled"}
-    path = "/apis/example.com/v1/namespaces/default/ruleds"
-
-    created = await client.create(path, ruled)
-    patched = await client.patch(f"{path}/one", {"spec": {"size": 2}})
-    read = await client.get(f"{path}/one")
-
-    assert [record.message for record in caplog.records if "NOT evaluated" in record.message] == [
-        "embedded control plane: the schema of ruleds.example.com has x-kubernetes-validations; "
-        "they are NOT evaluated here"
-    ]
-    assert all("x-kubernetes-validations (CEL rules) of Ruled" in each.warnings[0] for each in (created, patched))
-    assert read.warnings == ()
-
-
 async def test_a_status_with_defaults_is_there_from_the_first_read_although_a_create_drops_what_was_sent(
-    plane: EmbeddedControlPlane, client: RawClient
+    server: Server, client: RawClient
 ) -> None:
-    schema = {
-        "type": "object",
-        "properties": {
-            "status": {
-                "type": "object",
-                "default": {},
-                "properties": {"phase": {"type": "string", "default": "Waiting"}},
-            }
-        },
-    }
-    version = {
-        "name": "v1",
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
-    }
-    names = {"plural": "turns", "singular": "turn", "kind": "Turn"}
-    definition = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "turns.example.org"},
-        "spec": {"group": "example.org", "names": names, "scope": "Namespaced", "versions": [version]},
-    }
-    await plane.load([definition])
-    turn = {"apiVersion": "example.org/v1", "kind": "Turn", "metadata": {"name": "mine"}, "status": {"phase": "Forged"}}
+    turn = {"apiVersion": "example.com/v1", "kind": "Turn", "metadata": {"name": "mine"}, "status": {"phase": "Forged"}}
 
-    answer = await client.create("/apis/example.org/v1/namespaces/default/turns", turn)
+    answer = await client.create(server.custom("turns"), turn)
 
     assert answer.body["status"] == {"phase": "Waiting"}

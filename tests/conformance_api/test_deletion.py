@@ -1,8 +1,10 @@
 """Deletion: finalizers, preconditions, grace, owners, namespaces, collections, evictions."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from support.api_servers import Server, a_namespace
 
 from whimbrel_lab.controlplane.client import RawClient
 
@@ -15,17 +17,6 @@ def owned_by(owner: dict[str, Any], *, block: bool = False) -> list[dict[str, An
         "uid": owner["metadata"]["uid"],
     }
     return [{**reference, "blockOwnerDeletion": True} if block else reference]
-
-
-async def until_gone(client: RawClient, path: str) -> None:
-    found = await client.get(path)
-    if found.code == 404:
-        return
-    collection, _, name = path.rpartition("/")
-    version = found.body["metadata"]["resourceVersion"]
-    async with client.watch(collection, resourceVersion=version, fieldSelector=f"metadata.name={name}") as stream:
-        while (event := await stream.next(3)) and event["type"] != "DELETED":
-            pass
 
 
 async def test_a_deleted_object_is_gone_and_the_answer_names_it(client: RawClient, widgets: str, build: Any) -> None:
@@ -63,7 +54,10 @@ async def test_an_object_with_a_finalizer_stays_until_the_finalizer_is_taken_awa
     assert again.body == deleted.body
     assert released.code == 200
     assert event is not None
-    assert (event["type"], event["object"]["metadata"].get("finalizers")) == ("DELETED", None)
+    assert (event["type"], event["object"]["metadata"].get("finalizers")) == (
+        "DELETED",
+        ["example.com/hold"],
+    )
     assert (await client.get(f"{widgets}/one")).code == 404
 
 
@@ -106,30 +100,31 @@ async def test_a_delete_whose_preconditions_hold_is_done(client: RawClient, widg
 
 
 async def test_dependents_go_with_their_owner(
-    client: RawClient, widgets: str, config_maps: str, pods: str, build: Any
+    server: Server, client: RawClient, config_maps: str, pods: str, build: Any
 ) -> None:
-    owner = (await client.create(widgets, build.widget())).body
-    child = (await client.create(config_maps, build.config_map(ownerReferences=owned_by(owner)))).body
+    owner = (await client.create(config_maps, build.config_map("owner"))).body
+    child = (await client.create(config_maps, build.config_map("child", ownerReferences=owned_by(owner)))).body
     grandchild = build.pod()
     grandchild["metadata"]["ownerReferences"] = owned_by(child)
     await client.create(pods, grandchild)
 
-    await client.delete(f"{widgets}/one")
+    await client.delete(f"{config_maps}/owner")
 
-    await until_gone(client, f"{config_maps}/one")
-    await until_gone(client, f"{pods}/one")
+    await server.until_gone(f"{config_maps}/child")
+    await server.until_gone(f"{pods}/one")
 
 
 async def test_a_dependent_of_two_owners_stays_while_one_of_them_does(
-    client: RawClient, widgets: str, config_maps: str, build: Any
+    client: RawClient, config_maps: str, build: Any
 ) -> None:
-    first = (await client.create(widgets, build.widget("first"))).body
-    second = (await client.create(widgets, build.widget("second"))).body
-    await client.create(config_maps, build.config_map(ownerReferences=owned_by(first) + owned_by(second)))
+    first = (await client.create(config_maps, build.config_map("first"))).body
+    second = (await client.create(config_maps, build.config_map("second"))).body
+    both = build.config_map(ownerReferences=owned_by(first) + owned_by(second))
+    await client.create(config_maps, both)
 
-    async with client.watch(config_maps) as stream:
+    async with client.watch(config_maps, fieldSelector="metadata.name=one") as stream:
         await stream.next()
-        await client.delete(f"{widgets}/first")
+        await client.delete(f"{config_maps}/first")
         event = await stream.next()
 
     assert event is not None
@@ -140,33 +135,32 @@ async def test_a_dependent_of_two_owners_stays_while_one_of_them_does(
 
 
 async def test_an_owner_in_another_namespace_or_with_another_uid_is_no_owner(
-    client: RawClient, widgets: str, build: Any
+    server: Server, client: RawClient, config_maps: str, build: Any
 ) -> None:
-    owner = (await client.create(widgets, build.widget())).body
-    elsewhere = "/api/v1/namespaces/kube-system/configmaps"
+    owner = (await client.create(config_maps, build.config_map())).body
+    elsewhere = server.path("configmaps", namespace=await server.another_namespace())
     await client.create(elsewhere, build.config_map("across", ownerReferences=owned_by(owner)))
     owner["metadata"]["uid"] = "of-another-life"
-    here = "/api/v1/namespaces/default/configmaps"
-    await client.create(here, build.config_map("stale", ownerReferences=owned_by(owner)))
+    await client.create(config_maps, build.config_map("stale", ownerReferences=owned_by(owner)))
 
-    await until_gone(client, f"{elsewhere}/across")
-    await until_gone(client, f"{here}/stale")
+    await server.until_gone(f"{elsewhere}/across")
+    await server.until_gone(f"{config_maps}/stale")
 
 
 async def test_a_foreground_deletion_waits_for_the_dependents_that_block_it(
-    client: RawClient, widgets: str, config_maps: str, build: Any
+    server: Server, client: RawClient, config_maps: str, build: Any
 ) -> None:
-    owner = (await client.create(widgets, build.widget())).body
+    owner = (await client.create(config_maps, build.config_map("owner"))).body
     child = build.config_map(ownerReferences=owned_by(owner, block=True), finalizers=["example.com/hold"])
     await client.create(config_maps, child)
-    async with client.watch(f"{config_maps}") as stream:
+    async with client.watch(config_maps, fieldSelector="metadata.name=one") as stream:
         await stream.next()
 
-        deleted = await client.delete(f"{widgets}/one", propagationPolicy="Foreground")
+        deleted = await client.delete(f"{config_maps}/owner", propagationPolicy="Foreground")
         marked = await stream.next()
-    held = await client.get(f"{widgets}/one")
+    held = await client.get(f"{config_maps}/owner")
     await client.patch(f"{config_maps}/one", {"metadata": {"finalizers": None}})
-    await until_gone(client, f"{widgets}/one")
+    await server.until_gone(f"{config_maps}/owner")
 
     assert deleted.body["metadata"]["finalizers"] == ["foregroundDeletion"]
     assert marked is not None
@@ -176,37 +170,40 @@ async def test_a_foreground_deletion_waits_for_the_dependents_that_block_it(
 
 
 async def test_an_orphaning_deletion_leaves_the_dependents_without_owner(
-    client: RawClient, widgets: str, config_maps: str, build: Any
+    server: Server, client: RawClient, config_maps: str, build: Any
 ) -> None:
-    owner = (await client.create(widgets, build.widget())).body
+    owner = (await client.create(config_maps, build.config_map("owner"))).body
     await client.create(config_maps, build.config_map(ownerReferences=owned_by(owner)))
 
-    await client.delete(f"{widgets}/one", {"propagationPolicy": "Orphan"})
-    await until_gone(client, f"{widgets}/one")
+    await client.delete(f"{config_maps}/owner", {"propagationPolicy": "Orphan"})
+    await server.until_gone(f"{config_maps}/owner")
 
     assert "ownerReferences" not in (await client.get(f"{config_maps}/one")).body["metadata"]
 
 
 async def test_a_deleted_namespace_takes_its_contents_along_and_admits_nothing_new(
-    client: RawClient, build: Any
+    server: Server, client: RawClient, build: Any
 ) -> None:
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}
-    await client.create("/api/v1/namespaces", namespace)
-    inside = "/api/v1/namespaces/team/configmaps"
+    team, empty = server.unique("team"), server.unique("empty")
+    for name in (team, empty):
+        await client.create("/api/v1/namespaces", a_namespace(name))
+    inside = server.path("configmaps", namespace=team)
     await client.create(inside, build.config_map("held", finalizers=["example.com/hold"]))
     await client.create(inside, build.config_map("free"))
-    await client.create("/apis/example.com/v1/namespaces/team/widgets", build.widget())
+    await client.create(f"/apis/example.com/v1/namespaces/{team}/widgets", build.widget())
 
-    deleted = await client.delete("/api/v1/namespaces/team")
+    deleted = await client.delete(f"/api/v1/namespaces/{team}")
+    await client.delete(f"/api/v1/namespaces/{empty}")
     refused = await client.create(inside, build.config_map("late"))
-    await until_gone(client, f"{inside}/free")
-    still = await client.get("/api/v1/namespaces/team")
+    await asyncio.gather(server.until_gone(f"{inside}/free"), server.until_gone(f"/api/v1/namespaces/{empty}"))
+    still = await client.get(f"/api/v1/namespaces/{team}")
     await client.patch(f"{inside}/held", {"metadata": {"finalizers": None}})
-    await until_gone(client, "/api/v1/namespaces/team")
+    await server.until_gone(f"{inside}/held")
 
     assert deleted.body["status"]["phase"] == "Terminating"
     assert (refused.code, "because it is being terminated" in refused.body["message"]) == (403, True)
     assert still.code == 200
+    assert "deletionGracePeriodSeconds" not in deleted.body["metadata"]
 
 
 async def test_a_pod_on_a_node_stays_until_it_is_deleted_without_grace(
@@ -251,8 +248,10 @@ async def test_an_unknown_propagation_policy_is_refused(client: RawClient, widge
     assert (await client.delete(f"{widgets}/one", propagationPolicy="Sideways")).code == 422
 
 
-async def test_an_eviction_respects_the_disruption_budget(client: RawClient, pods: str, build: Any) -> None:
-    budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
+async def test_an_eviction_respects_the_disruption_budget(
+    server: Server, client: RawClient, pods: str, build: Any
+) -> None:
+    budgets = server.path("poddisruptionbudgets", "/apis/policy/v1")
     budget = {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -266,11 +265,17 @@ async def test_an_eviction_respects_the_disruption_budget(client: RawClient, pod
     await client.patch(f"{pods}/one/status", {"status": {"phase": "Running"}})
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "one"}}
 
+    unseen = await client.create(f"{pods}/one/eviction", eviction)
+    await client.patch(f"{budgets}/guard/status", {"status": {"observedGeneration": 1}})
     refused = await client.create(f"{pods}/one/eviction", eviction)
     await client.patch(f"{budgets}/guard/status", {"status": {"disruptionsAllowed": 1}})
     granted = await client.create(f"{pods}/one/eviction", eviction)
 
-    assert (refused.code, refused.body["details"]["causes"][0]["reason"]) == (429, "DisruptionBudget")
+    spent = (await client.get(f"{budgets}/guard")).body["status"]
+    for each in (unseen, refused):
+        assert (each.code, each.body["details"]["causes"][0]["reason"]) == (429, "DisruptionBudget")
+    assert (unseen.headers["Retry-After"], "Retry-After" in refused.headers) == ("10", False)
+    assert (spent["disruptionsAllowed"], list(spent["disruptedPods"])) == (0, ["one"])
     assert granted.code == 201
     assert "deletionTimestamp" in (await client.get(f"{pods}/one")).body["metadata"]
 

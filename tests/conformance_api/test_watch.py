@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from support.api_servers import Server
 
 from whimbrel_lab.controlplane.client import RawClient
-from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
 
 
 async def test_a_watch_from_a_list_sees_exactly_what_came_after_it(client: RawClient, widgets: str, build: Any) -> None:
@@ -68,53 +68,27 @@ async def test_an_object_enters_and_leaves_a_selective_watch_with_its_labels(
     assert events == [("ADDED", "one"), ("MODIFIED", "one"), ("DELETED", "one")]
 
 
-async def test_a_watch_by_field_and_one_of_a_namespace_see_only_theirs(client: RawClient, build: Any) -> None:
+async def test_a_watch_by_field_and_one_of_a_namespace_see_only_theirs(
+    server: Server, client: RawClient, config_maps: str, build: Any
+) -> None:
+    elsewhere = server.path("configmaps", namespace=await server.another_namespace())
     async with (
         client.watch("/api/v1/configmaps", fieldSelector="metadata.name=b") as named,
-        client.watch("/api/v1/namespaces/kube-system/configmaps") as placed,
+        client.watch(elsewhere) as placed,
     ):
-        await client.create("/api/v1/namespaces/default/configmaps", build.config_map("a"))
-        await client.create("/api/v1/namespaces/default/configmaps", build.config_map("b"))
-        await client.create("/api/v1/namespaces/kube-system/configmaps", build.config_map("c"))
+        await client.create(config_maps, build.config_map("a"))
+        await client.create(config_maps, build.config_map("b"))
+        await client.create(elsewhere, build.config_map("c"))
 
         assert await named.take(1) == [("ADDED", "b")]
         assert await placed.take(1) == [("ADDED", "c")]
 
 
-async def test_bookmarks_come_when_asked_for_and_move_on_with_other_kinds(
-    client: RawClient, widgets: str, config_maps: str, build: Any
-) -> None:
-    version = (await client.get(widgets)).body["metadata"]["resourceVersion"]
-
-    async with client.watch(widgets, resourceVersion=version, allowWatchBookmarks="true") as stream:
-        latest = (await client.create(config_maps, build.config_map())).body["metadata"]["resourceVersion"]
-        bookmark = await stream.next()
-
-    assert bookmark is not None
-    assert (bookmark["type"], bookmark["object"]["kind"]) == ("BOOKMARK", "Widget")
-    assert bookmark["object"]["metadata"]["resourceVersion"] == latest
-
-
-async def test_a_watch_ends_after_its_timeout_with_a_last_bookmark(client: RawClient, widgets: str) -> None:
-    async with client.watch(widgets, timeoutSeconds="1", allowWatchBookmarks="true") as stream:
-        types = []
-        while event := await stream.next():
-            types.append(event["type"])
-
-    assert set(types) == {"BOOKMARK"}
-
-
-async def test_without_being_asked_for_no_bookmark_comes(client: RawClient, widgets: str) -> None:
-    async with client.watch(widgets, timeoutSeconds="1") as stream:
-        assert await stream.next() is None
-
-
 async def test_a_watch_from_a_compacted_version_is_answered_410_in_the_stream(
-    plane: EmbeddedControlPlane, client: RawClient, widgets: str, build: Any
+    server: Server, client: RawClient, widgets: str, build: Any
 ) -> None:
-    version = (await client.get(widgets)).body["metadata"]["resourceVersion"]
     await client.create(widgets, build.widget())
-    plane.compact()
+    version = await server.forget()
 
     async with client.watch(widgets, resourceVersion=version) as stream:
         error, end = await stream.next(), await stream.next()
@@ -126,44 +100,14 @@ async def test_a_watch_from_a_compacted_version_is_answered_410_in_the_stream(
 
 
 async def test_an_open_watch_survives_a_compaction(
-    plane: EmbeddedControlPlane, client: RawClient, widgets: str, build: Any
+    server: Server, client: RawClient, widgets: str, build: Any
 ) -> None:
     async with client.watch(widgets) as stream:
         await client.create(widgets, build.widget())
-        plane.compact()
+        await server.forget()
         await client.create(widgets, build.widget("two"))
 
         assert await stream.take(2) == [("ADDED", "one"), ("ADDED", "two")]
-
-
-async def test_a_watch_further_behind_than_the_history_is_answered_410(build: Any) -> None:
-    async with EmbeddedControlPlane(history=5) as plane, RawClient(plane.url) as client:
-        version = str(plane.storage.version)
-        for number in range(20):
-            plane.storage.put("configmaps", build.config_map(f"c{number}", namespace="default", uid="u"))
-
-        async with client.watch("/api/v1/configmaps", resourceVersion=version) as stream:
-            error = await stream.next()
-
-    assert error is not None
-    assert error["object"]["code"] == 410
-
-
-async def test_streaming_lists_are_refused_as_by_a_server_without_them(client: RawClient, widgets: str) -> None:
-    answer = await client.get(
-        widgets,
-        watch="true",
-        sendInitialEvents="true",
-        resourceVersionMatch="NotOlderThan",
-        allowWatchBookmarks="true",
-    )
-
-    assert (answer.code, answer.body["reason"]) == (422, "Invalid")
-    assert "sendInitialEvents is forbidden for watch" in answer.causes["sendInitialEvents"]
-
-
-async def test_a_version_that_is_no_number_is_a_bad_request(client: RawClient, widgets: str) -> None:
-    assert (await client.get(widgets, watch="true", resourceVersion="x")).code == 400
 
 
 async def test_every_watcher_gets_every_event_in_order(client: RawClient, widgets: str, build: Any) -> None:
@@ -183,24 +127,3 @@ async def test_every_watcher_gets_every_event_in_order(client: RawClient, widget
             await client.create(widgets, build.widget(f"w{number}"))
 
     assert all(task.result() == expected for task in tasks)
-
-
-async def test_a_client_that_goes_leaves_no_watch_behind(plane: EmbeddedControlPlane, client: RawClient) -> None:
-    async with client.watch("/api/v1/pods", allowWatchBookmarks="true") as stream:
-        await stream.next()
-        assert plane.watches.count == 1
-    async with asyncio.timeout(5):
-        await plane.watches.idle()
-
-    assert plane.watches.count == 0
-
-
-async def test_the_watches_of_a_kind_end_when_its_definition_goes(client: RawClient, widgets: str, build: Any) -> None:
-    await client.create(widgets, build.widget())
-    async with client.watch(widgets) as stream:
-        await client.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com")
-        events = await stream.take(2)
-        end = await stream.next()
-
-    assert events == [("ADDED", "one"), ("DELETED", "one")]
-    assert end is None

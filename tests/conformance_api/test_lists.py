@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from support.api_servers import Server
 
 from whimbrel_lab.controlplane.client import RawClient
-from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
 
 
 def names(body: dict[str, Any]) -> list[str]:
@@ -32,7 +32,7 @@ async def test_pages_show_one_version_whatever_happens_meanwhile(client: RawClie
 
     assert names(first.body) + names(second.body) + names(third.body) == [f"w{number}" for number in range(10)]
     assert [page.body["metadata"].get("remainingItemCount") for page in (first, second, third)] == [6, 2, None]
-    assert "continue" not in third.body["metadata"]
+    assert not third.body["metadata"].get("continue")
     assert {page.body["metadata"]["resourceVersion"] for page in (first, second, third)} == {
         first.body["metadata"]["resourceVersion"]
     }
@@ -40,13 +40,13 @@ async def test_pages_show_one_version_whatever_happens_meanwhile(client: RawClie
 
 
 async def test_an_expired_page_is_gone_and_offers_a_token_for_the_rest(
-    plane: EmbeddedControlPlane, client: RawClient, ten: str
+    server: Server, client: RawClient, ten: str
 ) -> None:
     first = await client.get(ten, limit="4")
     await client.delete(f"{ten}/w5")
-    plane.compact()
+    token = await server.expire(first.body["metadata"]["continue"])
 
-    gone = await client.get(ten, limit="4", **{"continue": first.body["metadata"]["continue"]})
+    gone = await client.get(ten, limit="4", **{"continue": token})
     rest = await client.get(ten, **{"continue": gone.body["metadata"]["continue"]})
 
     assert (gone.code, gone.body["reason"]) == (410, "Expired")
@@ -68,13 +68,21 @@ async def test_an_exact_version_is_shown_as_it_was(client: RawClient, ten: str) 
 
 
 async def test_an_exact_version_that_was_compacted_is_gone(
-    plane: EmbeddedControlPlane, client: RawClient, ten: str
+    server: Server, client: RawClient, ten: str
 ) -> None:
-    then = (await client.get(ten)).body["metadata"]["resourceVersion"]
-    await client.delete(f"{ten}/w0")
-    plane.compact()
+    then = await server.forget()
 
     assert (await client.get(ten, resourceVersion=then, resourceVersionMatch="Exact")).code == 410
+
+
+async def test_what_is_no_number_is_refused(client: RawClient, ten: str) -> None:
+    version = await client.get(ten, resourceVersion="x")
+    limit = await client.get(ten, limit="x")
+    watch = await client.get(ten, watch="true", resourceVersion="x")
+
+    assert [each.code for each in (version, limit, watch)] == [400, 400, 500]
+    assert version.body["message"] == f"invalid resource version: {watch.body['message']}"
+    assert limit.body["message"] == 'strconv.ParseInt: parsing "x": invalid syntax'
 
 
 async def test_a_version_of_the_future_is_too_large(client: RawClient, ten: str) -> None:
@@ -141,26 +149,23 @@ async def test_pods_are_selected_by_node_and_phase(client: RawClient, pods: str,
     await client.create(pods, build.pod("nowhere"))
     await client.patch(f"{pods}/here/status", {"status": {"phase": "Running"}})
 
-    on_node = await client.get("/api/v1/pods", fieldSelector="spec.nodeName=n1")
-    unbound = await client.get("/api/v1/pods", fieldSelector="spec.nodeName=,status.phase!=Running")
+    on_node = await client.get(pods, fieldSelector="spec.nodeName=n1")
+    unbound = await client.get(pods, fieldSelector="spec.nodeName=,status.phase!=Running")
 
     assert (names(on_node.body), names(unbound.body)) == (["here"], ["nowhere"])
 
 
 async def test_a_list_over_all_namespaces_is_in_order_and_one_namespace_is_its_own(
-    client: RawClient, build: Any
+    server: Server, client: RawClient, build: Any
 ) -> None:
-    for namespace in ("kube-system", "default", "kube-public"):
-        await client.create(f"/api/v1/namespaces/{namespace}/configmaps", build.config_map())
+    namespaces = [server.namespace, await server.another_namespace(), await server.another_namespace()]
+    for namespace in namespaces:
+        await client.create(server.path("configmaps", namespace=namespace), build.config_map(labels={"of": namespace}))
 
-    everywhere = await client.get("/api/v1/configmaps")
-    one = await client.get("/api/v1/namespaces/kube-public/configmaps")
+    everywhere = await client.get("/api/v1/configmaps", labelSelector=f"of in ({','.join(namespaces)})")
+    one = await client.get(server.path("configmaps", namespace=namespaces[1]))
 
-    assert [item["metadata"]["namespace"] for item in everywhere.body["items"]] == [
-        "default",
-        "kube-public",
-        "kube-system",
-    ]
+    assert [item["metadata"]["namespace"] for item in everywhere.body["items"]] == sorted(namespaces)
     assert len(one.body["items"]) == 1
 
 
