@@ -7,7 +7,7 @@ import base64
 from functools import partial
 
 from whimbrel_lab.controlplane.embedded import columns, events
-from whimbrel_lab.controlplane.embedded.errors import FieldError, Object, required, too_long
+from whimbrel_lab.controlplane.embedded.errors import FieldError, Object, bad_request, required, too_long
 from whimbrel_lab.controlplane.embedded.kinds import Kind
 
 _RBAC = "rbac.authorization.k8s.io"
@@ -67,6 +67,11 @@ def _deployment_defaults(deployment: Object) -> None:
 
 
 def _size_check(field: str, document: Object) -> list[FieldError]:
+    for name in ("data", "binaryData"):
+        if not all(isinstance(text, str) for text in (document.get(name) or {}).values()):
+            struct = document["kind"]
+            text = f"json: cannot unmarshal into Go struct field {struct}.{name} of type string"
+            raise bad_request(f'{struct} in version "v1" cannot be handled as a {struct}: {text}')
     texts = [*(document.get("data") or {}).values(), *(document.get("binaryData") or {}).values()]
     return [too_long(field, MAXIMUM_DATA_BYTES)] if sum(len(text) for text in texts) > MAXIMUM_DATA_BYTES else []
 

@@ -36,9 +36,6 @@ def complete(definition: Object) -> None:
         names.setdefault("singular", names["kind"].lower())
         names.setdefault("listKind", names["kind"] + "List")
     spec.setdefault("conversion", {"strategy": "None"})
-    if not metadata.get("deletionTimestamp"):
-        others = [each for each in metadata.get("finalizers") or () if each != CLEANUP]
-        metadata["finalizers"] = [*others, CLEANUP]
     stored = [each.get("name") for each in spec.get("versions") or () if each.get("storage")]
     known = (definition.get("status") or {}).get("storedVersions") or []
     moment = metadata.get("creationTimestamp")
@@ -58,11 +55,14 @@ def _condition(kind: str, reason: str, message: str, moment: Json) -> Object:
     }  # fmt: skip
 
 
+_NAMES = ("plural", "singular", "kind", "listKind")
+
+
 def check(definition: Object) -> list[FieldError]:
     """What is wrong with a definition."""
     spec = definition["spec"]
     names, group = spec.get("names") or {}, spec.get("group") or ""
-    errors = [required(f"spec.names.{key}") for key in ("plural", "kind") if not names.get(key)]
+    errors = [required(f"spec.names.{key}") for key in _NAMES if not names.get(key)]
     if not group:
         errors.append(required("spec.group"))
     expected = f"{names.get('plural')}.{group}"
@@ -80,20 +80,24 @@ def check(definition: Object) -> list[FieldError]:
     if (spec.get("conversion") or {}).get("strategy") != "None":
         text = "the embedded control plane converts between versions by strategy None only"
         errors.append(forbidden_field("spec.conversion.strategy", text))
-    for index, version in enumerate(versions):
-        errors += _version_errors(version, f"spec.versions[{index}]")
+    schemas = [(each.get("schema") or {}).get("openAPIV3Schema") for each in versions]
+    if len(versions) > 1 and any(each != schemas[0] for each in schemas):
+        for index, version in enumerate(versions):
+            errors += _version_errors(version, f"spec.versions[{index}].schema")
+    elif versions:  # kube-apiserver moves what all versions share to the top, and speaks of it there
+        errors += _version_errors(versions[0], "spec.validation")
     return errors
 
 
 def _version_errors(version: Object, path: str) -> Iterator[FieldError]:
     schema = (version.get("schema") or {}).get("openAPIV3Schema")
     if not isinstance(schema, dict):
-        yield required(f"{path}.schema.openAPIV3Schema", "schemas are required")
+        yield required(f"{path}.openAPIV3Schema", "schemas are required")
         return
     if schema.get("type") != "object":
         text = 'must be "object" at the root'
-        yield invalid_value(f"{path}.schema.openAPIV3Schema.type", schema.get("type") or "", text)
-    yield from _schema_errors(schema, f"{path}.schema.openAPIV3Schema", True)
+        yield invalid_value(f"{path}.openAPIV3Schema.type", schema.get("type") or "", text)
+    yield from _schema_errors(schema, f"{path}.openAPIV3Schema", True)
     try:
         compile_schema(schema)
         custom_columns(version.get("additionalPrinterColumns") or [])
@@ -106,6 +110,8 @@ def _schema_errors(schema: Object, path: str, structural: bool) -> Iterator[Fiel
     untyped = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
     if structural and not schema.get("type") and not untyped:
         yield required(f"{path}.type", "must not be empty for specified object fields")
+    if schema.get("type") == "array" and not schema.get("items"):
+        yield required(f"{path}.items", "must be specified")
     if schema.get("properties") and schema.get("additionalProperties"):
         yield forbidden_field(
             f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"

@@ -7,6 +7,7 @@ of 0, as a kubelet does; every other object goes as soon as its finalizers are g
 from dataclasses import dataclass
 from datetime import timedelta
 
+from whimbrel_lab.controlplane.embedded import crds
 from whimbrel_lab.controlplane.embedded.errors import Object, bad_request, conflict, invalid, invalid_value, unsupported
 from whimbrel_lab.controlplane.embedded.kinds import Kind
 from whimbrel_lab.controlplane.embedded.listing import list_page
@@ -114,6 +115,8 @@ class Deletion:
         metadata = document["metadata"]
         grace_period_s = _grace_period_s(kind, document, options)
         finalizers = _finalizers(metadata.get("finalizers") or [], options.propagation)
+        if kind.resource == crds.RESOURCE and not metadata.get("deletionTimestamp"):
+            finalizers = [*finalizers, crds.CLEANUP]
         if finalizers:
             metadata["finalizers"] = finalizers
         else:

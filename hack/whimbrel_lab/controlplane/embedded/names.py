@@ -6,7 +6,6 @@ from whimbrel_lab.controlplane.embedded.errors import (
     FieldError,
     Json,
     Object,
-    duplicate,
     invalid_value,
     required,
     shown,
@@ -50,9 +49,9 @@ def name_problems(kind: Kind, name: str) -> list[str]:
         bad = name in (".", "..") or "/" in name or "%" in name
         return ["may not be '.', '..' or contain '/' or '%'"] if bad else []
     if kind.plural in _DNS_LABELS and not kind.custom:
-        too_big = ["must be no more than 63 bytes"] if len(name) > 63 else []
+        too_big = ["must be no more than 63 characters"] if len(name) > 63 else []
         return too_big + ([] if _LABEL.fullmatch(name) else [_LABEL_TEXT])
-    too_big = ["must be no more than 253 bytes"] if len(name) > 253 else []
+    too_big = ["must be no more than 253 characters"] if len(name) > 253 else []
     return too_big + ([] if _SUBDOMAIN.fullmatch(name) else [_SUBDOMAIN_TEXT])
 
 
@@ -106,20 +105,15 @@ def _owner_errors(owners: list[Json]) -> list[FieldError]:
     errors: list[FieldError] = []
     path = "metadata.ownerReferences"
     controllers = [owner for owner in owners if owner.get("controller")]
-    for index, owner in enumerate(owners):
+    for owner in owners:
         for key in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(key):
                 text = f"Invalid value: {shown(owner.get(key) or '')}: must not be empty"
-                errors.append(FieldError(f"{path}[{index}].{key}", "FieldValueInvalid", text))
+                errors.append(FieldError(f"{path}.{key}", "FieldValueInvalid", text))
     if len(controllers) > 1:
         first, second = controllers[0].get("name"), controllers[1].get("name")
         text = (
             f'Only one reference can have Controller set to true. Found "true" in references for {first} and {second}'
         )
         errors.append(invalid_value(path, controllers, text))
-    seen: set[str] = set()
-    for index, owner in enumerate(owners):
-        if (uid := owner.get("uid") or "") in seen:
-            errors.append(duplicate(f"{path}[{index}].uid", uid))
-        seen.add(uid)
     return errors

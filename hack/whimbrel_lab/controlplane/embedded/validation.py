@@ -105,7 +105,7 @@ def _string(schema: Schema, value: str, path: str) -> Iterator[FieldError]:
         yield invalid_value(path, value, f"{path} in body should match '{schema.pattern_text}'")
     check = _FORMATS.get(schema.format)
     if check is not None and not check(value):
-        yield invalid_value(path, value, f"{path} in body must be of type {schema.format}: {shown(value)}")
+        yield wrong_type(path, value, f"{path} in body must be of type {schema.format}: {shown(value)}")
 
 
 def _number(schema: Schema, value: float, path: str) -> Iterator[FieldError]:
@@ -144,6 +144,7 @@ def _list(schema: Schema, value: list[Json], path: str) -> Iterator[FieldError]:
 
 def _duplicates(schema: Schema, value: list[Json], path: str) -> Iterator[FieldError]:
     seen: set[str] = set()
+    told: set[str] = set()
     for index, item in enumerate(value):
         identity = item
         if schema.list_type == "map":
@@ -151,8 +152,9 @@ def _duplicates(schema: Schema, value: list[Json], path: str) -> Iterator[FieldE
                 continue
             identity = {key: item[key] for key in schema.list_keys if key in item}
         key = shown(identity)
-        if key in seen:
+        if key in seen and key not in told:
             yield duplicate(f"{path}[{index}]", identity)
+            told.add(key)
         seen.add(key)
 
 
@@ -185,17 +187,24 @@ def _combinations(schema: Schema, value: Json, path: str) -> Iterator[FieldError
     said = shown(path)
     branches = () if schema.int_or_string else schema.any_of
     if branches and not any(_fits(each, value, path) for each in branches):
-        yield invalid_value(path, value, f"{said} must validate at least one schema (anyOf)")
+        yield _of_junction(f"{said} must validate at least one schema (anyOf)")
+        yield from validate(branches[0], value, path)
     if schema.one_of:
         fitting = sum(_fits(each, value, path) for each in schema.one_of)
         if fitting != 1:
             found = "Found none valid" if not fitting else f"Found {fitting} valid alternatives"
-            text = f"{said} must validate one and only one schema (oneOf). {found}"
-            yield invalid_value(path, value, text)
+            yield _of_junction(f"{said} must validate one and only one schema (oneOf). {found}")
+            if not fitting:
+                yield from validate(schema.one_of[0], value, path)
     for each in schema.all_of:
         yield from validate(each, value, path)
     if schema.not_ is not None and _fits(schema.not_, value, path):
-        yield invalid_value(path, value, f"{said} must not validate the schema (not)")
+        yield _of_junction(f"{said} must not validate the schema (not)")
+
+
+def _of_junction(detail: str) -> FieldError:
+    """The server's validator forgets the place and the value where branches are combined."""
+    return invalid_value("<nil>", "", detail)
 
 
 _DATE_TIME = re.compile(r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$")

@@ -203,6 +203,7 @@ class Verbs:
             normalise_root(kind.schema, document, unknown.append)
         elif not kind.custom:
             objects.drop_nulls(document)
+        self._drop_twins(call, document["metadata"])
         problems = [f'unknown field "{path}"' for path in unknown]
         problems += [f'duplicate field "{path}"' for path in call.duplicates]
         mode = call.query.get("fieldValidation", "Warn")
@@ -213,6 +214,17 @@ class Verbs:
             )
         if mode != "Ignore":
             call.warnings.extend(problem for problem in problems if problem not in call.warnings)
+
+    def _drop_twins(self, call: Call, metadata: Object) -> None:
+        """An owner reference that is there twice counts once."""
+        owners = metadata.get("ownerReferences") or []
+        kept = [owner for index, owner in enumerate(owners) if owner not in owners[:index]]
+        if len(kept) == len(owners):
+            return
+        metadata["ownerReferences"] = kept
+        uids = ", ".join(str(owner.get("uid")) for index, owner in enumerate(owners) if owner in owners[:index])
+        warning = f".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+        call.warnings.append(warning)
 
     def _errors(self, kind: Kind, document: Object) -> list[FieldError]:
         errors = metadata_errors(kind, document["metadata"])
