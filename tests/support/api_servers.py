@@ -108,7 +108,7 @@ class Real:
         rule = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": True}
         flow = {
             "priorityLevelConfiguration": {"name": name},
-            "matchingPrecedence": 1,
+            "matchingPrecedence": 2,
             "rules": [{"subjects": [subject], "resourceRules": [rule]}],
         }
         paths = []
@@ -195,6 +195,13 @@ class Server:
     async def until_seen(self, path: str, test: Callable[[Object], bool]) -> Object:
         """Ask until the object is so; the object."""
         return (await self._until(path, lambda answer: answer.code == 200 and test(answer.body))).body
+
+    async def until_created(self, collection: str, body: Object) -> Object:
+        """Try until nothing refuses it any more: a webhook that is gone is called for a moment longer."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (answer := await self.client.create(collection, body)).code != 201:
+                await asyncio.sleep(LOOK_EVERY_S)
+        return answer.body
 
     async def _until(self, path: str, test: Callable[[Answer], bool]) -> Answer:
         async with asyncio.timeout(PATIENCE_S):

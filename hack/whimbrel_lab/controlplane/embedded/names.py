@@ -111,9 +111,9 @@ def _owner_errors(owners: list[Json]) -> list[FieldError]:
                 text = f"Invalid value: {shown(owner.get(key) or '')}: must not be empty"
                 errors.append(FieldError(f"{path}.{key}", "FieldValueInvalid", text))
     if len(controllers) > 1:
-        first, second = controllers[0].get("name"), controllers[1].get("name")
+        first, second = (f"{each.get('kind')}/{each.get('name')}" for each in controllers[:2])
         text = (
             f'Only one reference can have Controller set to true. Found "true" in references for {first} and {second}'
         )
-        errors.append(invalid_value(path, controllers, text))
+        errors.append(invalid_value(path, owners, text))
     return errors

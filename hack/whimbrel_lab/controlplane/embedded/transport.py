@@ -34,9 +34,10 @@ from whimbrel_lab.controlplane.users import User
 
 LOG = logging.getLogger(__name__)
 MAXIMUM_BODY_BYTES = 3_145_728
+_TOO_MANY = "Too many requests, please try again later."
 _REASONS = {
     401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired", 422: "Invalid",
-    429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
+    500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
 }  # fmt: skip
 
 
@@ -127,7 +128,7 @@ class Transport:
         if fault.reset == "before":
             return _cut(asked.request)
         if fault.status is not None:
-            return _refused(_injected(fault))
+            return _injected(fault)
         response = await self._permitted(asked)
         return _cut(asked.request) if fault.reset == "after" else response
 
@@ -139,6 +140,8 @@ class Transport:
         if not permitted(self._parts.authorizer(), question):
             raise denial(question)
         nameless = target.verb in ("update", "patch") and not target.name
+        if nameless and kind.custom:
+            raise bad_request("name must be provided")
         if nameless or (kind.namespaced and not target.namespace and target.verb not in ("list", "watch")):
             raise method_not_allowed()
         if target.verb in ("list", "watch"):
@@ -295,10 +298,14 @@ def _refused(refusal: ApiError) -> web.Response:
     return response
 
 
-def _injected(fault: Fault) -> ApiError:
+def _injected(fault: Fault) -> web.Response:
+    """The refusal that a fault stands for. 429 is priority and fairness turning the client away: without a Status."""
     code = fault.status or 500
+    if code == 429:
+        headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
+        return web.Response(text=f"{fault.message or _TOO_MANY}\n", status=429, headers=headers)
     text = fault.message or f"the embedded control plane was told to answer {code} here"
-    return ApiError(code, _REASONS.get(code, "Unknown"), text, retry_after_s=fault.retry_after_s)
+    return _refused(ApiError(code, _REASONS.get(code, "Unknown"), text, retry_after_s=fault.retry_after_s))
 
 
 def _lost() -> web.Response:
