@@ -1,4 +1,4 @@
-"""A real kubectl against the embedded server: what people and scripts type must work."""
+"""A real kubectl: what people and scripts type must work on both servers."""
 
 import asyncio
 import json
@@ -9,24 +9,26 @@ from typing import Any
 
 import pytest
 import yaml
+from support.api_servers import Server
 
-from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
+from whimbrel_lab.controlplane.real import binaries
 
 pytestmark = pytest.mark.kubectl
 Kubectl = Callable[..., Awaitable[tuple[int, str]]]
 
 
 @pytest.fixture
-def kubectl(plane: EmbeddedControlPlane, tmp_path: Path) -> Kubectl:
+def kubectl(server: Server, tmp_path: Path) -> Kubectl:
     """Run kubectl with arguments and documents on its standard input; (exit code, everything that it said)."""
-    plane.write_kubeconfig(tmp_path / "kubeconfig")
+    program = binaries.find("kubectl")
+    server.kubeconfig(tmp_path)
     environment = {
         **os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig"), "HOME": str(tmp_path), "KUBECACHEDIR": str(tmp_path)
     }  # fmt: skip
 
     async def run(*arguments: str, documents: list[dict[str, Any]] | None = None) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
-            "kubectl",
+            program,
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -67,19 +69,12 @@ async def test_apply_shows_what_the_schema_refuses(kubectl: Kubectl, build: Any)
     assert (invalid, 'Unsupported value: "Green": supported values: "Red", "Blue"' in said_invalid) == (1, True)
 
 
-async def test_server_side_apply_is_refused_in_words(kubectl: Kubectl, build: Any) -> None:
-    code, said = await kubectl("apply", "--server-side", "-f", "-", documents=[build.config_map()])
-
-    assert code == 1
-    assert "server-side apply (application/apply-patch+yaml) is not supported by the embedded control plane" in said
-
-
 async def test_get_shows_the_printer_columns(kubectl: Kubectl, build: Any) -> None:
     await kubectl("apply", "-f", "-", documents=[build.widget(size=7)])
 
     table = (await kubectl("get", "wd"))[1].split("\n")
     value = (await kubectl("get", "widget", "one", "-o", "jsonpath={.spec.size}"))[1]
-    listed = json.loads((await kubectl("get", "wd,cm", "-A", "-o", "json"))[1])
+    listed = json.loads((await kubectl("get", "wd,cm", "-o", "json"))[1])
     missing = await kubectl("get", "wd", "none")
 
     assert table[0].split() == ["NAME", "SIZE", "READY", "AT", "AGE"]
@@ -107,50 +102,52 @@ async def test_label_annotate_patch_and_wait(kubectl: Kubectl, build: Any) -> No
     assert selected == (0, "widget.example.com/one\n")
 
 
-async def test_create_replace_describe_and_delete(kubectl: Kubectl, build: Any) -> None:
+async def test_create_replace_describe_and_delete(server: Server, kubectl: Kubectl, build: Any) -> None:
+    team = server.unique("team")
     created = [
         await kubectl("create", "-f", "-", documents=[build.widget()]),
-        await kubectl("create", "namespace", "team"),
+        await kubectl("create", "namespace", team),
         await kubectl("create", "configmap", "settings", "--from-literal=a=b"),
         await kubectl("create", "serviceaccount", "bot"),
     ]
     replaced = await kubectl("replace", "-f", "-", documents=[build.widget(size=3)])
     described = (await kubectl("describe", "wd", "one"))[1]
     deleted = await kubectl("delete", "wd", "one", "--wait")
-    namespace = await kubectl("delete", "ns", "team", "--wait")
+    namespace = await kubectl("delete", "ns", team, "--wait=false")
 
     assert [code for code, _ in created] == [0, 0, 0, 0]
     assert replaced == (0, "widget.example.com/one replaced\n")
     assert "Size:   3" in described
     assert deleted[0] == 0
-    assert namespace == (0, 'namespace "team" deleted\n')
+    assert namespace == (0, f'namespace "{team}" deleted\n')
 
 
 async def test_a_definition_can_be_applied_waited_for_explained_and_deleted(kubectl: Kubectl, build: Any) -> None:
-    applied = await kubectl("apply", "-f", "-", documents=[build.definition(kind="Thing")])
-    waited = await kubectl("wait", "--for=condition=Established", "crd/things.example.com", "--timeout=5s")
-    explained = (await kubectl("explain", "thing.spec"))[1]
+    applied = await kubectl("apply", "-f", "-", documents=[build.definition(kind="Leaflet")])
+    waited = await kubectl("wait", "--for=condition=Established", "crd/leaflets.example.com", "--timeout=5s")
+    explained = (await kubectl("explain", "widget.spec"))[1]
     listed = (await kubectl("api-resources", "--api-group=example.com", "-o", "name"))[1]
-    deleted = await kubectl("delete", "crd", "things.example.com", "--wait")
+    deleted = await kubectl("delete", "crd", "leaflets.example.com", "--wait=false")
 
     assert (applied[0], waited[0], deleted[0]) == (0, 0, 0)
     assert "color" in explained
-    assert set(listed.split()) == {"things.example.com", "widgets.example.com"}
+    assert {"gadgets.example.com", "widgets.example.com"} <= set(listed.split())
 
 
-async def test_a_node_is_cordoned_and_drained(kubectl: Kubectl, build: Any) -> None:
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}
-    pod = build.pod(nodeName="n1", terminationGracePeriodSeconds=0)
-    pod["metadata"]["namespace"] = "default"
+async def test_a_node_is_cordoned_and_drained(server: Server, kubectl: Kubectl, build: Any) -> None:
+    name = server.unique("n")
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+    pod = build.pod(nodeName=name, terminationGracePeriodSeconds=0)
+    server.forget_later(f"/api/v1/nodes/{name}")
     await kubectl("apply", "-f", "-", documents=[node, pod])
 
-    cordoned = await kubectl("cordon", "n1")
-    drained, said = await kubectl("drain", "n1", "--force", "--timeout=10s")
+    cordoned = await kubectl("cordon", name)
+    drained, said = await kubectl("drain", name, "--force", "--timeout=10s")
     pods = await kubectl("get", "pods")
-    shown = (await kubectl("get", "node", "n1"))[1]
+    shown = (await kubectl("get", "node", name))[1]
 
-    assert cordoned == (0, "node/n1 cordoned\n")
-    assert (drained, "node/n1 drained" in said) == (0, True)
+    assert cordoned == (0, f"node/{name} cordoned\n")
+    assert (drained, f"node/{name} drained" in said) == (0, True)
     assert "No resources found" in pods[1]
     assert "SchedulingDisabled" in shown
 

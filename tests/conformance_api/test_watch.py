@@ -127,3 +127,46 @@ async def test_every_watcher_gets_every_event_in_order(client: RawClient, widget
             await client.create(widgets, build.widget(f"w{number}"))
 
     assert all(task.result() == expected for task in tasks)
+
+
+async def test_a_bookmark_before_the_end_tells_how_far_a_watch_that_saw_nothing_has_come(
+    client: RawClient, widgets: str, build: Any
+) -> None:
+    version = (await client.get(widgets)).body["metadata"]["resourceVersion"]
+    params = {"fieldSelector": "metadata.name=other", "timeoutSeconds": "3", "allowWatchBookmarks": "true"}
+    async with client.watch(widgets, resourceVersion=version, **params) as stream:
+        latest = (await client.create(widgets, build.widget())).body["metadata"]["resourceVersion"]
+        while (bookmark := await stream.next()) and int(bookmark["object"]["metadata"]["resourceVersion"]) < int(latest):
+            assert bookmark["type"] == "BOOKMARK"
+
+    assert bookmark is not None
+    assert (bookmark["type"], bookmark["object"]["kind"]) == ("BOOKMARK", "Widget")
+    assert bookmark["object"]["apiVersion"] == "example.com/v1"
+
+
+async def test_a_watch_ends_after_its_timeout_and_without_being_asked_for_no_bookmark_comes(
+    client: RawClient, widgets: str
+) -> None:
+    async with client.watch(widgets, timeoutSeconds="1") as stream:
+        assert await stream.next() is None
+
+
+async def test_events_can_be_watched_from_a_version_too_and_are_forgotten_too(
+    server: Server, client: RawClient
+) -> None:
+    events = server.path("events")
+    involved = {"apiVersion": "v1", "kind": "Pod", "name": "p", "namespace": server.namespace}
+    event = {"metadata": {"name": "e"}, "involvedObject": involved, "reason": "Moved", "type": "Normal"}
+    begin = (await client.get(events)).body["metadata"]["resourceVersion"]
+    await client.create(events, event)
+
+    async with client.watch(events, resourceVersion=begin) as stream:
+        seen = await stream.take(1)
+    await client.patch(f"{events}/e", {"count": 2})
+    await server.forget()
+    async with client.watch(events, resourceVersion=begin) as stream:
+        error = await stream.next()
+
+    assert seen == [("ADDED", "e")]
+    assert error is not None
+    assert (error["type"], error["object"]["code"], error["object"]["reason"]) == ("ERROR", 410, "Expired")

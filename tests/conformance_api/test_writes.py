@@ -324,7 +324,13 @@ async def test_what_cannot_be_read_is_a_bad_request(client: RawClient, config_ma
 
 
 async def test_a_path_that_is_not_served_is_not_found(client: RawClient) -> None:
-    answers = [await client.get(path) for path in ("/apis/none.example/v1/things", "/api/v1/things", "/nothing")]
+    unknown = ("/apis/none.example/v1/things", "/apis/example.com/v1/nones", "/nothing")
+    known = ("/api/v1/things", "/api/v1/namespaces/x/nodes", "/api/v1/namespaces/x/configmaps/one/status")
 
-    assert [answer.code for answer in answers] == [404, 404, 404]
-    assert answers[0].text == "404 page not found\n"
+    without_words = [await client.get(path) for path in unknown]
+    with_status = [await client.get(path) for path in known]
+
+    assert [(answer.code, answer.text) for answer in without_words] == [(404, "404 page not found\n")] * 3
+    assert [(answer.code, answer.body["message"]) for answer in with_status] == [
+        (404, "the server could not find the requested resource")
+    ] * 3

@@ -131,9 +131,9 @@ _GROUPS: tuple[Kind, ...] = (
     Kind(
         "coordination.k8s.io", "v1", "Lease", "leases", True, creates_on_update=True, columns=columns.LEASE,
     ),
-    Kind(_RBAC, "v1", "Role", "roles", True),
+    Kind(_RBAC, "v1", "Role", "roles", True, columns=columns.ROLE),
     Kind(_RBAC, "v1", "RoleBinding", "rolebindings", True),
-    Kind(_RBAC, "v1", "ClusterRole", "clusterroles", False),
+    Kind(_RBAC, "v1", "ClusterRole", "clusterroles", False, columns=columns.ROLE),
     Kind(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", False),
     Kind(
         "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True, short_names=("pdb",), status=True,

@@ -18,7 +18,8 @@ def _text(name: str, *path: str, empty: str = "<none>", priority: int = 0) -> Co
 def _pod_ready(pod: Object, _: float) -> str:
     containers = (pod.get("spec") or {}).get("containers") or []
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return f"{sum(bool(each.get('ready')) for each in statuses)}/{len(containers)}"
+    ready = sum(bool(each.get("ready") and (each.get("state") or {}).get("running") is not None) for each in statuses)
+    return f"{ready}/{len(containers)}"
 
 
 def _pod_status(pod: Object, _: float) -> str:
@@ -75,7 +76,7 @@ def _event_message(event: Object, _: float) -> str:
 
 
 def _count(field: str) -> Column:
-    return Column("Data", "string", lambda document, _: str(len(document.get(field) or {})), priority=0)
+    return Column("Data", "string", lambda document, _: len(document.get(field) or {}))
 
 
 def _workload(name: str, *path: str) -> Column:
@@ -141,4 +142,4 @@ BUDGET = (
     _workload("Allowed Disruptions", "status", "disruptionsAllowed"),
     AGE,
 )
-DEFINITION = (NAME, CREATED_AT)
+ROLE = DEFINITION = (NAME, CREATED_AT)

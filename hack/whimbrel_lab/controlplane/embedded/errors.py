@@ -159,6 +159,20 @@ def method_not_allowed() -> ApiError:
     return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
+def no_such_resource() -> ApiError:
+    return ApiError(404, "NotFound", "the server could not find the requested resource", {})
+
+
+_ELSEWHERE = frozenset({"attach", "ephemeralcontainers", "exec", "log", "portforward", "proxy", "resize", "scale"})
+
+
+def no_such_subresource(plural: str, subresource: str) -> ApiError:
+    """404; in words where a real API server has this subresource."""
+    if subresource not in _ELSEWHERE:
+        return no_such_resource()
+    return ApiError(404, "NotFound", f"the embedded control plane has no {plural}/{subresource}; use a real API server", {})
+
+
 def unsupported_media_type(message: str) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", message)
 

@@ -127,5 +127,9 @@ class Catalog:
         for (group, version), kinds in self._kinds.items():
             yield group, version, list(kinds.values())
 
+    def is_built_in(self, group: str, version: str) -> bool:
+        """Whether this version of a group is served for built-in kinds."""
+        return any(not kind.custom for kind in self._kinds.get((group, version), {}).values())
+
     def serves(self, group: str, version: str) -> bool:
         return (group, version) in self._kinds

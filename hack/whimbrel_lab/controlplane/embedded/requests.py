@@ -104,6 +104,12 @@ def duplicate_fields(value: Json, path: str = "") -> list[str]:
     return found
 
 
+def accepts_json(accept: str) -> bool:
+    """Whether a client that sends this Accept header can read JSON."""
+    types = {wanted.partition(";")[0].strip() for wanted in accept.split(",")}
+    return bool(types & {"", "application/json", "application/*", "*/*"})
+
+
 def shape_of(accept: str) -> str:
     """`Table`, `PartialObjectMetadata` or empty: the form of objects that the client prefers among those offered."""
     for wanted in accept.split(","):

@@ -17,6 +17,7 @@ def table_of(
     rows = []
     for document in documents:
         row: Object = {"cells": [column.cell(document, now) for column in columns]}
+        row["object"] = None
         if include_object == "Object":
             row["object"] = document
         elif include_object != "None":
@@ -104,7 +105,7 @@ def _custom_column(declared: Object) -> Column:
 
     return Column(
         declared["name"],
-        "string" if kind == "date" else kind,
+        kind,
         cell,
         declared.get("format", ""),
         declared.get("description", ""),

@@ -19,6 +19,8 @@ from whimbrel_lab.controlplane.embedded.errors import (
     about,
     bad_request,
     method_not_allowed,
+    no_such_resource,
+    no_such_subresource,
     qualified,
 )
 from whimbrel_lab.controlplane.embedded.faults import Fault, Faults, Target
@@ -98,14 +100,16 @@ class Transport:
         kind = parts.catalog.find(route.group, route.version, route.plural) if route else None
         if route is None or kind is None:
             return self._document(request)
+        if not requests.accepts_json(request.headers.get("Accept", "")):
+            raise ApiError(406, "NotAcceptable", "only the following media types are accepted: application/json")
         query = dict(request.query)
         verb = requests.verb_of(request.method, bool(route.name), query)
         if verb is None:
             raise method_not_allowed()
         if route.subresource and route.subresource not in kind.subresources:
-            return _lost()
+            raise no_such_subresource(kind.plural, route.subresource)
         if route.namespace and not kind.namespaced:
-            return _lost()
+            raise no_such_resource()
         client = user.name if by_token else request.headers.get("User-Agent", "").partition(" ")[0]
         resource = qualified(kind.group, kind.plural)
         target = Target(client, user, verb, resource, route.subresource, route.namespace, route.name)
@@ -260,6 +264,8 @@ class Transport:
             found = discovery.one_group(catalog, parts[1])
         elif (parts[0] == "api" and len(parts) == 2) or (parts[0] == "apis" and len(parts) == 3):
             found = discovery.resource_list(catalog, *_group_version(parts))
+        if found is None and requests.route(path) and catalog.is_built_in(*_group_version(parts)):
+            raise no_such_resource()
         return _json(encode(found)) if found is not None else _lost()
 
     def _groups(self, request: web.BaseRequest, core: bool) -> web.Response:
