@@ -5,7 +5,7 @@ from typing import Any
 
 from support.api_servers import Server
 
-from whimbrel_lab.controlplane.client import RawClient
+from whimbrel_lab.controlplane.client import JSON_PATCH, RawClient
 
 
 async def test_a_created_object_gets_uid_version_generation_and_time(
@@ -241,23 +241,6 @@ async def test_a_dry_run_that_would_fail_fails(client: RawClient, widgets: str, 
     assert answer.code == 422
 
 
-async def test_a_lease_is_created_by_the_first_put(server: Server, client: RawClient) -> None:
-    path = f"{server.path('leases', '/apis/coordination.k8s.io/v1')}/leader"
-    lease = {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {"name": "leader"},
-        "spec": {"holderIdentity": "a", "renewTime": "2026-01-01T00:00:00.000000Z"},
-    }
-
-    first = await client.replace(path, lease)
-    renewed = await client.replace(path, {**first.body, "spec": {**lease["spec"], "holderIdentity": "b"}})
-    late = await client.replace(path, {**first.body, "spec": {**lease["spec"], "holderIdentity": "c"}})
-
-    assert [first.code, renewed.code, late.code] == [201, 200, 409]
-    assert renewed.body["spec"]["renewTime"] == "2026-01-01T00:00:00.000000Z"
-
-
 async def test_an_object_larger_than_the_storage_takes_is_refused(
     client: RawClient, config_maps: str, widgets: str, build: Any
 ) -> None:
@@ -273,35 +256,6 @@ async def test_an_object_larger_than_the_storage_takes_is_refused(
         422,
         {"[]": "Too long: may not be more than 1048576 bytes"},
     )
-
-
-async def test_an_event_is_one_object_in_both_groups(server: Server, client: RawClient) -> None:
-    events = server.path("events", "/apis/events.k8s.io/v1")
-    event = {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"name": "e"},
-        "eventTime": "2026-01-01T00:00:00.000000Z",
-        "reportingController": "whimbrel.dev/operator",
-        "reportingInstance": "pod-1",
-        "action": "Move",
-        "reason": "Moved",
-        "type": "Normal",
-        "note": "moved to node-2",
-        "regarding": {"apiVersion": "v1", "kind": "Pod", "name": "p", "namespace": server.namespace},
-    }
-
-    created = await client.create(events, event)
-    core = await client.get(f"{server.path('events')}/e")
-    selected = await client.get("/api/v1/events", fieldSelector=f"involvedObject.name=p,metadata.namespace={server.namespace}")
-    incomplete = await client.create(
-        events, {**event, "metadata": {"name": "f"}, "action": ""}
-    )
-
-    assert (created.body["note"], created.body["apiVersion"]) == ("moved to node-2", "events.k8s.io/v1")
-    assert (core.body["message"], core.body["apiVersion"]) == ("moved to node-2", "v1")
-    assert len(selected.body["items"]) == 1
-    assert incomplete.causes == {"action": "Required value"}
 
 
 async def test_a_body_in_yaml_is_read(client: RawClient, config_maps: str) -> None:
@@ -334,3 +288,19 @@ async def test_a_path_that_is_not_served_is_not_found(client: RawClient) -> None
     assert [(answer.code, answer.body["message"]) for answer in with_status] == [
         (404, "the server could not find the requested resource")
     ] * 3
+
+
+async def test_a_pods_spec_is_fixed_but_for_its_images_and_its_generation_counts(
+    client: RawClient, pods: str, build: Any
+) -> None:
+    created = await client.create(pods, build.pod())
+
+    moved = await client.patch(f"{pods}/one", {"spec": {"nodeName": "n1"}})
+    labelled = await client.patch(f"{pods}/one", {"metadata": {"labels": {"a": "b"}}})
+    image = [{"op": "replace", "path": "/spec/containers/0/image", "value": "other"}]
+    updated = await client.patch(f"{pods}/one", image, JSON_PATCH)
+
+    assert moved.code == 422
+    assert moved.causes["spec"].startswith("Forbidden: pod updates may not change fields other than")
+    generations = [each.body["metadata"]["generation"] for each in (created, labelled, updated)]
+    assert generations == [1, 1, 2]

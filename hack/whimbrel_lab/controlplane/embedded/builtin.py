@@ -7,8 +7,9 @@ import base64
 from functools import partial
 
 from whimbrel_lab.controlplane.embedded import columns, events
-from whimbrel_lab.controlplane.embedded.errors import FieldError, Object, bad_request, required, too_long
+from whimbrel_lab.controlplane.embedded.errors import FieldError, Object, bad_request, forbidden_field, invalid_value, required, too_long
 from whimbrel_lab.controlplane.embedded.kinds import Kind
+from whimbrel_lab.controlplane.embedded.typed import check_lease
 
 _RBAC = "rbac.authorization.k8s.io"
 MAXIMUM_DATA_BYTES = 1_048_576
@@ -32,6 +33,34 @@ def _pod_check(pod: Object) -> list[FieldError]:
         for field in ("name", "image")
         if not container.get(field)
     ]
+
+
+_POD_CHANGES = frozenset(
+    {"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"}
+)  # fmt: skip
+_POD_FIXED = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def _pod_update(new: Object, old: Object) -> list[FieldError]:
+    return [] if _fixed_part(new["spec"]) == _fixed_part(old["spec"]) else [forbidden_field("spec", _POD_FIXED)]
+
+
+def _fixed_part(spec: Object) -> Object:
+    fixed = {key: value for key, value in spec.items() if key not in _POD_CHANGES}
+    for field in ("containers", "initContainers"):
+        if field in fixed:
+            fixed[field] = [{key: value for key, value in each.items() if key != "image"} for each in fixed[field]]
+    return fixed
+
+
+def _role_ref_update(new: Object, old: Object) -> list[FieldError]:
+    if new.get("roleRef") == old.get("roleRef"):
+        return []
+    return [invalid_value("roleRef", new.get("roleRef"), "cannot change roleRef")]
 
 
 def _namespace_defaults(namespace: Object) -> None:
@@ -88,7 +117,7 @@ _CORE: tuple[Kind, ...] = (
     Kind(
         "", "v1", "Pod", "pods", True, short_names=("po",), categories=("all",), status=True, returns_deleted=True,
         other_subresources=(("binding", "Binding"), ("eviction", "Eviction")), columns=columns.POD,
-        defaults=_pod_defaults, check=_pod_check,
+        generation=True, defaults=_pod_defaults, check=_pod_check, check_update=_pod_update,
     ),
     Kind("", "v1", "ConfigMap", "configmaps", True, short_names=("cm",), columns=columns.CONFIG_MAP, check=partial(_size_check, "[]")),
     Kind(
@@ -129,12 +158,12 @@ _GROUPS: tuple[Kind, ...] = (
         generation=True, columns=columns.DEPLOYMENT, defaults=_deployment_defaults,
     ),
     Kind(
-        "coordination.k8s.io", "v1", "Lease", "leases", True, creates_on_update=True, columns=columns.LEASE,
+        "coordination.k8s.io", "v1", "Lease", "leases", True, creates_on_update=True, columns=columns.LEASE, check=check_lease,
     ),
     Kind(_RBAC, "v1", "Role", "roles", True, columns=columns.ROLE),
-    Kind(_RBAC, "v1", "RoleBinding", "rolebindings", True),
+    Kind(_RBAC, "v1", "RoleBinding", "rolebindings", True, check_update=_role_ref_update),
     Kind(_RBAC, "v1", "ClusterRole", "clusterroles", False, columns=columns.ROLE),
-    Kind(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", False),
+    Kind(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", False, check_update=_role_ref_update),
     Kind(
         "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True, short_names=("pdb",), status=True,
         generation=True, needs_version_on_update=True, columns=columns.BUDGET,
@@ -167,6 +196,7 @@ class _NewEvent(Kind):
 _NEW_EVENT = _NewEvent(
     "events.k8s.io", "v1", "Event", "events", True, short_names=("ev",), creates_on_update=True,
     columns=columns.EVENT, from_stored=events.to_events_group, to_stored=events.to_core, check=events.check_new,
+    check_update=events.check_update, check_on_update=False,
     storage=False,
 )  # fmt: skip
 

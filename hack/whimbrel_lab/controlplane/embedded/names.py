@@ -55,7 +55,8 @@ def name_problems(kind: Kind, name: str) -> list[str]:
     return too_big + ([] if _SUBDOMAIN.fullmatch(name) else [_SUBDOMAIN_TEXT])
 
 
-def _qualified_problems(key: str) -> list[str]:
+def qualified_problems(key: str) -> list[str]:
+    """What is wrong with a name that may have a prefix: a label's key, a finalizer."""
     prefix, slash, name = key.rpartition("/")
     problems = []
     if slash and (len(prefix) > 253 or not _SUBDOMAIN.fullmatch(prefix)):
@@ -72,7 +73,7 @@ def _qualified_problems(key: str) -> list[str]:
 def label_errors(labels: dict[str, str], path: str) -> list[FieldError]:
     errors = []
     for key, value in labels.items():
-        errors += [invalid_value(path, key, problem) for problem in _qualified_problems(key)]
+        errors += [invalid_value(path, key, problem) for problem in qualified_problems(key)]
         if len(value) > 63:
             errors.append(invalid_value(path, value, "must be no more than 63 bytes"))
         if not _VALUE.fullmatch(value):
@@ -91,12 +92,12 @@ def metadata_errors(kind: Kind, metadata: Object) -> list[FieldError]:
     errors += label_errors(metadata.get("labels") or {}, "metadata.labels")
     annotations = metadata.get("annotations") or {}
     for key in annotations:
-        errors += [invalid_value("metadata.annotations", key, problem) for problem in _qualified_problems(key.lower())]
+        errors += [invalid_value("metadata.annotations", key, problem) for problem in qualified_problems(key.lower())]
     if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > _ANNOTATIONS_MAXIMUM_BYTES:
         errors.append(too_long("metadata.annotations", _ANNOTATIONS_MAXIMUM_BYTES))
     for finalizer in metadata.get("finalizers") or ():
         errors += [
-            invalid_value("metadata.finalizers", finalizer, problem) for problem in _qualified_problems(finalizer)
+            invalid_value("metadata.finalizers", finalizer, problem) for problem in qualified_problems(finalizer)
         ]
     return errors + _owner_errors(metadata.get("ownerReferences") or [])
 

@@ -166,7 +166,9 @@ class Verbs:
         document = await self._mutate(call, "UPDATE", prepared, old)
         if document is not prepared:
             document = objects.prepare_update(kind, document, old, call.subresource)
-        errors = [*objects.update_errors(document, old), *self._errors(kind, document)]
+        errors = [*objects.update_errors(document, old), *self._errors(kind, document, update=True)]
+        if kind.check_update is not None and not call.subresource:
+            errors += kind.check_update(document, old)
         objects.raise_if(kind, call.name, errors)
         await self._validate(call, "UPDATE", document, old)
         return document
@@ -226,11 +228,11 @@ class Verbs:
         warning = f".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
         call.warnings.append(warning)
 
-    def _errors(self, kind: Kind, document: Object) -> list[FieldError]:
+    def _errors(self, kind: Kind, document: Object, *, update: bool = False) -> list[FieldError]:
         errors = metadata_errors(kind, document["metadata"])
         if kind.schema is not None:
             errors += validate_root(kind.schema, document)
-        if kind.check is not None:
+        if kind.check is not None and (kind.check_on_update or not update):
             errors += kind.check(document)
         return errors
 
