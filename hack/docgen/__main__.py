@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from crdgen.document import definition_of
-from docgen import fields, metrics, reasons
+from docgen import embedded_server, fields, metrics, reasons
 from whimbrel.api import KINDS
 from whimbrel.preflight import ALL_REASONS
+from whimbrel_lab.controlplane.embedded.deviations import DEVIATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path("docs/reference")
@@ -19,6 +20,7 @@ def expected_files() -> dict[Path, str]:
     pages = {f"{definition_of(model).kind.lower()}.md": fields.page(model) for model in KINDS}
     pages["reasons.md"] = reasons.page(ALL_REASONS)
     pages["metrics.md"] = metrics.page()
+    pages["embedded-server.md"] = embedded_server.page(DEVIATIONS)
     return {FOLDER / name: NOTE + text for name, text in pages.items()}
 
 

@@ -1,7 +1,7 @@
 """Each test runs on both API servers, in a namespace of its own; what it asserts must hold on both."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,12 +42,6 @@ def real_endpoint(api_server: "Endpoint") -> "Endpoint":
 
 
 @pytest.fixture
-def new_plane() -> Callable[[], EmbeddedControlPlane]:
-    """Makes the embedded server of a test; the suite's own test puts a broken one in its place."""
-    return lambda: EmbeddedControlPlane(bookmark_interval_s=0.2)
-
-
-@pytest.fixture
 def endpoint(back_end: str, request: pytest.FixtureRequest) -> "Endpoint | None":
     """The real server where this test runs on it; asked for outside of the test's event loop."""
     found: Endpoint | None = request.getfixturevalue("real_endpoint") if back_end == "real" else None
@@ -55,18 +49,14 @@ def endpoint(back_end: str, request: pytest.FixtureRequest) -> "Endpoint | None"
 
 
 @pytest.fixture
-async def server(
-    endpoint: "Endpoint | None", new_plane: Callable[[], EmbeddedControlPlane]
-) -> AsyncIterator[Server]:
+async def server(endpoint: "Endpoint | None") -> AsyncIterator[Server]:
     """The server of this test."""
     if endpoint is not None:
         async with real_server(endpoint) as opened:
             yield opened
         return
-    async with new_plane() as plane:
-        await plane.load(DEFINITIONS)
-        async with embedded_server(plane) as opened:
-            yield opened
+    async with EmbeddedControlPlane(bookmark_interval_s=0.2) as plane, embedded_server(plane) as opened:
+        yield opened
 
 
 @pytest.fixture

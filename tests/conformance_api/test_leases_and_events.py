@@ -54,7 +54,7 @@ async def test_a_leases_fields_have_their_types(
 
     answer = await client.create(path, {"metadata": {"name": "l"}, "spec": spec})
 
-    assert (answer.code, said in answer.text) == (code, True)
+    assert (answer.code, said in answer.body.get("message", "")) == (code, True)
 
 
 def an_event(namespace: str, **change: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from support.api_servers import Server
+from support.widgets import a_widget
 
 from whimbrel_lab.controlplane.client import RawClient
 
@@ -12,13 +13,18 @@ def names(body: dict[str, Any]) -> list[str]:
     return [item["metadata"]["name"] for item in body["items"]]
 
 
-@pytest.fixture
-async def ten(client: RawClient, widgets: str, build: Any) -> str:
+async def create_ten(client: RawClient, widgets: str) -> None:
+    """w0 to w9, the first three blue, each labelled."""
     for number in range(10):
         labels = {"even": str(number % 2 == 0).lower(), "number": str(number)}
-        widget = build.widget(f"w{number}", color="Blue" if number < 3 else "Red")
+        widget = a_widget(f"w{number}", color="Blue" if number < 3 else "Red")
         widget["metadata"]["labels"] = labels
         await client.create(widgets, widget)
+
+
+@pytest.fixture
+async def ten(client: RawClient, widgets: str) -> str:
+    await create_ten(client, widgets)
     return widgets
 
 

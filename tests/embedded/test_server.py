@@ -1,7 +1,11 @@
 """The server itself: how fast it comes and goes, whom it asks, and what it says of itself."""
 
 import asyncio
+import logging
 from typing import Any
+
+import pytest
+from support.widgets import RULED
 
 from whimbrel_lab.controlplane.client import RawClient
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Question, User, service_account
@@ -22,6 +26,18 @@ async def test_the_server_starts_fast_and_stops_fast_with_open_watches() -> None
     assert started_s < 0.3
     assert stopped_s < 1.0
     assert ended is None
+
+
+async def test_the_log_says_once_which_rules_are_not_evaluated(
+    plane: EmbeddedControlPlane, build: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        await plane.load([build.definition(kind="Ruled", schema=RULED)])
+
+    assert [record.message for record in caplog.records if "NOT evaluated" in record.message] == [
+        "embedded control plane: the schema of ruleds.example.com has x-kubernetes-validations; "
+        "they are NOT evaluated here"
+    ]
 
 
 async def test_an_authorizer_of_ones_own_is_asked_about_everybody_but_the_administrator(

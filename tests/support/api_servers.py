@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
+from support.widgets import DEFINITIONS
 
 from whimbrel_lab.certs import authority
 from whimbrel_lab.controlplane.admission import Webhook
@@ -198,10 +199,20 @@ class Server:
 
     async def until_created(self, collection: str, body: Object) -> Object:
         """Try until nothing refuses it any more: a webhook that is gone is called for a moment longer."""
+        return await self.until_made(collection, body, lambda _: True)
+
+    async def until_refused(self, collection: str, body: Object) -> None:
+        """Try until it is refused: a new schema is not in force at once. Nothing is stored."""
         async with asyncio.timeout(PATIENCE_S):
-            while (answer := await self.client.create(collection, body)).code != 201:
+            while (await self.client.create(collection, body, dryRun="All")).code != 422:
                 await asyncio.sleep(LOOK_EVERY_S)
-        return answer.body
+
+    async def until_made(self, collection: str, body: Object, test: Callable[[Object], bool]) -> Object:
+        """Try, without storing anything, until an object would be made that is so; then make it."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (answer := await self.client.create(collection, body, dryRun="All")).code != 201 or not test(answer.body):
+                await asyncio.sleep(LOOK_EVERY_S)
+        return (await self.client.create(collection, body)).body
 
     async def _until(self, path: str, test: Callable[[Answer], bool]) -> Answer:
         async with asyncio.timeout(PATIENCE_S):
@@ -284,8 +295,9 @@ def _established(definition: Object) -> bool:
 
 @asynccontextmanager
 async def embedded_server(plane: EmbeddedControlPlane) -> AsyncIterator[Server]:
-    """A test's use of an embedded server that runs."""
+    """A test's use of an embedded server that runs and has no definitions yet."""
     async with AsyncExitStack() as stack:
+        await plane.load(DEFINITIONS)
         backend = Embedded(plane)
         client = await stack.enter_async_context(RawClient(plane.url))
         yield await _opened(backend, client, stack)

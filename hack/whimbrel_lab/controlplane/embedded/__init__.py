@@ -1,8 +1,6 @@
 """An API server in the process: see `server.py`. Used by the lab and by the tests, never by the operator.
 
-Refused or warned of loudly: server-side apply (415), rules in CEL (a Warning header at each write), streaming lists
-(422), conversion webhooks. Absent without a word: schemas and immutable fields of built-in kinds, managedFields,
-validation ratcheting, scale, exec and log subresources, TLS. Those are proved on a real API server.
+What it does otherwise than a real one is in `deviations.py`, all of it; tests/conformance_api holds both to the same.
 """
 
 from whimbrel_lab.controlplane.admission import AdmissionRequest, Refusal

@@ -144,8 +144,8 @@ _CORE: tuple[Kind, ...] = (
         "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, short_names=("pvc",), status=True,
         returns_deleted=True, columns=columns.CLAIM, defaults=partial(_phase, "Pending"),
     ),
-    Kind("", "v1", "ResourceQuota", "resourcequotas", True, short_names=("quota",), status=True, returns_deleted=True),
-    Kind("", "v1", "LimitRange", "limitranges", True, short_names=("limits",), creates_on_update=True),
+    Kind("", "v1", "ResourceQuota", "resourcequotas", True, short_names=("quota",), status=True, returns_deleted=True, stored_only=True),
+    Kind("", "v1", "LimitRange", "limitranges", True, short_names=("limits",), creates_on_update=True, stored_only=True),
 )  # fmt: skip
 
 _GROUPS: tuple[Kind, ...] = (

@@ -49,6 +49,7 @@ class Kind:
     schema: Schema | None = None
     openapi: Object | None = None
     rules: bool = False
+    stored_only: bool = False
     columns: tuple[Column, ...] | None = None
     selectable: tuple[str, ...] = ()
     defaults: Callable[[Object], None] | None = None

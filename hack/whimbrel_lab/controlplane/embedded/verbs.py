@@ -39,6 +39,8 @@ _RULES_WARNING = (
     "server refuses what they forbid"
 )
 
+_STORED_ONLY_WARNING = "embedded control plane: a {kind} is stored and has no effect here; only a real API server enforces it"
+
 
 @dataclass(slots=True)
 class Call:
@@ -188,6 +190,8 @@ class Verbs:
         kind = call.kind
         if kind.rules:
             call.warnings.append(_RULES_WARNING.format(kind=kind.kind))
+        if kind.stored_only:
+            call.warnings.append(_STORED_ONLY_WARNING.format(kind=kind.kind))
         if call.dry_run:
             return self._unsaved(kind, document)
         if call.size_bytes > MAXIMUM_OBJECT_BYTES and len(encode(document)) > MAXIMUM_OBJECT_BYTES:
