@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
+
 from support.api_servers import Server, embedded_server, real_server
 from support.widgets import DEFINITIONS, Build
-
 from whimbrel_lab.controlplane.client import RawClient
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
 from whimbrel_lab.controlplane.real.plane import RealControlPlane

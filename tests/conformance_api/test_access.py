@@ -1,10 +1,11 @@
 """Who may do what: tokens, roles, impersonation, reviews; and the server that is too busy."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.api_servers import Server
 
+from support.api_servers import Server, eventually
 from whimbrel_lab.controlplane.client import JSON_PATCH, Answer, RawClient
 
 GROUP = "rbac.authorization.k8s.io"
@@ -34,13 +35,8 @@ async def permit(server: Server, account: str, *rules: dict[str, Any], everywher
     await server.cluster_object(f"{base}/{kind.lower()}bindings", binding)
 
 
-async def eventually(answer: Any, code: int) -> Answer:
-    """Ask again until roles and priorities that were just written are in force."""
-    for _ in range(2000):
-        found: Answer = await answer()
-        if found.code == code:
-            return found
-    raise AssertionError(f"never answered {code}, but {found.code}: {found.text}")
+def answered(code: int) -> Callable[[Answer], bool]:
+    return lambda answer: answer.code == code
 
 
 READ = {"apiGroups": ["example.com"], "resources": ["widgets"], "verbs": ["get", "list", "watch"]}
@@ -53,7 +49,7 @@ async def test_what_is_not_permitted_is_refused_in_the_servers_words(
     await permit(server, "jane", READ)
     await client.create(widgets, build.widget())
 
-    await eventually(lambda: jane.get(f"{widgets}/one"), 200)
+    await eventually(lambda: jane.get(f"{widgets}/one"), answered(200))
     patched = await jane.patch(f"{widgets}/one", [], JSON_PATCH)
     status = await jane.patch(f"{widgets}/one/status", {})
     listed = await jane.get("/api/v1/nodes")
@@ -83,8 +79,8 @@ async def test_roles_permit_what_their_rules_say_where_they_are_bound(
     await client.create(widgets, build.widget())
     leases = "/apis/coordination.k8s.io/v1/namespaces"
 
-    await eventually(lambda: operator.get("/apis/example.com/v1/widgets"), 200)
-    await eventually(lambda: operator.get(f"{leases}/{server.namespace}/leases/leader"), 404)
+    await eventually(lambda: operator.get("/apis/example.com/v1/widgets"), answered(200))
+    await eventually(lambda: operator.get(f"{leases}/{server.namespace}/leases/leader"), answered(404))
     codes = [
         (await operator.patch(f"{widgets}/one/status", {"status": {"phase": "Up"}})).code,
         (await operator.patch(f"{widgets}/one", {"spec": {"size": 2}})).code,
@@ -113,7 +109,7 @@ async def test_anybody_may_ask_what_he_may_do_and_who_he_is(server: Server, clie
         assert (answer.code, answer.body["kind"]) == (201, "SelfSubjectAccessReview")
         return bool(answer.body["status"]["allowed"])
 
-    await eventually(lambda: jane.get(server.custom("widgets")), 200)
+    await eventually(lambda: jane.get(server.custom("widgets")), answered(200))
     answers = [await review(jane, "list"), await review(jane, "delete"), await review(client, "delete")]
     me = await jane.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", {})
 
@@ -158,7 +154,7 @@ async def test_a_client_that_is_turned_away_is_told_when_to_come_back(server: Se
     user, eager = await server.account("eager")
     await server.turn_away(user)
 
-    refused = await eventually(lambda: eager.get(server.path("configmaps")), 429)
+    refused = await eventually(lambda: eager.get(server.path("configmaps")), answered(429))
     other = await client.get(server.path("configmaps"))
 
     assert int(refused.headers["Retry-After"]) >= 1

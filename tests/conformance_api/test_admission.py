@@ -3,7 +3,6 @@
 from typing import Any
 
 from support.api_servers import Server
-
 from whimbrel_lab.controlplane.admission import AdmissionRequest, Operation, Refusal, Webhook
 from whimbrel_lab.controlplane.client import RawClient
 
@@ -29,9 +28,7 @@ async def test_a_mutating_webhook_changes_what_is_stored(
     assert "surprise" not in answer.body["spec"]
 
 
-async def test_a_mutating_webhook_can_revert_a_status_in_silence(
-    server: Server, client: RawClient, build: Any
-) -> None:
+async def test_a_mutating_webhook_can_revert_a_status_in_silence(server: Server, client: RawClient, build: Any) -> None:
     def revert(request: AdmissionRequest) -> None:
         assert request.object is not None
         assert request.old_object is not None
@@ -105,8 +102,8 @@ async def test_webhooks_see_operation_old_object_and_subresource(
     seen: list[tuple[str, str, Any, Any]] = []
 
     def look(request: AdmissionRequest) -> None:
-        sizes = [each and each["spec"]["size"] for each in (request.old_object, request.object)]
-        seen.append((request.operation, request.subresource, *sizes))
+        old, new = (each and each["spec"]["size"] for each in (request.old_object, request.object))
+        seen.append((request.operation, request.subresource, old, new))
 
     await server.register(
         Webhook("look.example.com", WIDGETS, WRITES, look),

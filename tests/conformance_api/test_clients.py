@@ -12,7 +12,6 @@ from kubernetes.aio.dynamic.exceptions import ConflictError, NotFoundError, Unpr
 
 from support.api_servers import Server
 from support.kopf_operator import Operator
-
 from whimbrel_lab.controlplane.client import RawClient
 
 
@@ -73,8 +72,8 @@ async def test_the_typed_client_reads_pods_and_nodes(
     listed = await core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={name}")
     nodes = await core.list_node()
 
-    assert [each.metadata.name for each in listed.items] == ["one"]
-    assert name in [each.metadata.name for each in nodes.items]
+    assert [each.metadata and each.metadata.name for each in listed.items] == ["one"]
+    assert name in [each.metadata and each.metadata.name for each in nodes.items]
 
 
 async def test_kopf_lists_watches_and_writes_a_status(

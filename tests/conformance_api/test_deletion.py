@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.api_servers import Server, a_namespace
 
+from support.api_servers import Server, a_namespace
 from whimbrel_lab.controlplane.client import RawClient
 
 

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+
 from support.api_servers import Server, a_namespace
 from support.widgets import a_config_map, a_definition, a_pod, a_widget, of_two_versions
-
 from whimbrel_lab.controlplane.client import APPLY, Answer, RawClient
 from whimbrel_lab.controlplane.embedded.deviations import DEVIATIONS, How
 
@@ -265,7 +265,10 @@ async def schemas_really(server: Server, client: RawClient) -> None:
     wrong = await client.create(server.path("pods"), a_pod(restartPolicy="Perhaps"))
     unknown = await client.create(server.path("pods"), a_pod(surprise=1))
     assert (wrong.code, list(wrong.causes)) == (422, ["spec.restartPolicy"])
-    assert (unknown.warnings, "surprise" in unknown.body["spec"]) == (('299 - "unknown field \\"spec.surprise\\""',), False)
+    assert (unknown.warnings, "surprise" in unknown.body["spec"]) == (
+        ('299 - "unknown field \\"spec.surprise\\""',),
+        False,
+    )
 
 
 @proves("schemas of built-in kinds", on="embedded")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from support.api_servers import Server
 
+from support.api_servers import Server
 from whimbrel_lab.controlplane.real import binaries
 
 pytestmark = pytest.mark.kubectl

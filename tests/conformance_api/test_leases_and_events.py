@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from support.api_servers import Server
 
+from support.api_servers import Server
 from whimbrel_lab.controlplane.client import RawClient
 
 NOW = "2026-01-01T00:00:00.000000Z"
@@ -12,7 +12,7 @@ NOW = "2026-01-01T00:00:00.000000Z"
 
 async def test_a_lease_is_created_by_the_first_put(server: Server, client: RawClient) -> None:
     path = f"{server.path('leases', '/apis/coordination.k8s.io/v1')}/leader"
-    lease = {
+    lease: dict[str, Any] = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {"name": "leader"},
@@ -80,7 +80,9 @@ async def test_an_event_is_one_object_in_both_groups(server: Server, client: Raw
 
     created = await client.create(events, event)
     core = await client.get(f"{server.path('events')}/e")
-    selected = await client.get("/api/v1/events", fieldSelector=f"involvedObject.name=p,metadata.namespace={server.namespace}")
+    selected = await client.get(
+        "/api/v1/events", fieldSelector=f"involvedObject.name=p,metadata.namespace={server.namespace}"
+    )
     incomplete = await client.create(events, {**event, "metadata": {"name": "f"}, "action": ""})
 
     assert (created.body["note"], created.body["apiVersion"]) == ("moved to node-2", "events.k8s.io/v1")

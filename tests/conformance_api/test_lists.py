@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+
 from support.api_servers import Server
 from support.widgets import a_widget
-
 from whimbrel_lab.controlplane.client import RawClient
 
 
@@ -73,9 +73,7 @@ async def test_an_exact_version_is_shown_as_it_was(client: RawClient, ten: str) 
     assert (len(exact.body["items"]), len(newer.body["items"])) == (10, 9)
 
 
-async def test_an_exact_version_that_was_compacted_is_gone(
-    server: Server, client: RawClient, ten: str
-) -> None:
+async def test_an_exact_version_that_was_compacted_is_gone(server: Server, client: RawClient, ten: str) -> None:
     then = await server.forget()
 
     assert (await client.get(ten, resourceVersion=then, resourceVersionMatch="Exact")).code == 410

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from support.api_servers import Server
 
+from support.api_servers import Server
 from whimbrel_lab.controlplane.client import RawClient
 
 

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from support.api_servers import Server
-
 from whimbrel_lab.controlplane.client import RawClient
 
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}

@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from support.api_servers import Server, embedded_server
 from support.widgets import Build
-
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, objects, storage, verbs
 from whimbrel_lab.controlplane.embedded.deletion import Deleted, DeleteOptions
 from whimbrel_lab.controlplane.embedded.storage import Change, Record, Table

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.api_servers import Server
 
+from support.api_servers import Server
 from whimbrel_lab.controlplane.client import RawClient
 
 
@@ -99,9 +99,7 @@ async def test_a_watch_from_a_compacted_version_is_answered_410_in_the_stream(
     assert end is None
 
 
-async def test_an_open_watch_survives_a_compaction(
-    server: Server, client: RawClient, widgets: str, build: Any
-) -> None:
+async def test_an_open_watch_survives_a_compaction(server: Server, client: RawClient, widgets: str, build: Any) -> None:
     async with client.watch(widgets) as stream:
         await client.create(widgets, build.widget())
         await server.forget()
@@ -136,7 +134,9 @@ async def test_a_bookmark_before_the_end_tells_how_far_a_watch_that_saw_nothing_
     params = {"fieldSelector": "metadata.name=other", "timeoutSeconds": "3", "allowWatchBookmarks": "true"}
     async with client.watch(widgets, resourceVersion=version, **params) as stream:
         latest = (await client.create(widgets, build.widget())).body["metadata"]["resourceVersion"]
-        while (bookmark := await stream.next()) and int(bookmark["object"]["metadata"]["resourceVersion"]) < int(latest):
+        while (bookmark := await stream.next()) and int(bookmark["object"]["metadata"]["resourceVersion"]) < int(
+            latest
+        ):
             assert bookmark["type"] == "BOOKMARK"
 
     assert bookmark is not None

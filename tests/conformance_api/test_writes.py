@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 from support.api_servers import Server
-
 from whimbrel_lab.controlplane.client import JSON_PATCH, RawClient
 
 

@@ -6,8 +6,8 @@ What any API server must do is in tests/conformance_api; here is what only this 
 from collections.abc import AsyncIterator
 
 import pytest
-from support.widgets import Build, a_definition
 
+from support.widgets import Build, a_definition
 from whimbrel_lab.controlplane.client import RawClient
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
 

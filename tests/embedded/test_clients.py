@@ -3,7 +3,6 @@
 from typing import Any
 
 from support.kopf_operator import Operator
-
 from whimbrel_lab.controlplane.client import RawClient
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Fault
 

@@ -5,8 +5,8 @@ import logging
 from typing import Any
 
 import pytest
-from support.widgets import RULED
 
+from support.widgets import RULED
 from whimbrel_lab.controlplane.client import RawClient
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Question, User, service_account
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
-from support.widgets import DEFINITIONS
 
+from support.widgets import DEFINITIONS
 from whimbrel_lab.certs import authority
 from whimbrel_lab.controlplane.admission import Webhook
 from whimbrel_lab.controlplane.client import Answer, RawClient
@@ -24,8 +24,15 @@ from whimbrel_lab.kubevirt.client import Client
 
 Object = dict[str, Any]
 PATIENCE_S = 20.0
-LOOK_EVERY_S = 0.02
 FLOW = "flowcontrol.apiserver.k8s.io"
+
+
+async def eventually(ask: Callable[[], Awaitable[Answer]], test: Callable[[Answer], bool]) -> Answer:
+    """Ask until the answer is so: roles, schemas, webhooks and priorities are in force a moment after their write."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not test(answer := await ask()):
+            pass
+    return answer
 
 
 class Backend(Protocol):
@@ -191,11 +198,11 @@ class Server:
 
     async def until(self, path: str, code: int) -> None:
         """Ask until the answer has this code."""
-        await self._until(path, lambda answer: answer.code == code)
+        await eventually(lambda: self.client.get(path), lambda answer: answer.code == code)
 
     async def until_seen(self, path: str, test: Callable[[Object], bool]) -> Object:
         """Ask until the object is so; the object."""
-        return (await self._until(path, lambda answer: answer.code == 200 and test(answer.body))).body
+        return (await eventually(lambda: self.client.get(path), lambda answer: test(answer.body))).body
 
     async def until_created(self, collection: str, body: Object) -> Object:
         """Try until nothing refuses it any more: a webhook that is gone is called for a moment longer."""
@@ -203,22 +210,15 @@ class Server:
 
     async def until_refused(self, collection: str, body: Object) -> None:
         """Try until it is refused: a new schema is not in force at once. Nothing is stored."""
-        async with asyncio.timeout(PATIENCE_S):
-            while (await self.client.create(collection, body, dryRun="All")).code != 422:
-                await asyncio.sleep(LOOK_EVERY_S)
+        await eventually(lambda: self.client.create(collection, body, dryRun="All"), lambda answer: answer.code == 422)
 
     async def until_made(self, collection: str, body: Object, test: Callable[[Object], bool]) -> Object:
         """Try, without storing anything, until an object would be made that is so; then make it."""
-        async with asyncio.timeout(PATIENCE_S):
-            while (answer := await self.client.create(collection, body, dryRun="All")).code != 201 or not test(answer.body):
-                await asyncio.sleep(LOOK_EVERY_S)
+        await eventually(
+            lambda: self.client.create(collection, body, dryRun="All"),
+            lambda answer: answer.code == 201 and test(answer.body),
+        )
         return (await self.client.create(collection, body)).body
-
-    async def _until(self, path: str, test: Callable[[Answer], bool]) -> Answer:
-        async with asyncio.timeout(PATIENCE_S):
-            while not test(answer := await self.client.get(path)):
-                await asyncio.sleep(LOOK_EVERY_S)
-        return answer
 
     async def until_gone(self, path: str) -> None:
         """Until there is no such object; told by a watch."""
@@ -279,7 +279,8 @@ class Server:
     async def _abandon(self, namespace: str) -> None:
         """Pods would wait for a kubelet; the rest goes with the namespace, in its own time."""
         await self.client.delete(
-            self.path("pods", namespace=namespace), {"gracePeriodSeconds": 0, "kind": "DeleteOptions", "apiVersion": "v1"}
+            self.path("pods", namespace=namespace),
+            {"gracePeriodSeconds": 0, "kind": "DeleteOptions", "apiVersion": "v1"},
         )
         await self.client.delete(f"/api/v1/namespaces/{namespace}")
 

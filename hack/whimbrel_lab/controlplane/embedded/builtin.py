@@ -7,7 +7,15 @@ import base64
 from functools import partial
 
 from whimbrel_lab.controlplane.embedded import columns, events
-from whimbrel_lab.controlplane.embedded.errors import FieldError, Object, bad_request, forbidden_field, invalid_value, required, too_long
+from whimbrel_lab.controlplane.embedded.errors import (
+    FieldError,
+    Object,
+    bad_request,
+    forbidden_field,
+    invalid_value,
+    required,
+    too_long,
+)
 from whimbrel_lab.controlplane.embedded.kinds import Kind
 from whimbrel_lab.controlplane.embedded.typed import check_lease
 
@@ -119,7 +127,10 @@ _CORE: tuple[Kind, ...] = (
         other_subresources=(("binding", "Binding"), ("eviction", "Eviction")), columns=columns.POD,
         generation=True, defaults=_pod_defaults, check=_pod_check, check_update=_pod_update,
     ),
-    Kind("", "v1", "ConfigMap", "configmaps", True, short_names=("cm",), columns=columns.CONFIG_MAP, check=partial(_size_check, "[]")),
+    Kind(
+        "", "v1", "ConfigMap", "configmaps", True, short_names=("cm",), columns=columns.CONFIG_MAP,
+        check=partial(_size_check, "[]"),
+    ),
     Kind(
         "", "v1", "Secret", "secrets", True, columns=columns.SECRET, defaults=_secret_defaults,
         check=partial(_size_check, "data"),
@@ -144,7 +155,10 @@ _CORE: tuple[Kind, ...] = (
         "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, short_names=("pvc",), status=True,
         returns_deleted=True, columns=columns.CLAIM, defaults=partial(_phase, "Pending"),
     ),
-    Kind("", "v1", "ResourceQuota", "resourcequotas", True, short_names=("quota",), status=True, returns_deleted=True, stored_only=True),
+    Kind(
+        "", "v1", "ResourceQuota", "resourcequotas", True, short_names=("quota",), status=True, returns_deleted=True,
+        stored_only=True,
+    ),
     Kind("", "v1", "LimitRange", "limitranges", True, short_names=("limits",), creates_on_update=True, stored_only=True),
 )  # fmt: skip
 

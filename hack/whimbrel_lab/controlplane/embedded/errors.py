@@ -170,7 +170,9 @@ def no_such_subresource(plural: str, subresource: str) -> ApiError:
     """404; in words where a real API server has this subresource."""
     if subresource not in _ELSEWHERE:
         return no_such_resource()
-    return ApiError(404, "NotFound", f"the embedded control plane has no {plural}/{subresource}; use a real API server", {})
+    return ApiError(
+        404, "NotFound", f"the embedded control plane has no {plural}/{subresource}; use a real API server", {}
+    )
 
 
 def unsupported_media_type(message: str) -> ApiError:

@@ -58,7 +58,9 @@ def check_new(event: Object) -> list[FieldError]:
     ]
     if event.get("type") not in ("Normal", "Warning"):
         errors.append(invalid_value("type", "", "has invalid value: " + str(event.get("type") or "")))
-    return errors + [invalid_value(_TO_CORE[field], "", "needs to be unset") for field in _DEPRECATED if event.get(field)]
+    return errors + [
+        invalid_value(_TO_CORE[field], "", "needs to be unset") for field in _DEPRECATED if event.get(field)
+    ]
 
 
 def check_update(new: Object, old: Object) -> list[FieldError]:

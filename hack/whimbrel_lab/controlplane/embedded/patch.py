@@ -81,7 +81,9 @@ class _Place:
 def json_patch(target: Json, operations: Json) -> Json:
     """The target after a JSON patch; 400 for what is no patch, 422 when a test or a path fails."""
     if not isinstance(operations, list):
-        raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        )
     document = [copy.deepcopy(target)]
     for operation in operations:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):

@@ -118,7 +118,12 @@ class Subresources:
         token = secrets.token_urlsafe(24)
         self._tokens[token] = service_account(call.namespace, call.name)
         ends_at = timestamp(self._verbs.clock.now() + timedelta(hours=1))
-        return {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", **document, "status": {"token": token, "expirationTimestamp": ends_at}}
+        return {
+            "kind": "TokenRequest",
+            "apiVersion": "authentication.k8s.io/v1",
+            **document,
+            "status": {"token": token, "expirationTimestamp": ends_at},
+        }
 
     async def _review(self, call: Call, document: Object) -> Object:
         check_type(call.kind, document)
@@ -142,7 +147,12 @@ class Subresources:
         check_type(call.kind, document)
         user = {"username": call.user.name, "groups": list(call.user.groups)}
         created = {"creationTimestamp": timestamp(self._verbs.clock.now())}
-        return {"kind": document["kind"], "apiVersion": document["apiVersion"], "metadata": created, "status": {"userInfo": user}}
+        return {
+            "kind": document["kind"],
+            "apiVersion": document["apiVersion"],
+            "metadata": created,
+            "status": {"userInfo": user},
+        }
 
 
 def _over_budget(why: str, retry_after_s: int | None) -> ApiError:

@@ -230,7 +230,9 @@ class Transport:
             body = requests.parse_body(raw, media_type)
         except ApiError as refusal:
             if refusal.code == 400 and asked.target.verb in ("create", "update"):
-                text = f"the object provided is unrecognized (must be of type {asked.call.kind.kind}): {refusal.message}"
+                text = (
+                    f"the object provided is unrecognized (must be of type {asked.call.kind.kind}): {refusal.message}"
+                )
                 raise bad_request(text) from refusal
             raise
         if asked.target.verb in ("delete", "deletecollection"):

@@ -39,7 +39,13 @@ _RULES_WARNING = (
     "server refuses what they forbid"
 )
 
-_STORED_ONLY_WARNING = "embedded control plane: a {kind} is stored and has no effect here; only a real API server enforces it"
+_TWINS_WARNING = (
+    ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject "
+    "such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+)
+_STORED_ONLY_WARNING = (
+    "embedded control plane: a {kind} is stored and has no effect here; only a real API server enforces it"
+)
 
 
 @dataclass(slots=True)
@@ -229,7 +235,7 @@ class Verbs:
             return
         metadata["ownerReferences"] = kept
         uids = ", ".join(str(owner.get("uid")) for index, owner in enumerate(owners) if owner in owners[:index])
-        warning = f".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+        warning = _TWINS_WARNING.format(uids=uids)
         call.warnings.append(warning)
 
     def _errors(self, kind: Kind, document: Object, *, update: bool = False) -> list[FieldError]:
