@@ -1,5 +1,6 @@
 """Who may do what: tokens, roles, impersonation, reviews; and the server that is too busy."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -154,7 +155,12 @@ async def test_a_client_that_is_turned_away_is_told_when_to_come_back(server: Se
     user, eager = await server.account("eager")
     await server.turn_away(user)
 
-    refused = await eventually(lambda: eager.get(server.path("configmaps")), answered(429))
+    async def crowd() -> Answer:
+        """Twenty at once: a real server lets one through even where it has no seat at all."""
+        answers = await asyncio.gather(*(eager.get(server.path("configmaps")) for _ in range(20)))
+        return max(answers, key=lambda answer: answer.code)
+
+    refused = await eventually(crowd, answered(429))
     other = await client.get(server.path("configmaps"))
 
     assert int(refused.headers["Retry-After"]) >= 1

@@ -111,7 +111,8 @@ class Real:
         return "1"
 
     async def turn_away(self, user: str, name: str) -> Callable[[], Awaitable[None]]:
-        level = {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "limitResponse": {"type": "Reject"}}}
+        no_seat = {"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}
+        level = {"type": "Limited", "limited": no_seat}
         subject = {"kind": "User", "user": {"name": user}}
         rule = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": True}
         flow = {
