@@ -97,8 +97,8 @@ class Real:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(Client(self.access(), "tests"))
             stack.push_async_callback(await https.serve(webhooks, authority("whimbrel-tests"), client))
-            return stack.pop_all().aclose
-        raise AssertionError("unreachable")
+            served = stack.pop_all()
+        return served.aclose
 
     async def forget(self) -> str:
         """Compact etcd. The watch caches of custom kinds began later than version 1, so they cannot help either."""

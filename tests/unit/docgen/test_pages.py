@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from docgen import fields, metrics, reasons
+from docgen import embedded_server, fields, metrics, reasons
 from whimbrel.api import KINDS, MigrationPlan
 from whimbrel.domain.verdict import Reason
+from whimbrel_lab.controlplane.embedded.deviations import Deviation
 
 
 def test_every_field_of_a_kind_has_a_line_with_its_meaning() -> None:
@@ -46,3 +47,9 @@ def test_a_reason_is_told_with_its_cause_and_its_cure() -> None:
 
 def test_every_metric_has_a_line() -> None:
     assert "| `whimbrel_leader` | gauge |" in metrics.page()
+
+
+def test_a_deviation_of_the_embedded_server_is_a_line_that_says_how_loud_it_is() -> None:
+    page = embedded_server.page([Deviation("feathers", "brown", "none", "warned")])
+
+    assert page.endswith("| feathers | brown | none | warned |\n")

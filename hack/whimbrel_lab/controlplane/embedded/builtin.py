@@ -209,8 +209,9 @@ class _NewEvent(Kind):
 
 _NEW_EVENT = _NewEvent(
     "events.k8s.io", "v1", "Event", "events", True, short_names=("ev",), creates_on_update=True,
-    columns=columns.EVENT, from_stored=events.to_events_group, to_stored=events.to_core, check=events.check_new,
-    check_update=events.check_update, check_on_update=False,
+    columns=columns.EVENT, from_stored=events.to_events_group, to_stored=events.to_core,
+    check=events.check_times, check_new=events.check_new,
+    check_update=events.check_update,
     storage=False,
 )  # fmt: skip
 

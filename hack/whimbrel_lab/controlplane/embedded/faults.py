@@ -27,7 +27,8 @@ class Target:
 class Fault:
     """One fault. Empty matching fields match everything.
 
-    `status` answers instead of the server (with `retry_after_s` as Retry-After); `reset` cuts the connection before
+    `status` answers instead of the server (with `retry_after_s` as Retry-After; 429 as plain text, as kube-apiserver's
+    priority and fairness sends it); `reset` cuts the connection before
     or after the request is carried out; `watch` strikes open streams too: `close` ends the stream, `stall` lets it
     fall silent, `gone` sends a 410 in the stream. `drop_events` and `duplicate_events` strike one event each time.
     """

@@ -54,8 +54,8 @@ class Kind:
     selectable: tuple[str, ...] = ()
     defaults: Callable[[Object], None] | None = None
     check: Callable[[Object], list[FieldError]] | None = None
+    check_new: Callable[[Object], list[FieldError]] | None = None
     check_update: Callable[[Object, Object], list[FieldError]] | None = None
-    check_on_update: bool = True
     from_stored: Callable[[Object], Object] | None = None
     to_stored: Callable[[Object], Object] | None = None
     resource: str = field(init=False)

@@ -1,7 +1,7 @@
 """`EmbeddedControlPlane`: a Kubernetes API server inside the process, on a free loopback port.
 
 Good enough for kubectl, Kopf and the Python client. It speaks plain HTTP, keeps everything in memory and starts in
-milliseconds. What it does not do – server-side apply, CEL rules, streaming lists – it refuses or warns of.
+milliseconds. What it does otherwise than a real one is listed in `deviations.py`.
 """
 
 import asyncio

@@ -100,7 +100,10 @@ class Verbs:
         self._check_namespace(call)
         document = await self._mutate(call, "CREATE", document, None)
         objects.prepare_create(kind, document, str(uuid.uuid4()), self.clock.now())
-        objects.raise_if(kind, call.name, self._errors(kind, document))
+        errors = self._errors(kind, document)
+        if kind.check_new is not None:
+            errors += kind.check_new(document)
+        objects.raise_if(kind, call.name, errors)
         await self._validate(call, "CREATE", document, None)
         if self.storage.get(kind.resource, call.namespace, call.name):
             raise already_exists(kind.group, kind.plural, call.name)
@@ -174,7 +177,7 @@ class Verbs:
         document = await self._mutate(call, "UPDATE", prepared, old)
         if document is not prepared:
             document = objects.prepare_update(kind, document, old, call.subresource)
-        errors = [*objects.update_errors(document, old), *self._errors(kind, document, update=True)]
+        errors = [*objects.update_errors(document, old), *self._errors(kind, document)]
         if kind.check_update is not None and not call.subresource:
             errors += kind.check_update(document, old)
         objects.raise_if(kind, call.name, errors)
@@ -238,11 +241,11 @@ class Verbs:
         warning = _TWINS_WARNING.format(uids=uids)
         call.warnings.append(warning)
 
-    def _errors(self, kind: Kind, document: Object, *, update: bool = False) -> list[FieldError]:
+    def _errors(self, kind: Kind, document: Object) -> list[FieldError]:
         errors = metadata_errors(kind, document["metadata"])
         if kind.schema is not None:
             errors += validate_root(kind.schema, document)
-        if kind.check is not None and (kind.check_on_update or not update):
+        if kind.check is not None:
             errors += kind.check(document)
         return errors
 
