@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.api_servers import Server
+from support.api_servers import PATIENCE_S, Server
 from whimbrel_lab.controlplane.client import JSON_PATCH, RawClient
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -21,9 +21,9 @@ async def test_a_definition_is_served_once_it_is_established_and_gone_with_its_o
     async with client.watch(path) as stream:
         await stream.next()
         marked = await client.delete(f"{DEFINITIONS}/things.example.com")
-        event = await stream.next()
+        event = await stream.next(PATIENCE_S)
         await server.until_gone(f"{DEFINITIONS}/things.example.com")
-        end = await stream.next()
+        end = await stream.next(PATIENCE_S)
     await server.until(path, 404)
 
     conditions = {each["type"]: each["status"] for each in definition["status"]["conditions"]}

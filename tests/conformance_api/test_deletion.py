@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.api_servers import Server, a_namespace
+from support.api_servers import PATIENCE_S, Server, a_namespace
 from whimbrel_lab.controlplane.client import RawClient
 
 
@@ -125,7 +125,7 @@ async def test_a_dependent_of_two_owners_stays_while_one_of_them_does(
     async with client.watch(config_maps, fieldSelector="metadata.name=one") as stream:
         await stream.next()
         await client.delete(f"{config_maps}/first")
-        event = await stream.next()
+        event = await stream.next(PATIENCE_S)
 
     assert event is not None
     assert (event["type"], [each["name"] for each in event["object"]["metadata"]["ownerReferences"]]) == (
@@ -157,7 +157,7 @@ async def test_a_foreground_deletion_waits_for_the_dependents_that_block_it(
         await stream.next()
 
         deleted = await client.delete(f"{config_maps}/owner", propagationPolicy="Foreground")
-        marked = await stream.next()
+        marked = await stream.next(PATIENCE_S)
     held = await client.get(f"{config_maps}/owner")
     await client.patch(f"{config_maps}/one", {"metadata": {"finalizers": None}})
     await server.until_gone(f"{config_maps}/owner")

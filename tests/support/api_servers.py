@@ -23,7 +23,7 @@ from whimbrel_lab.controlplane.users import Access
 from whimbrel_lab.kubevirt.client import Client
 
 Object = dict[str, Any]
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 FLOW = "flowcontrol.apiserver.k8s.io"
 
 
@@ -190,7 +190,7 @@ class Server:
         async with self.client.watch(
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", fieldSelector=f"metadata.name={name}"
         ) as stream:
-            while (event := await stream.next()) and not _established(event["object"]):
+            while (event := await stream.next(PATIENCE_S)) and not _established(event["object"]):
                 pass
         group, plural = definition["spec"]["group"], definition["spec"]["names"]["plural"]
         for version in definition["spec"]["versions"]:
@@ -231,7 +231,7 @@ class Server:
         async with self.client.watch(
             collection, resourceVersion=version, fieldSelector=f"metadata.name={name}"
         ) as stream:
-            while (event := await stream.next(15)) and event["type"] != "DELETED":
+            while (event := await stream.next(PATIENCE_S)) and event["type"] != "DELETED":
                 pass
 
     async def register(self, *webhooks: Webhook) -> Callable[[], Awaitable[None]]:
