@@ -19,6 +19,7 @@ from whimbrel.simulation.kubevirt.values import (
     namespace,
     phase,
     spec,
+    status,
     timestamp,
     uid,
 )
@@ -72,7 +73,7 @@ class Cluster:
     def slots(self, migration: Object) -> tuple[int, int]:
         """How many other migrations take a slot, in the cluster and out of this one's node."""
         own = self.instances.get(*_instance_key(migration))
-        node = queueing.outbound_node(own) if own else ""
+        node = str(status(own or {}).get("nodeName") or "")
         running = outbound = 0
         for other in self.unfinished["unfinished"]:
             if uid(other) == uid(migration):
@@ -82,7 +83,7 @@ class Cluster:
                 continue
             running += 1
             instance = self.instances.get(*_instance_key(other))
-            if instance is not None and queueing.outbound_node(instance) == node:
+            if instance is not None and node in queueing.outbound_nodes(instance):
                 outbound += 1
         return running, outbound
 

@@ -82,6 +82,7 @@ class Handler:
         self._queue: WorkQueue[Key] = WorkQueue(cluster.clock)
         self._journeys: dict[str, _Journey] = {}
         self._prepared_at: dict[str, float] = {}
+        self._paused: set[str] = set()
         self._ports = 41_000
         cluster.instances.observe(self._instance_changed)
         kubelet.before_removal = self._launcher_goes
@@ -101,6 +102,16 @@ class Handler:
     def close(self) -> None:
         """Forget what is still to come."""
         self._queue.close()
+
+    def pause(self, node: str) -> None:
+        """The node's virt-handler begins nothing new until `resume`, as while it is being rolled out."""
+        self._paused.add(node)
+
+    def resume(self, node: str) -> None:
+        """The node's virt-handler is back and looks at everything."""
+        self._paused.discard(node)
+        for key in self._cluster.instances.objects:
+            self._queue.add(key)
 
     async def power_off(self, node: str) -> None:
         """The node is gone with its guests; migrations to it break, migrations from it fall silent."""
@@ -186,7 +197,7 @@ class Handler:
 
     async def _prepare_target(self, key: Key, instance: Object) -> None:
         state = migration_state(instance)
-        if not self._alive(str(state["targetNode"])):
+        if not self._acts(str(state["targetNode"])):
             return
         now_s = self._clock.monotonic()
         due_s = self._prepared_at.setdefault(str(state["migrationUid"]), now_s + self._target_preparation_s)
@@ -205,7 +216,7 @@ class Handler:
         owner = uid(instance)
         known = self._journeys.get(owner)
         source = str(state["sourceNode"])
-        if known is not None or not self._alive(source) or owner not in self.homes:
+        if known is not None or not self._acts(source) or owner not in self.homes:
             return
         journey = _Journey(str(state["migrationUid"]), source, str(state["targetNode"]))
         if state.get("abortRequested"):
@@ -353,6 +364,9 @@ class Handler:
 
     def _alive(self, node: str) -> bool:
         return bool(node) and node not in self._kubelet.powered_off
+
+    def _acts(self, node: str) -> bool:
+        return self._alive(node) and node not in self._paused
 
     def _address(self, instance: Object, migration_uid: str = "") -> str:
         """IP of the launcher that the guest runs in."""

@@ -261,7 +261,7 @@ class DataCentre:
 
     def _slots(self, migration: Object, instance: Object) -> tuple[int, int]:
         """How many other migrations take a slot, in the cluster and of the same source node."""
-        node, running, outbound = queueing.outbound_node(instance), 0, 0
+        node, running, outbound = str(status(instance).get("nodeName") or ""), 0, 0
         for body in self._unfinished_migrations():
             if uid(body) == uid(migration):
                 continue
@@ -271,7 +271,7 @@ class DataCentre:
             )
             if queueing.runs(body, has_target_pod=own):
                 running += 1
-                outbound += other is not None and queueing.outbound_node(other) == node
+                outbound += other is not None and node in queueing.outbound_nodes(other)
         return running, outbound
 
     def _carry_out(self, effects: Effects, alarm: Alarm) -> bool:

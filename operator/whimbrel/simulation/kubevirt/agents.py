@@ -119,6 +119,9 @@ def moved(instance: Object, now: datetime, address: str = "") -> Object:
     members["migrationTransport"] = "Unix"
     members["interfaces"] = _interfaces(over, address)
     members.pop("migratedVolumes", None)
+    members.pop("launcherContainerImageVersion", None)
+    if overhead := members["migrationState"].get("targetMemoryOverhead"):
+        members.setdefault("memory", {})["memoryOverhead"] = overhead
     kept = without_condition(members.get("conditions"), "MigrationRequired")
     members["conditions"] = without_condition(kept, "VolumesChange")
     return over

@@ -17,12 +17,14 @@ from whimbrel.simulation.kubevirt.values import (
     UNPAUSED_GATE,
     Object,
     clone,
+    deleting,
     final,
     labels,
     metadata,
     name,
     namespace,
     owner_reference,
+    phase,
     spec,
     status,
     uid,
@@ -35,11 +37,15 @@ VENDOR = "cpu-vendor.node.kubevirt.io/"
 HOST_MODEL = "host-model-cpu.node.kubevirt.io/"
 HOST_MODEL_FEATURE = "host-model-required-features.node.kubevirt.io/"
 MACHINE_TYPE = "machine-type.node.kubevirt.io/"
+HOST_MODEL_NEEDS = (MODEL_FOR_MIGRATION, FEATURE)
+"""What a target pod asks of its node on behalf of a host-model guest."""
 OBSOLETE_HOST_MODEL = "node-labeller.kubevirt.io/obsolete-host-model"
 HOSTNAME = "kubernetes.io/hostname"
 DEVICES = ("devices.kubevirt.io/kvm", "devices.kubevirt.io/tun", "devices.kubevirt.io/vhost-net")
 MEBIBYTE = 1024**2
 CPU_ALLOCATION_RATIO = 10
+OVERHEAD_GATE = "VmiMemoryOverheadReport"
+"""Where this gate is on, an instance shows what its launcher takes beside its memory."""
 
 
 def overhead_bytes(instance: Mapping[str, Any]) -> int:
@@ -125,8 +131,8 @@ def target_launcher(
 def host_model_selectors(source_node: Mapping[str, Any], source_pod: Mapping[str, Any] | None) -> dict[str, str]:
     """What a host-model guest needs of its next node: what its pod asked for after an earlier move, else what its node is."""
     asked = spec(source_pod or {}).get("nodeSelector") or {}
-    earlier = {key: each for key, each in asked.items() if key.startswith((MODEL_FOR_MIGRATION, FEATURE))}
-    if any(key.startswith(MODEL_FOR_MIGRATION) for key in earlier):
+    earlier = {key: each for key, each in asked.items() if key.startswith(HOST_MODEL_NEEDS)}
+    if earlier:
         return earlier
     selectors = {}
     for key in labels(source_node):
@@ -151,9 +157,15 @@ def source_pod_of(instance: Mapping[str, Any], launchers: Iterable[Object]) -> O
 
 
 def containers_ready(pod: Mapping[str, Any]) -> bool:
-    """Whether all containers run and are ready; the pod's own Ready also waits for the readiness gate."""
+    """Whether the launcher runs and all beside it is ready; the pod's own Ready also waits for the readiness gate."""
     states = status(pod).get("containerStatuses") or ()
-    return bool(states) and all(each.get("ready") for each in states)
+    return (
+        phase(pod) == "Running"
+        and not deleting(pod)
+        and all(
+            "running" in each.get("state", {}) if each["name"] == "compute" else each.get("ready") for each in states
+        )
+    )
 
 
 def _resources(instance: Mapping[str, Any], overhead: int, kubevirt: Mapping[str, Any] | None) -> Object:
@@ -188,10 +200,11 @@ def _resources(instance: Mapping[str, Any], overhead: int, kubevirt: Mapping[str
 
 def _selectors(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None) -> dict[str, str]:
     wanted = spec(instance)
-    selectors = {**(_developer(kubevirt).get("nodeSelectors") or {}), **(wanted.get("nodeSelector") or {})}
-    selectors[SCHEDULABLE_LABEL] = "true"
+    selectors = {SCHEDULABLE_LABEL: "true"}
     if architecture := wanted.get("architecture"):
         selectors["kubernetes.io/arch"] = architecture
+    selectors.update(_developer(kubevirt).get("nodeSelectors") or {})
+    selectors.update(wanted.get("nodeSelector") or {})
     cpu = (wanted.get("domain") or {}).get("cpu") or {}
     model = cpu.get("model")
     if model and model not in ("host-model", "host-passthrough"):
