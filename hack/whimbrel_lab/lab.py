@@ -31,6 +31,7 @@ from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor, available
 from whimbrel_lab.hypervisor.model import ModelHypervisor
 from whimbrel_lab.kubevirt.client import ROUTES, Client
 from whimbrel_lab.kubevirt.standin import USERS, StandIn
+from whimbrel_lab.kubevirt.virt_controller import VirtController
 from whimbrel_lab.topology import INSTALL_NAMESPACE, NAMESPACE, LabGuest, Topology
 
 INSTANCE, MIGRATION = "VirtualMachineInstance", "VirtualMachineInstanceMigration"
@@ -48,8 +49,13 @@ class Lab:
 
     `control_plane` is `embedded`, `real`, or one made elsewhere, not yet started. `speed` makes lab time run faster than
     the wall; real QEMU and a real API server know only speed 1. `folder` holds the kubeconfig; without it a temporary one
+<<<<<<< HEAD
     is made and removed. `definitions` are loaded in place of the lab's own of KubeVirt and the repository's. `namespace`
     takes the place of `default`: where a method names none, this one is meant.
+=======
+    is made and removed. `definitions` are loaded in place of the lab's own of KubeVirt and the repository's.
+    `virt_controller` is a program that plays KubeVirt's controller instead of the stand-in.
+>>>>>>> 7573e8e (KubeVirt: virt-controller's place can be taken by KubeVirt's own; evictions are answered; scenarios of the contract)
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Lab:
         port: int = 0,
         with_definitions: bool = True,
         control_plane: str | ControlPlane = "embedded",
+        virt_controller: Path | None = None,
         definitions: Sequence[Object] | None = None,
         namespace: str = NAMESPACE,
     ) -> None:
@@ -74,6 +81,9 @@ class Lab:
         self.hypervisor, self.hypervisor_name = _hypervisor(hypervisor, topology, self.clock, speed)
         self.standin: StandIn
         self.client: Client
+        self._virt_controller = virt_controller
+        if virt_controller is not None and self.plane.scalable_clock:
+            raise LabError("KubeVirt's own virt-controller needs a real API server: use control_plane='real'")
         self._folder = folder
         shipped = fleet.DEFINITIONS if with_definitions else fleet.DEFINITIONS[:1]
         self._definitions = fleet.definitions(shipped, topology.version) if definitions is None else list(definitions)
@@ -167,6 +177,7 @@ class Lab:
         self._stack.push_async_callback(self.hypervisor.stop)
         await self.hypervisor.start()
         issuer = authority()
+        program = self._virt_controller
         self.standin = StandIn(
             self.plane,
             self.hypervisor,
@@ -174,6 +185,7 @@ class Lab:
             issuer,
             self.topology.timing,
             heartbeats=self.topology.heartbeats,
+            virt_controller=program and VirtController(program, self.plane.access(USERS["controller"]), self.folder),
         )
         self._stack.push_async_callback(self.standin.stop)
         hosts = [host.name for host in self.topology.hosts]
@@ -394,6 +406,14 @@ class Lab:
         """The kubelet starts pods again."""
         self.standin.kubelet.stalled.discard(node)
         self.standin.kubelet.look_again(node)
+
+    async def evict(self, pod: Object, annotations: Mapping[str, str] | None = None) -> None:
+        """What `kubectl drain` asks for. Raises RequestRefused with whatever the API server answers."""
+        members = pod["metadata"]
+        metadata = {"name": members["name"], "namespace": members["namespace"], "annotations": dict(annotations or {})}
+        path = f"/api/v1/namespaces/{members['namespace']}/pods/{members['name']}/eviction"
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+        await self.client.send("POST", path, body)
 
     async def request_evacuation(self, name: str, namespace: str = "") -> None:
         """What KubeVirt's eviction webhook does to an instance whose pod is to be evicted."""

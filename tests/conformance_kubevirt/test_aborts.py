@@ -38,7 +38,7 @@ async def test_a_migration_that_waits_for_a_slot_can_be_deleted(make_lab: MakeLa
 
     await gone(lab, "vm-2")
     assert lab.state_of("vm-2") == {}
-    await told(lab, "FailedMigration", "due to being canceled", waiting["metadata"]["name"])
+    await told(lab, "FailedMigration", "due to being canceled", waiting)
 
 
 async def test_a_delete_while_the_target_pod_starts_takes_the_pod_too(make_lab: MakeLab) -> None:
@@ -50,7 +50,7 @@ async def test_a_delete_while_the_target_pod_starts_takes_the_pod_too(make_lab: 
 
     await gone(lab)
     await lab.wait_until(lambda: len(launchers_of(lab, "vm-1")) == 1, 10)
-    await told(lab, "FailedMigration", "due to being canceled", migration["metadata"]["name"])
+    await told(lab, "FailedMigration", "due to being canceled", migration)
     assert lab.state_of("vm-1") == {}
 
 
@@ -118,7 +118,7 @@ async def test_a_delete_while_running_aborts_and_leaves_its_verdict_on_the_insta
     assert state["migrationUid"] == migration["metadata"]["uid"]
     assert seen.states("vm-1", "abortStatus")[-2:] == ["Aborting", "Succeeded"]
     assert await lab.hypervisor.guest_state("node-1", "vm-1") == "Running"
-    await told(lab, "SuccessfulAbortMigration", "", migration["metadata"]["name"])
+    await told(lab, "SuccessfulAbortMigration", "", migration)
 
 
 async def test_after_an_abort_the_target_pod_fails_and_the_next_migration_may_start(make_lab: MakeLab) -> None:

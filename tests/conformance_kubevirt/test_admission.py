@@ -25,7 +25,10 @@ def a_migration(**spec: object) -> Object:
         ({"vmiName": ""}, "vmiName is missing"),
         ({"priority": "system-critical"}, "only virt-controller is allowed to set priority"),
         ({"vmiName": "nobody"}, "does not exist"),
-        ({"sendTo": {"migrationID": "a", "connectURL": "b:1"}}, "DecentralizedLiveMigration feature gate is not enabled"),
+        (
+            {"sendTo": {"migrationID": "a", "connectURL": "b:1"}},
+            "DecentralizedLiveMigration feature gate is not enabled",
+        ),
         ({"receive": {"migrationID": "a"}}, "DecentralizedLiveMigration feature gate is not enabled"),
     ],
 )

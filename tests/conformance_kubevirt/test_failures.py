@@ -7,6 +7,7 @@ from support.kubevirt_scenarios import (
     instance_of,
     migration_of,
     phases_of,
+    refuse_pods,
     settled,
     target_pod,
     told,
@@ -29,9 +30,11 @@ async def test_a_failure_of_the_hypervisor_is_told_in_its_words(make_lab: MakeLa
     assert state["failureReason"] == "internal error: qemu unexpectedly closed the monitor"
     assert (state["failed"], state["completed"]) == (True, True)
     assert "abortStatus" not in state
-    await told(lab, "FailedMigration", "source node reported migration failed", migration["metadata"]["name"])
+    await told(lab, "FailedMigration", "source node reported migration failed", migration)
     await lab.wait_until(
-        lambda: migration_of(lab, migration)["status"]["migrationState"] == lab.state_of("vm-1"), 5, "it keeps the state"
+        lambda: migration_of(lab, migration)["status"]["migrationState"] == lab.state_of("vm-1"),
+        5,
+        "it keeps the state",
     )
     await settled(lab, "vm-1")
     assert lab.node_of("vm-1") == "node-1"
@@ -50,7 +53,7 @@ async def test_a_target_pod_that_fails_before_the_hand_off_leaves_no_reason_behi
     assert phases_of(migration_of(lab, migration))[-1] == "Failed"
     assert set(migration_of(lab, migration)["status"]["migrationState"]) == {"sourcePod"}
     assert lab.state_of("vm-1") == {}
-    await told(lab, "FailedMigration", "target pod shutdown during migration", migration["metadata"]["name"])
+    await told(lab, "FailedMigration", "target pod shutdown during migration", migration)
 
 
 async def test_a_target_pod_lost_between_hand_off_and_start_is_told_on_the_instance(make_lab: MakeLab) -> None:
@@ -67,7 +70,7 @@ async def test_a_target_pod_lost_between_hand_off_and_start_is_told_on_the_insta
     state = lab.state_of("vm-1")
     assert (state["completed"], state["failureReason"]) == (True, "Target pod is down")
     assert state["startTimestamp"] == state["endTimestamp"]
-    await told(lab, "FailedMigration", "Target pod is down", "vm-1")
+    await told(lab, "FailedMigration", "Target pod is down", instance_of(lab, "vm-1"))
     lab.standin.handler.resume("node-2")
     await settled(lab, "vm-1")
 
@@ -104,32 +107,29 @@ async def test_an_instance_that_ends_takes_its_waiting_migration_along(make_lab:
 
     await lab.delete_vm("vm-1")
 
-    await told(lab, "FailedMigration", "vmi shutdown during migration", migration["metadata"]["name"], within_s=20)
+    await told(lab, "FailedMigration", "during", migration, within_s=20)
     await lab.wait_until(lambda: lab.read(INSTANCE, "vm-1") is None, 20)
+    await lab.wait_until(lambda: not lab.migrations_of("vm-1"), 20)
 
 
 async def test_who_loses_the_race_for_an_instance_fails_at_once(make_lab: MakeLab) -> None:
     lab = await make_lab(link_mib=1)
     first = await lab.in_phase(await lab.create_foreign_migration("vm-1"), "Running")
-    lab.standin.virt_api.close()
+    await lab.standin.close_admission()
 
     second = await lab.create_foreign_migration("vm-1")
 
     assert await lab.ended(second) == "Failed"
     assert phases_of(migration_of(lab, second)) == ["Failed"]
-    await told(lab, "FailedMigration", "another migration job", second["metadata"]["name"])
+    await told(lab, "FailedMigration", "another migration job", second)
     assert migration_of(lab, first)["status"]["phase"] == "Running"
     assert lab.state_of("vm-1")["migrationUid"] == first["metadata"]["uid"]
     assert instance_of(lab, "vm-1")["status"]["phase"] == "Running"
 
 
-async def test_a_refused_target_pod_is_an_event_on_the_instance(make_lab: MakeLab) -> None:
+async def test_a_quota_that_refuses_the_target_pod_is_told_and_waited_for(make_lab: MakeLab) -> None:
     lab = await make_lab()
-    quota = {
-        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none-left", "namespace": "default"},
-        "spec": {"hard": {"pods": "1"}},
-    }  # fmt: skip
-    await lab.enforce_quota(quota)  # type: ignore[attr-defined]
+    relent = await refuse_pods(lab, "exceeded quota: none-left, requested: pods=1, used: pods=1, limited: pods=1")
 
     migration = await lab.in_phase(await lab.create_foreign_migration("vm-1"), "Pending")
 
@@ -138,5 +138,10 @@ async def test_a_refused_target_pod_is_an_event_on_the_instance(make_lab: MakeLa
         return any(each["type"] == "migrationRejectedByResourceQuota" for each in conditions)
 
     await lab.wait_until(refused, 10, "the migration says why it waits")
-    await told(lab, "FailedCreate", "exceeded quota", "vm-1")
-    assert events_of(lab, "FailedMigration") == []
+    await told(lab, "FailedCreate", "exceeded quota", instance_of(lab, "vm-1"))
+    assert await events_of(lab, "FailedMigration", migration) == []
+
+    await relent()
+    assert await lab.ended(migration, 40) == "Succeeded"
+    kept = migration_of(lab, migration)["status"].get("conditions") or ()
+    assert "migrationRejectedByResourceQuota" not in {each["type"] for each in kept}

@@ -21,7 +21,7 @@ SERIES = (
 
 async def scraped(lab: Lab, node: str) -> list[str]:
     """The lines of a node's metrics, verified as KubeVirt's own clients do."""
-    bundle = (lab.read("ConfigMap", "kubevirt-ca", "kubevirt") or {})["data"]["ca-bundle"]
+    bundle = (await lab.client.get("ConfigMap", "kubevirt-ca", "kubevirt"))["data"]["ca-bundle"]
     trusted = ssl.create_default_context(cadata=bundle)
     pod = lab.read("Pod", f"virt-handler-{node}", "kubevirt") or {}
     (port,) = [each["containerPort"] for each in pod["spec"]["containers"][0]["ports"] if each["name"] == "metrics"]
@@ -80,7 +80,7 @@ async def test_dirty_rates_are_shown_for_guests_that_do_not_migrate(make_lab: Ma
 
 async def test_the_metrics_certificate_names_no_address(make_lab: MakeLab) -> None:
     lab = await make_lab()
-    bundle = (lab.read("ConfigMap", "kubevirt-ca", "kubevirt") or {})["data"]["ca-bundle"]
+    bundle = (await lab.client.get("ConfigMap", "kubevirt-ca", "kubevirt"))["data"]["ca-bundle"]
     address, port = lab.standin.metrics.endpoint("node-1")
 
     async with aiohttp.ClientSession() as session:

@@ -56,7 +56,9 @@ async def test_the_first_write_notes_the_api_version_before_there_is_a_phase(mak
         migration = await moved(lab, "vm-1")
 
     versions = seen.of(MIGRATION, migration["metadata"]["name"])
-    noted = [each["metadata"].get("annotations", {}).get("kubevirt.io/latest-observed-api-version") for each in versions]
+    noted = [
+        each["metadata"].get("annotations", {}).get("kubevirt.io/latest-observed-api-version") for each in versions
+    ]
     assert noted[:2] == [None, "v1"]
     assert [(each.get("status") or {}).get("phase") for each in versions[:2]] == [None, None]
     assert versions[1]["metadata"]["annotations"]["kubevirt.io/storage-observed-api-version"] == "v1"
@@ -194,10 +196,9 @@ async def test_the_steps_of_a_migration_are_events_in_kubevirts_words(make_lab: 
 
     migration = await moved(lab, "vm-1", node="node-2")
 
-    name = migration["metadata"]["name"]
-    await told(lab, "SuccessfulCreate", "Created migration target pod virt-launcher-vm-1-", name)
-    await told(lab, "SuccessfulHandOver", "ready for preparation by virt-handler", name)
-    await told(lab, "SuccessfulMigration", "reported migration succeeded", name)
+    await told(lab, "SuccessfulCreate", "Created migration target pod", migration)
+    await told(lab, "SuccessfulHandOver", "ready for preparation by virt-handler", migration)
+    await told(lab, "SuccessfulMigration", "reported migration succeeded", migration)
     for reason in ("PreparingTarget", "Migrating", "Migrated"):
-        await told(lab, reason, "", "vm-1")
-    assert events_of(lab, "FailedMigration") == []
+        await told(lab, reason, "", instance_of(lab, "vm-1"))
+    assert await events_of(lab, "FailedMigration", migration) == []

@@ -63,7 +63,7 @@ async def test_a_target_pod_never_shares_its_guests_node(make_lab: MakeLab) -> N
     lab = await make_lab()
 
     migration = await lab.create_foreign_migration("vm-1", node="node-1")
-    await told(lab, "migrationTargetPodUnschedulable", "currently unschedulable", migration["metadata"]["name"])
+    await told(lab, "migrationTargetPodUnschedulable", "currently unschedulable", migration)
 
     pod = target_pod(lab, migration)
     assert pod is not None
@@ -98,7 +98,10 @@ async def test_after_a_move_a_host_model_guest_asks_for_what_it_asked_before(mak
     lab = await make_lab()
     await moved(lab, "vm-1", node="node-2")
     await settled(lab, "vm-1")
-    gone = {"host-model-cpu.node.kubevirt.io/Cascadelake-Server": None, "host-model-cpu.node.kubevirt.io/Haswell": "true"}
+    gone = {
+        "host-model-cpu.node.kubevirt.io/Cascadelake-Server": None,
+        "host-model-cpu.node.kubevirt.io/Haswell": "true",
+    }
     await lab.client.patch("Node", "node-2", "", {"metadata": {"labels": gone}})
 
     pod = await a_target(lab, "node-3")
@@ -117,9 +120,7 @@ async def test_a_named_model_asks_for_itself_alone(make_lab: MakeLab) -> None:
 
 
 async def test_an_added_selector_only_narrows(make_lab: MakeLab) -> None:
-    lab = await make_lab(
-        of_guest={"node_selector": {"zone": "east"}}, of_host={"labels": {"zone": "east"}}
-    )
+    lab = await make_lab(of_guest={"node_selector": {"zone": "east"}}, of_host={"labels": {"zone": "east"}})
     added = {"zone": "west", "kubevirt.io/schedulable": "false", "kubernetes.io/hostname": "node-3"}
     body = {
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
@@ -143,10 +144,9 @@ async def test_a_migration_nobody_can_host_fails_without_a_reason_on_the_instanc
     migration = await lab.create_foreign_migration("vm-1", node="node-9", annotations={UNSCHEDULABLE_TIMEOUT: "3"})
 
     assert await lab.ended(migration) == "Failed"
-    name = migration["metadata"]["name"]
-    await told(lab, "migrationTargetPodUnschedulable", "currently unschedulable", name)
-    await told(lab, "SuccessfulDelete", "timeout period exceeded", name)
-    await told(lab, "FailedMigration", "removed during active migration", name)
+    await told(lab, "migrationTargetPodUnschedulable", "currently unschedulable", migration)
+    await told(lab, "SuccessfulDelete", "timeout period exceeded", migration)
+    await told(lab, "FailedMigration", "removed during active migration", migration)
     assert lab.state_of("vm-1") == {}
     assert set(migration_of(lab, migration)["status"]["migrationState"]) == {"sourcePod"}
     assert len(launchers_of(lab, "vm-1")) == 1
@@ -160,8 +160,8 @@ async def test_a_target_pod_that_never_starts_is_given_up_too(make_lab: MakeLab)
 
     assert await lab.ended(migration) == "Failed"
     assert phases_of(migration_of(lab, migration)) == ["Pending", "Scheduling", "Failed"]
-    assert events_of(lab, "migrationTargetPodUnschedulable") == []
-    await told(lab, "FailedMigration", "removed during active migration", migration["metadata"]["name"])
+    assert await events_of(lab, "migrationTargetPodUnschedulable", migration) == []
+    await told(lab, "FailedMigration", "removed during active migration", migration)
 
 
 async def test_where_no_node_has_the_host_model_the_instance_is_told(make_lab: MakeLab) -> None:
@@ -173,7 +173,8 @@ async def test_where_no_node_has_the_host_model_the_instance_is_told(make_lab: M
     migration = await lab.create_foreign_migration("vm-1", annotations={UNSCHEDULABLE_TIMEOUT: "3"})
 
     assert await lab.ended(migration) == "Failed"
-    await told(lab, "NoSuitableNodesForHostModelMigration", "no node is suitable", "vm-1")
+    instance = instance_of(lab, "vm-1")
+    await told(lab, "NoSuitableNodesForHostModelMigration", "no node is suitable", instance)
 
 
 @pytest.mark.parametrize("given", [UNSCHEDULABLE_TIMEOUT, PENDING_TIMEOUT])

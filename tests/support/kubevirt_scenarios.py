@@ -5,13 +5,15 @@ They look at the cluster through its API alone, so that they read the same whoev
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from whimbrel.simulation.kubevirt.values import clone
+from whimbrel_lab.controlplane.admission import AdmissionRequest, Refusal, Webhook
 from whimbrel_lab.kubevirt.client import Client, RequestRefused
+from whimbrel_lab.kubevirt.standin import USERS
 from whimbrel_lab.lab import INSTANCE, MIGRATION, Lab
 
 Object = dict[str, Any]
@@ -58,20 +60,24 @@ def migration_of(lab: Lab, migration: Object) -> Object:
     return found
 
 
-def events_of(lab: Lab, reason: str, about: str = "") -> list[str]:
-    """Messages of the events with a reason, about one object if it is named."""
+async def events_of(lab: Lab, reason: str, about: Object | None = None) -> list[str]:
+    """Messages of the events with a reason, about one object if it is given."""
+    found, _ = await lab.client.list("Event", "default")
+    wanted = about["metadata"]["uid"] if about else None
     return [
         each["message"]
-        for each in lab.items("Event")
-        if each["reason"] == reason and about in ("", each["involvedObject"]["name"])
+        for each in found
+        if each["reason"] == reason and wanted in (None, each["involvedObject"].get("uid"))
     ]
 
 
-async def told(lab: Lab, reason: str, text: str, about: str = "", within_s: float = 10.0) -> None:
-    """Until an event with this reason says this."""
-    await lab.wait_until(
-        lambda: any(text in each for each in events_of(lab, reason, about)), within_s, f"an event {reason}: {text}"
-    )
+async def told(lab: Lab, reason: str, text: str, about: Object, within_s: float = 10.0) -> None:
+    """Until an event about an object says this."""
+
+    async def said() -> bool:
+        return any(text in each for each in await events_of(lab, reason, about))
+
+    await lab.wait_until(said, within_s, f"an event {reason} about {about['metadata']['name']}: {text}")
 
 
 def launchers_of(lab: Lab, name: str) -> list[Object]:
@@ -92,7 +98,9 @@ def configuration_of(lab: Lab, name: str) -> Object:
     return shown
 
 
-def a_policy(name: str, instance: dict[str, str] | None, namespace: dict[str, str] | None = None, **spec: Any) -> Object:
+def a_policy(
+    name: str, instance: dict[str, str] | None, namespace: dict[str, str] | None = None, **spec: Any
+) -> Object:
     """A MigrationPolicy; with None for a selector it has none of that kind."""
     selectors: Object = {}
     if instance is not None:
@@ -117,6 +125,15 @@ async def apply_policies(lab: Lab, *policies: Object) -> None:
     )
 
 
+async def refuse_pods(lab: Lab, message: str) -> Callable[[], Awaitable[None]]:
+    """From now on the API server refuses new pods with this; returns how to end that."""
+
+    def refuse(_request: AdmissionRequest) -> None:
+        raise Refusal(message)
+
+    return await lab.plane.register((Webhook("no-pods.lab.whimbrel.dev", "pods", ("CREATE",), refuse),))
+
+
 async def moved(lab: Lab, name: str, **options: Any) -> Object:
     """A migration of an instance that has succeeded; as it is afterwards."""
     migration = await lab.create_foreign_migration(name, **options)
@@ -138,7 +155,7 @@ async def settled(lab: Lab, name: str) -> None:
 
 async def as_handler(lab: Lab, name: str, change: Callable[[Object], None]) -> None:
     """Change an instance as virt-handler may, again after a conflict."""
-    async with Client(lab.url, "lab-handler") as client:
+    async with Client(lab.plane.access(USERS["handler"])) as client:
         while True:
             instance = clone(await client.get(INSTANCE, name, "default"))
             change(instance)

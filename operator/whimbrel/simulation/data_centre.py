@@ -251,7 +251,9 @@ class DataCentre:
             now=self.world.now,
             siblings=[each for each in self.migrations_of(key) if uid(each) != uid(migration)],
             source_node=dict(node) if node is not None else None,
-            nodes=[dict(each) for each in self.world.objects(NODES).values()] if waits else (),
+            nodes=[dict(each) for each in self.world.objects(NODES).values()]
+            if phase(migration) == "Scheduling"
+            else (),
             policies=[dict(each) for each in self.world.objects(MIGRATION_POLICIES).values()],
             namespace_labels=labels(namespace or {}),
             kubevirt=self.kubevirt,

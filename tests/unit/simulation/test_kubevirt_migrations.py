@@ -14,6 +14,7 @@ from whimbrel.simulation.kubevirt import (
     launchers,
     migrations,
     phases,
+    queueing,
 )
 from whimbrel.simulation.kubevirt.effects import Again, Create, Effects, Emit, Remove, Replace, ReplaceStatus
 from whimbrel.simulation.kubevirt.phases import View
@@ -27,10 +28,13 @@ def an_instance(**state: Any) -> Json:
     instance: Json = {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachineInstance",
-        "metadata": {"name": "db1", "namespace": "shop", "uid": "vmi-1", "labels": {"app": "db"}},
+        "metadata": {
+            "name": "db1", "namespace": "shop", "uid": "vmi-1", "labels": {"app": "db"},
+            "annotations": {"kubevirt.io/nonroot": "true"},
+        },
         "spec": {"domain": {"memory": {"guest": "1Gi"}, "cpu": {"model": "Haswell"}, "devices": {}}},
-        "status": {"phase": "Running", "nodeName": "node-1"},
-    }
+        "status": {"phase": "Running", "nodeName": "node-1", "runtimeUser": 107},
+    }  # fmt: skip
     if state:
         instance["status"]["migrationState"] = state
     return instance
@@ -61,7 +65,7 @@ def a_pod(name: str, node: str = "", phase: str = "Pending", migration: str = ""
     labels = {"kubevirt.io/created-by": "vmi-1"}
     if migration:
         labels["kubevirt.io/migrationJobUID"] = f"uid-{migration}"
-    ready = {"containerStatuses": [{"name": "compute", "ready": True}]} if phase == "Running" else {}
+    ready = {"containerStatuses": [{"name": "compute", "state": {"running": {}}}]} if phase == "Running" else {}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -193,16 +197,87 @@ def test_the_first_write_notes_api_versions_before_anything_else() -> None:
     assert effect.body["metadata"]["annotations"]["kubevirt.io/latest-observed-api-version"] == "v1"
 
 
-def test_while_pending_only_the_source_pod_is_noted_and_at_the_end_the_whole_state() -> None:
-    pending = phases.follow(a_view(a_migration("Pending")))
-    over = phases.follow(a_view(a_migration("Running"), handed(completed=True, endTimestamp="x"), SOURCE, TARGET))
+def states_written(effects: Effects) -> list[Json]:
+    return [each.body["status"]["migrationState"] for each in effects if isinstance(each, ReplaceStatus)]
 
-    assert [each.body["status"]["migrationState"] for each in pending if isinstance(each, ReplaceStatus)] == [
-        {"sourcePod": "source"}
+
+def test_while_pending_only_the_source_pod_is_noted_and_after_the_end_the_whole_state() -> None:
+    over = handed(completed=True, endTimestamp="x")
+    succeeded = a_migration("Running")
+    succeeded["status"]["migrationState"] = {"sourcePod": "source"}
+
+    assert states_written(phases.follow(a_view(a_migration("Pending")))) == [{"sourcePod": "source"}]
+    assert states_written(phases.follow(a_view(succeeded, over, SOURCE, TARGET))) == [{"sourcePod": "source"}]
+    succeeded["status"]["phase"] = "Succeeded"
+    assert states_written(migrations.step(a_view(succeeded, over, SOURCE, TARGET))) == [
+        over["status"]["migrationState"]
     ]
-    assert [
-        each.body["status"]["migrationState"]["endTimestamp"] for each in over if isinstance(each, ReplaceStatus)
-    ] == ["x"]
+
+
+def test_a_migration_that_failed_with_its_target_pod_marks_the_instance_and_keeps_what_a_handler_said() -> None:
+    copying = handed(startTimestamp="2026-01-05T08:00:00Z", failureReason="the cable is out")
+
+    effects = migrations.step(a_view(a_migration("Failed"), copying, SOURCE))
+
+    (marked,) = [each.body["status"]["migrationState"] for each in effects if isinstance(each, Replace)]
+    assert (marked["failed"], marked["completed"]) == (True, True)
+    assert (marked["startTimestamp"], marked["failureReason"]) == ("2026-01-05T08:00:00Z", "the cable is out")
+
+
+def test_a_cancelled_migration_says_that_it_was_to_be_aborted() -> None:
+    effects = migrations.step(a_view(a_migration("Pending", deleting=True)))
+
+    (written,) = [each.body for each in effects if isinstance(each, ReplaceStatus)]
+    (told,) = written["status"]["conditions"]
+    assert (told["type"], told["status"], told["lastTransitionTime"]) == ("migrationAbortRequested", "True", None)
+
+
+def test_an_instance_learns_as_whom_its_next_launcher_runs_before_that_is_made() -> None:
+    elder = an_instance()
+    elder["metadata"]["annotations"], elder["status"]["runtimeUser"] = {}, 0
+
+    (prepared, *rest) = migrations.step(a_view(a_migration("Pending"), elder))
+
+    assert isinstance(prepared, Replace)
+    assert prepared.body["status"]["runtimeUser"] == 107
+    assert prepared.body["metadata"]["annotations"]["kubevirt.io/nonroot"] == "true"
+    assert not any(isinstance(each, Create) for each in rest)
+
+
+def test_a_guest_that_moved_holds_a_slot_of_the_node_it_left_until_its_next_hand_off() -> None:
+    moved = handed(completed=True)
+    moved["status"]["nodeName"] = "node-2"
+
+    assert queueing.outbound_nodes(moved) == {"node-1", "node-2"}
+    assert queueing.outbound_nodes(an_instance()) == {"node-1"}
+
+
+def test_the_target_pod_is_told_when_its_guest_was_ready_as_go_prints_it() -> None:
+    arrived = handed(startTimestamp="x", targetNodeDomainReadyTimestamp="2026-01-05T08:00:00Z")
+
+    effects = migrations.step(a_view(a_migration("Running"), arrived, SOURCE, TARGET))
+
+    (noted,) = [each.body for each in effects if isinstance(each, Replace)]
+    told = noted["metadata"]["annotations"]["kubevirt.io/migration-target-ready-timestamp"]
+    assert told == "2026-01-05 08:00:00 +0000 UTC"
+
+
+def test_nobody_fit_for_a_host_model_is_told_to_the_instance_while_its_pod_waits() -> None:
+    instance = an_instance()
+    instance["spec"]["domain"]["cpu"]["model"] = "host-model"
+    pod = a_pod("target", migration="move", conditions=[
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"},
+    ])  # fmt: skip
+    pod["spec"]["nodeSelector"] = {"cpu-model-migration.node.kubevirt.io/Haswell": "true"}
+    elsewhere: Json = {"metadata": {"name": "node-2", "labels": {}}}
+
+    def told() -> list[str]:
+        view = a_view(a_migration("Scheduling"), instance, SOURCE, pod, nodes=(NODE, elsewhere))
+        return [each.reason for each in migrations.step(view) if isinstance(each, Emit)]
+
+    assert told() == ["NoSuitableNodesForHostModelMigration", "migrationTargetPodUnschedulable"]
+    elsewhere["metadata"]["labels"] = pod["spec"]["nodeSelector"]
+    assert told() == ["migrationTargetPodUnschedulable"]
 
 
 def test_success_waits_for_a_pending_hotplug_to_clear() -> None:
@@ -398,6 +473,18 @@ def test_the_five_newest_ended_migrations_are_kept() -> None:
     effects = migrations.step(a_view(newest, siblings=old))
 
     assert [each.name for each in effects if isinstance(each, Remove)] == ["m0", "m1"]
+
+
+def test_with_a_collected_migration_goes_the_launcher_that_it_left() -> None:
+    *old, newest = [ended(number) for number in range(8)]
+    old[0]["status"]["migrationState"] = {"failed": True, "completed": True, "targetPod": "dead", "sourcePod": "alive"}
+    old[1]["status"]["migrationState"] = {"completed": True, "targetPod": "alive", "sourcePod": "left"}
+    old[2]["status"]["migrationState"] = {"sourcePod": "alive"}
+    pods = [a_pod(each, "node-1", "Running") for each in ("alive", "left", "dead")]
+
+    effects = migrations.step(a_view(newest, None, *pods, siblings=old))
+
+    assert [each.name for each in effects if isinstance(each, Remove)] == ["dead", "m0", "left", "m1", "m2"]
 
 
 def test_a_failure_before_the_hand_off_after_a_success_stops_collection() -> None:

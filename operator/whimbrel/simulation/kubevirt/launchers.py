@@ -10,6 +10,7 @@ from whimbrel.simulation.kubevirt import quantities
 from whimbrel.simulation.kubevirt.policies import observed_release
 from whimbrel.simulation.kubevirt.values import (
     CREATED_BY_LABEL,
+    DOMAIN_ANNOTATION,
     JOB_NAME_ANNOTATION,
     JOB_UID_LABEL,
     OVERHEAD_ANNOTATION,
@@ -42,6 +43,7 @@ HOST_MODEL_NEEDS = (MODEL_FOR_MIGRATION, FEATURE)
 OBSOLETE_HOST_MODEL = "node-labeller.kubevirt.io/obsolete-host-model"
 HOSTNAME = "kubernetes.io/hostname"
 DEVICES = ("devices.kubevirt.io/kvm", "devices.kubevirt.io/tun", "devices.kubevirt.io/vhost-net")
+LAUNCHER_IMAGE = "quay.io/kubevirt/virt-launcher:lab"
 MEBIBYTE = 1024**2
 CPU_ALLOCATION_RATIO = 10
 OVERHEAD_GATE = "VmiMemoryOverheadReport"
@@ -72,7 +74,7 @@ def launcher(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = N
                 "vmi.kubevirt.io/id": target,
             },
             "annotations": {
-                "kubevirt.io/domain": target,
+                DOMAIN_ANNOTATION: target,
                 "kubevirt.io/migrationTransportUnix": "true",
                 "kubectl.kubernetes.io/default-container": "compute",
                 OVERHEAD_ANNOTATION: str(overhead),
@@ -84,7 +86,7 @@ def launcher(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = N
             "containers": [
                 {
                     "name": "compute",
-                    "image": "quay.io/kubevirt/virt-launcher:lab",
+                    "image": LAUNCHER_IMAGE,
                     "command": ["/usr/bin/virt-launcher-monitor", "--name", target, "--uid", uid(instance)],
                     "resources": _resources(instance, overhead, kubevirt),
                 }

@@ -193,7 +193,9 @@ def _host_model_alarm(view: View, pod: Object) -> Effects:
     """The instance is told when no other node has the model and the features that its target pod asks for."""
     assert view.instance is not None
     cpu = (spec(view.instance).get("domain") or {}).get("cpu") or {}
-    needed = {key: each for key, each in spec(pod)["nodeSelector"].items() if key.startswith(HOST_MODEL_NEEDS)}
+    needed = {
+        key: each for key, each in (spec(pod).get("nodeSelector") or {}).items() if key.startswith(HOST_MODEL_NEEDS)
+    }
     if cpu.get("model") != "host-model" or not view.nodes:
         return ()
     if any(
