@@ -90,6 +90,7 @@ def node(host: LabHost, clock: LabClock) -> Object:
     resources = {
         "cpu": str(host.cpu),
         "memory": str(host.memory_bytes),
+        "ephemeral-storage": "200Gi",
         "pods": str(host.pods),
         **dict.fromkeys(launchers.DEVICES, "1k"),
     }
@@ -243,14 +244,43 @@ def machine(guest: LabGuest, topology: Topology) -> Object:
     }
 
 
-def claims(guest: LabGuest) -> Iterator[Object]:
-    """The volume claims that a machine's disks are on."""
+def storage(guest: LabGuest) -> Iterator[Object]:
+    """The volumes of a machine's disks, and their claims, bound to them."""
     modes = ["ReadWriteOnce"] if guest.blocker == "SharedDisk" else ["ReadWriteMany"]
+    claim, volume = f"{guest.name}-{_CLAIM}", f"{guest.namespace}-{guest.name}-{_CLAIM}"
+    size = {"storage": "1Gi"}
+    yield {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": volume},
+        "spec": {
+            "accessModes": modes,
+            "capacity": size,
+            "claimRef": {
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": claim, "namespace": guest.namespace,
+            },
+            "csi": {"driver": "lab.whimbrel.dev", "volumeHandle": volume},
+            "persistentVolumeReclaimPolicy": "Retain",
+            "volumeMode": "Block",
+        },
+        "status": {"phase": "Bound"},
+    }  # fmt: skip
     yield {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": f"{guest.name}-{_CLAIM}", "namespace": guest.namespace},
-        "spec": {"accessModes": modes, "resources": {"requests": {"storage": "1Gi"}}, "volumeMode": "Block"},
+        "metadata": {
+            "name": claim,
+            "namespace": guest.namespace,
+            "annotations": {"pv.kubernetes.io/bind-completed": "yes"},
+        },
+        "spec": {
+            "accessModes": modes,
+            "resources": {"requests": size},
+            "storageClassName": "",
+            "volumeMode": "Block",
+            "volumeName": volume,
+        },
+        "status": {"accessModes": modes, "capacity": size, "phase": "Bound"},
     }
 
 
@@ -273,9 +303,9 @@ def running(guest: LabGuest, topology: Topology, installation: Object, host: Obj
     members = instance["status"]
     members.update(activePods={uid(pod): guest.host}, nodeName=guest.host, migrationTransport="Unix")
     instance["metadata"]["labels"][NODE_LABEL] = guest.host
-    modes = {each["metadata"]["name"]: each["spec"]["accessModes"] for each in claims(guest)}
+    claims = {each["metadata"]["name"]: each for each in storage(guest) if each["kind"] == "PersistentVolumeClaim"}
     instance = agents.guest_running(
-        instance, host, now, kubevirt=installation, address=address, claims=modes, agent=guest.agent
+        instance, host, now, kubevirt=installation, address=address, claims=claims, agent=guest.agent
     )
     for effect in instances.step(instance, [pod], now, installation):
         if isinstance(effect, Replace) and effect.body["kind"] == "VirtualMachineInstance":

@@ -49,13 +49,9 @@ class Lab:
 
     `control_plane` is `embedded`, `real`, or one made elsewhere, not yet started. `speed` makes lab time run faster than
     the wall; real QEMU and a real API server know only speed 1. `folder` holds the kubeconfig; without it a temporary one
-<<<<<<< HEAD
     is made and removed. `definitions` are loaded in place of the lab's own of KubeVirt and the repository's. `namespace`
-    takes the place of `default`: where a method names none, this one is meant.
-=======
-    is made and removed. `definitions` are loaded in place of the lab's own of KubeVirt and the repository's.
-    `virt_controller` is a program that plays KubeVirt's controller instead of the stand-in.
->>>>>>> 7573e8e (KubeVirt: virt-controller's place can be taken by KubeVirt's own; evictions are answered; scenarios of the contract)
+    takes the place of `default`: where a method names none, this one is meant. `virt_controller` is a program that plays
+    KubeVirt's controller instead of the stand-in.
     """
 
     def __init__(
@@ -231,8 +227,8 @@ class Lab:
 
         async def start(guest: LabGuest) -> None:
             async with gate:
-                for claim in fleet.claims(guest):
-                    await self._seed(places, claim)
+                for document in fleet.storage(guest):
+                    await self._seed(places, document)
                 if guest.run_strategy in ("Halted", "Manual"):
                     await self._seed(places, fleet.machine(guest, self.topology))
                     return

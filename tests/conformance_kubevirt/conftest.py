@@ -3,9 +3,8 @@
 WHIMBREL_VIRT_CONTROLLER names the program. Then each scenario runs twice; nothing is left out otherwise.
 """
 
-import asyncio
 import os
-import threading
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,8 +14,9 @@ import pytest
 
 from support.kubevirt_definitions import VARIABLE as SCHEMAS
 from support.kubevirt_definitions import definitions
+from support.shared_server import shared_server
 from whimbrel_lab.controlplane.real.plane import RealControlPlane
-from whimbrel_lab.controlplane.real.server import ApiServer, Endpoint
+from whimbrel_lab.controlplane.real.server import Endpoint
 from whimbrel_lab.kubevirt.standin import USERS
 from whimbrel_lab.lab import Lab
 from whimbrel_lab.topology import LabGuest, LabHost, Timing, Topology
@@ -24,42 +24,33 @@ from whimbrel_lab.topology import LabGuest, LabHost, Timing, Topology
 MIB = 1024**2
 SPEED = 20.0
 QUICK = Timing(pod_start_s=0.3, target_preparation_s=0.1, termination_s=0.2)
-UP_WITHIN_S = 120
 STAND_IN, VIRT_CONTROLLER = "stand-in", "virt-controller"
-PROGRAM = (
-    Path(os.environ["WHIMBREL_VIRT_CONTROLLER"]).absolute() if os.environ.get("WHIMBREL_VIRT_CONTROLLER") else None
-)
+VARIABLE = "WHIMBREL_VIRT_CONTROLLER"
+PROGRAM = Path(os.environ[VARIABLE]).absolute() if os.environ.get(VARIABLE) else None
+BACK_ENDS = [STAND_IN, *([pytest.param(VIRT_CONTROLLER, marks=pytest.mark.control_plane)] if PROGRAM else [])]
 MakeLab = Callable[..., Awaitable[Lab]]
 
 
 def pytest_report_header() -> str:
     """Says on what the scenarios run."""
     if not PROGRAM:
-        return "kubevirt: the stand-in (WHIMBREL_VIRT_CONTROLLER names no virt-controller to hold it to)"
+        return f"kubevirt: the stand-in ({VARIABLE} names no virt-controller to hold it to)"
     return f"kubevirt: the stand-in, and {PROGRAM} with schemas from {os.environ.get(SCHEMAS) or 'the lab'}"
 
 
 @pytest.fixture(scope="session")
-def api_server() -> Iterator[Endpoint]:
-    """A real API server for the whole run, in a loop of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="api-server")
-    thread.start()
-    server = ApiServer(USERS.values())
-    try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(UP_WITHIN_S)
-        yield server.endpoint
-    finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(UP_WITHIN_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+def kubevirt_server() -> Iterator[Endpoint]:
+    """A real API server with all of KubeVirt's kinds, for the whole run."""
+    with shared_server(definitions(Topology((LabHost("any"),)).version)) as endpoint:
+        yield endpoint
 
 
-@pytest.fixture(params=[STAND_IN, VIRT_CONTROLLER] if PROGRAM else [STAND_IN])
+@pytest.fixture(
+    params=[STAND_IN, pytest.param(VIRT_CONTROLLER, marks=pytest.mark.control_plane)] if PROGRAM else [STAND_IN]
+)
 async def make_lab(request: pytest.FixtureRequest) -> AsyncIterator[MakeLab]:
     """`await make_lab(guests=…, link_mib=…, …)`: a lab with node-1 to node-3, its guests on node-1."""
-    server = request.getfixturevalue("api_server") if request.param == VIRT_CONTROLLER else None
+    server = request.getfixturevalue("kubevirt_server") if request.param == VIRT_CONTROLLER else None
     async with AsyncExitStack() as stack:
         yield _maker(stack, server)
 
@@ -87,8 +78,8 @@ def _maker(stack: AsyncExitStack, server: Endpoint | None) -> MakeLab:
         shape = Topology(hosts=machines, guests=fleet, timing=timing, heartbeats=False, **topology)
         if server is None:
             return await stack.enter_async_context(Lab(shape, speed=SPEED))
-        plane = RealControlPlane(USERS.values(), server)
-        lab = Lab(shape, control_plane=plane, virt_controller=PROGRAM, definitions=definitions(shape.version))
+        plane, namespace = RealControlPlane(USERS.values(), server), f"test-{uuid.uuid4().hex[:8]}"
+        lab = Lab(shape, control_plane=plane, virt_controller=PROGRAM, definitions=(), namespace=namespace)
         return await stack.enter_async_context(lab)
 
     return make

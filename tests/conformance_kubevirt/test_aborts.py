@@ -182,7 +182,7 @@ async def test_without_the_finalizer_a_delete_is_no_abort(make_lab: MakeLab) -> 
     lab = await make_lab(link_mib=8)
     migration = await lab.in_phase(await lab.create_foreign_migration("vm-1", node="node-2"), "Running")
     bare = {"metadata": {"finalizers": None}}
-    await lab.client.patch(MIGRATION, migration["metadata"]["name"], "default", bare)
+    await lab.client.patch(MIGRATION, migration["metadata"]["name"], lab.namespace, bare)
 
     await lab.delete_migration(migration)
 

@@ -12,9 +12,9 @@ MakeLab = Callable[..., Awaitable[Lab]]
 Object = dict[str, object]
 
 
-def a_migration(**spec: object) -> Object:
+def a_migration(lab: Lab, **spec: object) -> Object:
     return {
-        "apiVersion": "kubevirt.io/v1", "kind": MIGRATION, "metadata": {"name": "mine", "namespace": "default"},
+        "apiVersion": "kubevirt.io/v1", "kind": MIGRATION, "metadata": {"name": "mine", "namespace": lab.namespace},
         "spec": {"vmiName": "vm-1", **spec},
     }  # fmt: skip
 
@@ -36,7 +36,7 @@ async def test_a_migration_is_refused_in_kubevirts_words(make_lab: MakeLab, spec
     lab = await make_lab()
 
     with pytest.raises(RequestRefused, match=words):
-        await lab.client.create(a_migration(**spec))
+        await lab.client.create(a_migration(lab, **spec))
 
     assert lab.items(MIGRATION) == []
 
@@ -77,9 +77,11 @@ async def test_a_migrations_spec_and_label_stay_as_they_are(make_lab: MakeLab) -
     name = migration["metadata"]["name"]
 
     with pytest.raises(RequestRefused, match="restricted"):
-        await lab.client.patch(MIGRATION, name, "default", {"spec": {"vmiName": "vm-2"}})
+        await lab.client.patch(MIGRATION, name, lab.namespace, {"spec": {"vmiName": "vm-2"}})
     with pytest.raises(RequestRefused, match="selector label can't be modified"):
-        await lab.client.patch(MIGRATION, name, "default", {"metadata": {"labels": {"kubevirt.io/vmi-name": "vm-2"}}})
+        await lab.client.patch(
+            MIGRATION, name, lab.namespace, {"metadata": {"labels": {"kubevirt.io/vmi-name": "vm-2"}}}
+        )
 
     assert migration_of(lab, migration)["spec"] == {"vmiName": "vm-1"}
 
@@ -87,7 +89,7 @@ async def test_a_migrations_spec_and_label_stay_as_they_are(make_lab: MakeLab) -
 async def test_a_forged_status_is_answered_200_and_thrown_away(make_lab: MakeLab) -> None:
     lab = await make_lab()
 
-    answer = await lab.client.patch(INSTANCE, "vm-1", "default", {"status": {"nodeName": "node-9"}})
+    answer = await lab.client.patch(INSTANCE, "vm-1", lab.namespace, {"status": {"nodeName": "node-9"}})
 
     assert answer["status"]["nodeName"] == "node-1"
     assert lab.node_of("vm-1") == "node-1"

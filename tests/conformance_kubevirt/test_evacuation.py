@@ -23,7 +23,7 @@ async def test_an_eviction_becomes_a_migration_of_kubevirts_own(make_lab: MakeLa
     lab = await make_lab(of_guest={"eviction_strategy": strategy})
     (pod,) = launchers_of(lab, "vm-1")
 
-    with pytest.raises(RequestRefused, match='Eviction triggered evacuation of VMI "default/vm-1"') as answer:
+    with pytest.raises(RequestRefused, match=f'Eviction triggered evacuation of VMI "{lab.namespace}/vm-1"') as answer:
         await lab.evict(pod)
 
     assert answer.value.code == 429

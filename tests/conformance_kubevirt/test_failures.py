@@ -79,7 +79,7 @@ async def test_a_target_pod_deleted_in_mid_move_ends_it_and_the_guest_stays(make
     lab = await make_lab(link_mib=1)
     migration = await lab.in_phase(await lab.create_foreign_migration("vm-1", node="node-2"), "Running")
 
-    await lab.client.delete("Pod", str(lab.state_of("vm-1")["targetPod"]), "default")
+    await lab.client.delete("Pod", str(lab.state_of("vm-1")["targetPod"]), lab.namespace)
 
     assert await lab.ended(migration) == "Failed"
     await lab.wait_until(lambda: lab.state_of("vm-1").get("failed") is True, 10, "the instance says so")

@@ -15,10 +15,10 @@ MakeLab = Callable[..., Awaitable[Lab]]
 
 async def test_a_virtual_machine_made_by_hand_comes_to_run_and_moves(make_lab: MakeLab) -> None:
     lab = await make_lab(guests=0)
-    shape = Topology(hosts=lab.topology.hosts, guests=(LabGuest("new", host="node-3"),))
+    shape = Topology(hosts=lab.topology.hosts, guests=(LabGuest("new", host="node-3"),)).placed_in(lab.namespace)
 
-    for claim in fleet.claims(shape.guests[0]):
-        await lab.client.create(claim)
+    for document in fleet.storage(shape.guests[0]):
+        await lab.client.create(document)
     await lab.client.create(fleet.machine(shape.guests[0], shape))
 
     def ready() -> bool:
@@ -35,7 +35,7 @@ async def test_a_virtual_machine_made_by_hand_comes_to_run_and_moves(make_lab: M
     assert condition_of(pod, "kubevirt.io/virtual-machine-unpaused")["status"] == "True"
     assert instance["status"]["activePods"] == {pod["metadata"]["uid"]: pod["spec"]["nodeName"]}
     home = instance["status"]["nodeName"]
-    assert await lab.hypervisor.guest_state(home, lab.guest_name("new")) == "Running"
+    assert await lab.hypervisor.guest_state(home, "new") == "Running"
     await moved(lab, "new")
     assert lab.node_of("new") != home
 

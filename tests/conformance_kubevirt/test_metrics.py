@@ -31,9 +31,9 @@ async def scraped(lab: Lab, node: str) -> list[str]:
             return (await answer.text()).splitlines()
 
 
-def samples(lines: list[str], series: str = REMAINING) -> list[tuple[int, int]]:
+def samples(lab: Lab, lines: list[str], series: str = REMAINING) -> list[tuple[int, int]]:
     """(timestamp, value) of a series of vm-1 on node-1, in the order of the scrape."""
-    start = f'{series}{{namespace="default",name="vm-1",node="node-1"}} '
+    start = f'{series}{{namespace="{lab.namespace}",name="vm-1",node="node-1"}} '
     found = [line.removeprefix(start).split() for line in lines if line.startswith(start)]
     return [(int(moment), int(value)) for value, moment in found]
 
@@ -44,28 +44,28 @@ async def test_one_scrape_holds_several_samples_and_the_next_repeats_them(make_l
     first: list[tuple[int, int]] = []
 
     async def sampled() -> bool:
-        first[:] = samples(await scraped(lab, "node-1"))
+        first[:] = samples(lab, await scraped(lab, "node-1"))
         return len(first) >= 2
 
     await lab.wait_until(sampled, 40)
-    second = samples(await scraped(lab, "node-1"))
+    second = samples(lab, await scraped(lab, "node-1"))
 
     assert set(first) <= set(second)
     assert len({moment for moment, _ in first}) == len(first)
     in_order = [value for _, value in sorted(second)]
     assert in_order == sorted(in_order, reverse=True)
-    assert {name for name in SERIES if samples(await scraped(lab, "node-1"), name)} == set(SERIES)
-    assert samples(await scraped(lab, "node-2")) == []
+    assert {name for name in SERIES if samples(lab, await scraped(lab, "node-1"), name)} == set(SERIES)
+    assert samples(lab, await scraped(lab, "node-2")) == []
 
     await lab.delete_migration(migration)
     await lab.wait_until(lambda: not lab.migrations_of("vm-1"), 15)
-    assert samples(await scraped(lab, "node-1")) == []
+    assert samples(lab, await scraped(lab, "node-1")) == []
 
 
 async def test_a_running_guest_has_no_series_of_a_migration(make_lab: MakeLab) -> None:
     lab = await make_lab()
 
-    assert samples(await scraped(lab, "node-1")) == []
+    assert samples(lab, await scraped(lab, "node-1")) == []
 
 
 async def test_dirty_rates_are_shown_for_guests_that_do_not_migrate(make_lab: MakeLab) -> None:
@@ -73,7 +73,7 @@ async def test_dirty_rates_are_shown_for_guests_that_do_not_migrate(make_lab: Ma
 
     (line,) = [each for each in await scraped(lab, "node-1") if each.startswith("kubevirt_vmi_dirty_rate_bytes")]
 
-    assert line.startswith('kubevirt_vmi_dirty_rate_bytes_per_second{node="node-1",namespace="default",name="vm-1",')
+    assert f'{{node="node-1",namespace="{lab.namespace}",name="vm-1",' in line
     assert 'kubernetes_vmi_label_app="app-1"' in line
     assert line.endswith("} 3145728")
 

@@ -30,7 +30,10 @@ TIES: dict[str, tuple[list[dict[str, Any]], str]] = {
 
 @pytest.mark.parametrize("case", TIES)
 async def test_one_policy_applies(make_lab: MakeLab, case: str) -> None:
-    lab = await make_lab(namespaces={"default": BOTH})
+    lab = await make_lab()
+    await lab.client.patch("Namespace", lab.namespace, "", {"metadata": {"labels": BOTH}})
+    spaces = lab.standin.cluster.namespaces
+    await lab.wait_until(lambda: BOTH.items() <= spaces.objects["", lab.namespace]["metadata"]["labels"].items(), 5)
     await lab.label_instance("vm-1", TIER)
     policies, winner = TIES[case]
     await apply_policies(lab, *policies)

@@ -82,7 +82,7 @@ async def test_a_migration_that_waits_for_a_slot_says_nothing(make_lab: MakeLab)
 
     await lab.quiet(0.2, 2)
     assert migration_of(lab, waiting)["status"].get("conditions") is None
-    said, _ = await lab.client.list("Event", "default")
+    said, _ = await lab.client.list("Event", lab.namespace)
     assert [each["reason"] for each in said if each["involvedObject"]["name"] == waiting["metadata"]["name"]] == []
     assert target_pod(lab, waiting) is None
     assert lab.state_of("vm-2") == {}
@@ -144,7 +144,7 @@ async def test_while_a_second_launcher_lives_the_next_migration_waits(make_lab: 
     stray = {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": "stray", "namespace": "default", "ownerReferences": [owner],
+            "name": "stray", "namespace": lab.namespace, "ownerReferences": [owner],
             "labels": {LAUNCHER: instance["metadata"]["uid"], "kubevirt.io": "virt-launcher"},
         },
         "spec": {"containers": [{"name": "compute", "image": "none"}], "nodeSelector": {"there-is": "none"}},
@@ -156,7 +156,7 @@ async def test_while_a_second_launcher_lives_the_next_migration_waits(make_lab: 
     await lab.quiet(0.3, 3)
     assert target_pod(lab, migration) is None
 
-    await lab.client.delete("Pod", "stray", "default", grace_period_s=0)
+    await lab.client.delete("Pod", "stray", lab.namespace, grace_period_s=0)
     assert await lab.ended(migration) == "Succeeded"
 
 
@@ -187,7 +187,7 @@ async def test_an_evacuation_that_failed_backs_off_before_it_is_tried_again(make
 
     failed, again = sorted(lab.migrations_of("vm-1"), key=lambda each: each["status"].get("phase") != "Failed")
     assert failed["status"]["phase"] == "Failed"
-    await told(lab, "MigrationBackoff", "backoff migrating vmi default/vm-1", instance_of(lab, "vm-1"))
+    await told(lab, "MigrationBackoff", f"backoff migrating vmi {lab.namespace}/vm-1", instance_of(lab, "vm-1"))
     assert target_pod(lab, again) is None
     assert migration_of(lab, again)["status"]["phase"] == "Pending"
 

@@ -124,7 +124,7 @@ async def test_an_added_selector_only_narrows(make_lab: MakeLab) -> None:
     added = {"zone": "west", "kubevirt.io/schedulable": "false", "kubernetes.io/hostname": "node-3"}
     body = {
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
-        "metadata": {"name": "narrowed", "namespace": "default"},
+        "metadata": {"name": "narrowed", "namespace": lab.namespace},
         "spec": {"vmiName": "vm-1", "addedNodeSelector": added},
     }  # fmt: skip
 

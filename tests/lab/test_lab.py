@@ -34,8 +34,8 @@ async def test_a_virtual_machine_made_by_hand_comes_to_run(make_lab: MakeLab) ->
     lab = await make_lab(guests=1)
     shape = Topology(hosts=lab.topology.hosts, guests=(LabGuest("new", host="node-3"),))
 
-    for claim in fleet.claims(shape.guests[0]):
-        await lab.client.create(claim)
+    for document in fleet.storage(shape.guests[0]):
+        await lab.client.create(document)
     await lab.client.create(fleet.machine(shape.guests[0], shape))
 
     def ready() -> bool:

@@ -62,7 +62,7 @@ def migration_of(lab: Lab, migration: Object) -> Object:
 
 async def events_of(lab: Lab, reason: str, about: Object | None = None) -> list[str]:
     """Messages of the events with a reason, about one object if it is given."""
-    found, _ = await lab.client.list("Event", "default")
+    found, _ = await lab.client.list("Event", lab.namespace)
     wanted = about["metadata"]["uid"] if about else None
     return [
         each["message"]
@@ -82,14 +82,16 @@ async def told(lab: Lab, reason: str, text: str, about: Object, within_s: float 
 
 def launchers_of(lab: Lab, name: str) -> list[Object]:
     """All launcher pods of an instance."""
-    return [each for each in lab.items("Pod", "default") if each["metadata"].get("annotations", {}).get(
+    return [each for each in lab.items("Pod", lab.namespace) if each["metadata"].get("annotations", {}).get(
         "kubevirt.io/domain") == name]  # fmt: skip
 
 
 def target_pod(lab: Lab, migration: Object) -> Object | None:
     """The target pod of a migration."""
     wanted = migration["metadata"]["uid"]
-    return next((each for each in lab.items("Pod", "default") if each["metadata"]["labels"].get(JOB) == wanted), None)
+    return next(
+        (each for each in lab.items("Pod", lab.namespace) if each["metadata"]["labels"].get(JOB) == wanted), None
+    )
 
 
 def configuration_of(lab: Lab, name: str) -> Object:
@@ -157,7 +159,7 @@ async def as_handler(lab: Lab, name: str, change: Callable[[Object], None]) -> N
     """Change an instance as virt-handler may, again after a conflict."""
     async with Client(lab.plane.access(USERS["handler"])) as client:
         while True:
-            instance = clone(await client.get(INSTANCE, name, "default"))
+            instance = clone(await client.get(INSTANCE, name, lab.namespace))
             change(instance)
             with contextlib.suppress(RequestRefused):
                 await client.replace(instance)

@@ -180,7 +180,7 @@ class Handler:
                 await self._hand.carry((warning(instance, "SyncFailed", str(problem)),))
                 raise
         claims = {
-            name(claim): spec(claim).get("accessModes") or ()
+            name(claim): claim
             for claim in self._cluster.claims.objects.values()
             if namespace(claim) == namespace(instance)
         }

@@ -13,10 +13,12 @@ from whimbrel.simulation.kubevirt.values import (
     DOMAIN_ANNOTATION,
     JOB_NAME_ANNOTATION,
     JOB_UID_LABEL,
+    OBSERVED_VERSIONS,
     OVERHEAD_ANNOTATION,
     SCHEDULABLE_LABEL,
     UNPAUSED_GATE,
     Object,
+    annotations,
     clone,
     deleting,
     final,
@@ -44,6 +46,12 @@ OBSOLETE_HOST_MODEL = "node-labeller.kubevirt.io/obsolete-host-model"
 HOSTNAME = "kubernetes.io/hostname"
 DEVICES = ("devices.kubevirt.io/kvm", "devices.kubevirt.io/tun", "devices.kubevirt.io/vhost-net")
 LAUNCHER_IMAGE = "quay.io/kubevirt/virt-launcher:lab"
+EPHEMERAL_STORAGE = "50M"
+"""What a launcher asks of its node's disk for itself."""
+PROCESSES_MIB = 25 + 100 + 25 + 40 + 30
+"""Launcher and its monitor, libvirt's two daemons, QEMU without its guest."""
+NOT_PASSED_ON = ("kubectl.kubernetes.io", *OBSERVED_VERSIONS)
+"""Annotations of an instance that its launchers do not get."""
 MEBIBYTE = 1024**2
 CPU_ALLOCATION_RATIO = 10
 OVERHEAD_GATE = "VmiMemoryOverheadReport"
@@ -51,9 +59,12 @@ OVERHEAD_GATE = "VmiMemoryOverheadReport"
 
 
 def overhead_bytes(instance: Mapping[str, Any]) -> int:
-    """What a launcher takes beside guest memory: page tables, QEMU and launcher processes, 8 MiB per virtual CPU."""
-    pages = _guest_bytes(instance) // 512
-    return pages + (220 + 8 * _processors(instance)) * MEBIBYTE
+    """What a launcher takes beside guest memory: page tables, processes, virtual CPUs and I/O thread, video memory."""
+    domain = spec(instance).get("domain") or {}
+    asked = ((domain.get("resources") or {}).get("requests") or {}).get("memory")
+    kilobytes = -(-quantities.value(asked) // 1000) if asked is not None else 0
+    video = 32 if (domain.get("devices") or {}).get("autoattachGraphicsDevice", True) else 0
+    return kilobytes * 1000 // 512 + (PROCESSES_MIB + 8 * _processors(instance) + 8 + video) * MEBIBYTE
 
 
 def launcher(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = None) -> Object:
@@ -74,6 +85,7 @@ def launcher(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = N
                 "vmi.kubevirt.io/id": target,
             },
             "annotations": {
+                **{key: each for key, each in annotations(instance).items() if not key.startswith(NOT_PASSED_ON)},
                 DOMAIN_ANNOTATION: target,
                 "kubevirt.io/migrationTransportUnix": "true",
                 "kubectl.kubernetes.io/default-container": "compute",
@@ -99,6 +111,8 @@ def launcher(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = N
         },
     }
     wanted = spec(instance)
+    if volumes := _volumes(instance):
+        pod["spec"]["volumes"] = volumes
     if tolerations := wanted.get("tolerations"):
         pod["spec"]["tolerations"] = clone(tolerations)
     if priority_class := wanted.get("priorityClassName"):
@@ -170,6 +184,18 @@ def containers_ready(pod: Mapping[str, Any]) -> bool:
     )
 
 
+def _volumes(instance: Mapping[str, Any]) -> list[Object]:
+    """The claims that the guest's disks are on, by the names that the instance gives them."""
+    found: list[Object] = []
+    for volume in spec(instance).get("volumes") or ():
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or (volume.get("dataVolume") or {}).get(
+            "name"
+        )
+        if claim:
+            found.append({"name": volume["name"], "persistentVolumeClaim": {"claimName": claim}})
+    return found
+
+
 def _resources(instance: Mapping[str, Any], overhead: int, kubevirt: Mapping[str, Any] | None) -> Object:
     domain = spec(instance).get("domain") or {}
     stated = domain.get("resources") or {}
@@ -182,6 +208,7 @@ def _resources(instance: Mapping[str, Any], overhead: int, kubevirt: Mapping[str
         requests[f"hugepages-{hugepages}"] = limits[f"hugepages-{hugepages}"] = str(guest)
         asked -= guest
     requests["memory"] = str(max(0, asked) + overhead)
+    requests.setdefault("ephemeral-storage", EPHEMERAL_STORAGE)
     if "memory" in limits:
         limits["memory"] = str(quantities.value(limits["memory"]) + overhead)
     processors = _processors(instance)
