@@ -23,6 +23,7 @@ from whimbrel.simulation.kubevirt.values import (
     UNPAUSED_GATE,
     Object,
     clone,
+    owner_reference,
     phase_entered,
     timestamp,
     uid,
@@ -314,6 +315,21 @@ def running(guest: LabGuest, topology: Topology, installation: Object, host: Obj
         if isinstance(effect, ReplaceStatus):
             made_machine = effect.body
     return Running(made_machine, instance, pod)
+
+
+def revision(made_machine: Object) -> Object:
+    """What a machine's instance was started from; only KubeVirt's own virt-controller looks at it."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": machines.revision_name(made_machine),
+            "namespace": made_machine["metadata"]["namespace"],
+            "ownerReferences": [owner_reference(made_machine)],
+        },
+        "data": {"spec": made_machine["spec"]},
+        "revision": made_machine["metadata"]["generation"],
+    }
 
 
 def renamed(document: Object, owner: Object, stored: Object) -> Object:

@@ -246,6 +246,8 @@ class Lab:
     async def _seed_running(self, running: Running) -> str:
         """Machine, instance and launcher, each naming its owner's UID as the server gave it; the instance's UID."""
         machine = await self.plane.seed(running.machine)
+        if self._virt_controller is not None:
+            await self.plane.seed(fleet.revision(machine))
         instance = await self.plane.seed(fleet.renamed(running.instance, running.machine, machine))
         await self.plane.seed(fleet.renamed(running.pod, running.instance, instance))
         return str(instance["metadata"]["uid"])

@@ -112,8 +112,8 @@ async def test_kubevirts_own_labels_are_kept_from_others(make_lab: MakeLab, labe
 @pytest.mark.parametrize(
     ("stated", "words"),
     [
-        ({"bandwidthPerMigration": "-1"}, "bandwidthPerMigration"),
-        ({"completionTimeoutPerGiB": -1}, "completionTimeoutPerGiB"),
+        ({"bandwidthPerMigration": "-1"}, "must not be negative"),
+        ({"completionTimeoutPerGiB": -1}, "must not be negative"),
         ({"maxDowntimeMs": 500}, "MigrationStallDetection feature gate"),
     ],
 )

@@ -48,19 +48,31 @@ async def test_failures_before_any_success_are_collected_too(make_lab: MakeLab) 
     await lab.wait_until(lambda: names_of(lab) == {f"try-{number}" for number in range(1, 6)}, 10)
 
 
-async def test_failures_after_a_success_pile_up_until_a_later_one_succeeds(make_lab: MakeLab) -> None:
+async def test_failures_after_a_success_pile_up_once_that_is_collected_until_a_later_one(make_lab: MakeLab) -> None:
     lab = await make_lab(timing=AT_ONCE, link_mib=400)
     await moved(lab, "vm-1", migration_name="move")
     await settled(lab, "vm-1")
-
     for number in range(5):
         await a_failed_one(lab, f"try-{number}")
+    await lab.wait_until(lambda: names_of(lab) == {f"try-{number}" for number in range(5)}, 10)
+
+    for number in (5, 6):
+        await a_failed_one(lab, f"try-{number}")
     await lab.quiet(0.3, 2)
-    assert names_of(lab) == {"move", *(f"try-{number}" for number in range(5))}
+    assert names_of(lab) == {f"try-{number}" for number in range(7)}
     assert lab.state_of("vm-1").get("failed") is None
 
     await moved(lab, "vm-1", migration_name="move-again")
-    await lab.wait_until(lambda: names_of(lab) == {"move-again", *(f"try-{n}" for n in range(1, 5))}, 15)
+    await lab.wait_until(lambda: names_of(lab) == {"move-again", *(f"try-{n}" for n in range(3, 7))}, 15)
+
+
+async def test_the_ended_migrations_of_an_instance_go_with_it(make_lab: MakeLab) -> None:
+    lab = await make_lab(timing=AT_ONCE, link_mib=400)
+    await moved(lab, "vm-1")
+
+    await lab.delete_vm("vm-1")
+
+    await lab.wait_until(lambda: names_of(lab) == set(), 20)
 
 
 async def test_release_1_8_has_no_such_quirk_and_leaves_launchers(make_stand_in: MakeLab) -> None:

@@ -93,6 +93,7 @@ async def test_an_instance_learns_what_its_next_launcher_runs_as(make_lab: MakeL
     await moved(lab, "vm-1")
     await settled(lab, "vm-1")
 
+    await lab.wait_until(lambda: "launcherContainerImageVersion" in instance_of(lab, "vm-1")["status"], 5)
     instance = instance_of(lab, "vm-1")
     assert instance["status"]["runtimeUser"] == 107
     assert instance["metadata"]["annotations"]["kubevirt.io/nonroot"] == "true"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from support.kubevirt_scenarios import a_policy, apply_policies, configuration_of, moved
+from whimbrel_lab.kubevirt.client import RequestRefused
 from whimbrel_lab.lab import Lab
 
 MakeLab = Callable[..., Awaitable[Lab]]
@@ -43,18 +44,19 @@ async def test_one_policy_applies(make_lab: MakeLab, case: str) -> None:
     assert lab.state_of("vm-1")["migrationPolicyName"] == winner
 
 
-async def test_a_policy_without_selectors_matches_nobody(make_lab: MakeLab) -> None:
+async def test_a_policy_that_selects_nothing_is_everybodys_and_one_without_selectors_is_refused(
+    make_lab: MakeLab,
+) -> None:
     lab = await make_lab()
-    nobodys = a_policy("nobody", None, allowAutoConverge=True)
-    del nobodys["spec"]["selectors"]
-    try:
-        await apply_policies(lab, nobodys)
-    except Exception as refused:
-        pytest.fail(f"the API server refuses what KubeVirt's schema permits: {refused}")
+    without = a_policy("nobodys", None)
+    await apply_policies(lab, without)
+    del without["spec"]["selectors"]
 
+    with pytest.raises(RequestRefused, match="selectors"):
+        await lab.client.create({**without, "metadata": {"name": "refused"}})
     await moved(lab, "vm-1")
 
-    assert "migrationPolicyName" not in lab.state_of("vm-1")
+    assert lab.state_of("vm-1")["migrationPolicyName"] == "nobodys"
 
 
 async def test_policies_are_never_merged_with_each_other(make_lab: MakeLab) -> None:

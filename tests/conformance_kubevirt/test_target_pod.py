@@ -197,4 +197,9 @@ async def test_the_target_pod_learns_when_its_guest_was_ready(make_lab: MakeLab)
     since = str(lab.state_of("vm-1")["targetNodeDomainReadyTimestamp"])
     noted = pod["metadata"]["annotations"]["kubevirt.io/migration-target-ready-timestamp"]
     assert noted.startswith(since.replace("T", " ").removesuffix("Z"))
-    assert pod["metadata"]["labels"]["kubevirt.io/nodeName"] == pod["spec"]["nodeName"]
+
+    def follows() -> bool:
+        found = target_pod(lab, migration) or pod
+        return bool(found["metadata"]["labels"]["kubevirt.io/nodeName"] == found["spec"]["nodeName"])
+
+    await lab.wait_until(follows, 5, "the pod's label names its own node")

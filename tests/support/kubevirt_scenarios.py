@@ -149,7 +149,7 @@ async def settled(lab: Lab, name: str) -> None:
     def at_rest() -> bool:
         instance = instance_of(lab, name)
         live = [each for each in launchers_of(lab, name) if each["status"].get("phase") not in ("Succeeded", "Failed")]
-        ready = condition_of(instance, "Ready").get("status") == "True"
+        ready = all(condition_of(each, "Ready").get("status") == "True" for each in (instance, *live))
         return len(live) == 1 and ready and TARGET_NODE not in instance["metadata"]["labels"]
 
     await lab.wait_until(at_rest, 15, f"{name} is settled")

@@ -47,6 +47,7 @@ ROUTES: Mapping[str, Route] = {
         "/apis/apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False, status=True
     ),
     "ConfigMap": Route("/api/v1", "configmaps"),
+    "ControllerRevision": Route("/apis/apps/v1", "controllerrevisions"),
     "Event": Route("/api/v1", "events"),
     "HostProfile": Route("/apis/whimbrel.dev/v1alpha1", "hostprofiles", namespaced=False, status=True),
     "KubeVirt": Route("/apis/kubevirt.io/v1", "kubevirts", status=True),

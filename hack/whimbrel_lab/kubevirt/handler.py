@@ -5,6 +5,7 @@ powered off plays no part.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from whimbrel.simulation.kubevirt.values import (
     Object,
     controller_uid,
     deleting,
+    final,
     labels,
     migration_state,
     name,
@@ -85,6 +87,7 @@ class Handler:
         self._paused: set[str] = set()
         self._ports = 41_000
         cluster.instances.observe(self._instance_changed)
+        cluster.pods.observe(self._pod_changed)
         kubelet.before_removal = self._launcher_goes
 
     async def run(self) -> None:
@@ -159,6 +162,8 @@ class Handler:
         node = str(status(instance).get("nodeName") or "")
         if phase(instance) == "Scheduled" and not deleting(instance) and self._alive(node):
             await self._start_guest(instance, node)
+        if await self._lost_launcher(instance):
+            return
         state = migration_state(instance)
         if TARGET_NODE_LABEL not in labels(instance) or not state.get("migrationUid"):
             return
@@ -333,8 +338,37 @@ class Handler:
         if journey is not None and node == journey.target and node != home[0]:
             await self._hypervisor.stop_guest(node, home[1].name)
         elif node == home[0]:
-            self.homes.pop(owner, None)
-            await self._hypervisor.stop_guest(node, home[1].name)
+            await self._guest_gone(owner)
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is None or not final(new) or (old is not None and final(old)):
+            return
+        if (instance := self._cluster.instance(controller_uid(new))) is not None:
+            self._queue.add(key_of(instance))
+
+    async def _lost_launcher(self, instance: Object) -> bool:
+        """Whether the launcher in which the guest should be has ended: then so has the instance."""
+        node = status(instance).get("nodeName")
+        here = [pod for pod in self._cluster.launchers(instance) if spec(pod).get("nodeName") == node]
+        if phase(instance) != "Running" or not here or not all(final(pod) for pod in here):
+            return False
+        home = self.homes.get(uid(instance))
+        if home is None or home[0] == node:
+            await self._guest_gone(uid(instance))
+            return True
+        return False
+
+    async def _guest_gone(self, owner: str) -> None:
+        """The guest ends with its launcher, and the instance before its pods are gone, so that its migrations learn of it."""
+        home = self.homes.pop(owner, None)
+        if home is not None:
+            await self._hypervisor.stop_guest(home[0], home[1].name)
+        instance = self._cluster.instance(owner)
+        if instance is None or phase(instance) not in ("Scheduled", "Running"):
+            return
+        end = "Succeeded" if deleting(instance) else "Failed"
+        with contextlib.suppress(InstanceGone):
+            await self._apply(instance, lambda found: agents.ended(found, self._clock.now(), end), migrating=False)
 
     async def _apply(self, instance: Object, change: Change, *, migrating: bool = True) -> None:
         """Change the instance as it is now; raises InstanceGone when it, or this migration of it, is gone."""

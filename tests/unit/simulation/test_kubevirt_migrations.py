@@ -219,7 +219,7 @@ def test_a_migration_that_failed_with_its_target_pod_marks_the_instance_and_keep
 
     effects = migrations.step(a_view(a_migration("Failed"), copying, SOURCE))
 
-    (marked,) = [each.body["status"]["migrationState"] for each in effects if isinstance(each, Replace)]
+    marked = next(each.body["status"]["migrationState"] for each in effects if isinstance(each, Replace))
     assert (marked["failed"], marked["completed"]) == (True, True)
     assert (marked["startTimestamp"], marked["failureReason"]) == ("2026-01-05T08:00:00Z", "the cable is out")
 

@@ -1,6 +1,7 @@
 """An instance and its launcher pods: virt-controller's lifecycle from Pending to Running, readiness, and the end.
 
-Called with one instance and all pods that it controls. It writes each object at most once per pass.
+Called with one instance and all pods that it controls. It writes each object at most once per pass, the instance before its
+pod: what the instance shows of a launcher is how that was before the gate opened.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,16 +68,17 @@ def step(
     for key, value in OBSERVED_VERSIONS.items():
         wanted["metadata"].setdefault("annotations", {}).setdefault(key, value)
     _advance(wanted, pods, now)
+    of_pod: list[Effect] = []
     if not final(wanted):
         current = source_pod_of(wanted, pods)
         if current is not None:
-            effects += _current_pod(wanted, current)
+            of_pod = _current_pod(wanted, current)
             _launcher_of(wanted, current, kubevirt)
         _readiness(wanted, current, now)
     _eviction(wanted, now)
     if wanted != instance:
         effects.append(Replace(wanted))
-    return tuple(effects)
+    return (*effects, *of_pod)
 
 
 def _advance(instance: Object, pods: Sequence[Object], now: datetime) -> None:

@@ -1,7 +1,7 @@
 """A migration, as virt-controller drives it: what it does to pods and to the instance in one pass.
 
 Phases and failures are in `phases`; this module acts: target pod, its time limits, hand-off, abort. Each object is written
-at most once per pass; the next pass sees the result.
+at most once per pass, but for an ended migration, whose status is followed by its metadata; the next pass sees the result.
 """
 
 from collections.abc import Mapping
@@ -104,21 +104,20 @@ def _marked(migration: Object) -> Object | None:
 
 def _after_the_end(view: View) -> Effects:
     """The migration keeps the instance's state if that is its own, then its finalizer goes, then old ones are collected."""
-    own = view.state.get("migrationUid") == uid(view.migration)
-    kept = status(view.migration).get("migrationState")
-    marks: Effects = ()
-    if own and phase(view.migration) == "Failed" and not view.state.get("failed") and not view.state.get("completed"):
-        marks = _target_lost(view)
-    if own and kept != view.state:
-        snapshot: Object = clone(view.migration)
-        snapshot["status"]["migrationState"] = clone(dict(view.state))
-        return (*marks, ReplaceStatus(snapshot))
+    assert view.instance is not None
+    effects: list[Effect] = []
+    if phase(view.migration) == "Failed" and not deleting(view.instance):
+        effects += _target_lost(view)
+    over: Object = clone(view.migration)
+    if view.state.get("migrationUid") == uid(view.migration):
+        over["status"]["migrationState"] = clone(dict(view.state))
+    if over["status"] != view.migration["status"]:
+        effects.append(ReplaceStatus(clone(over)))
     held = finalizers(view.migration)
     if MIGRATION_FINALIZER in held:
-        released: Object = clone(view.migration)
-        released["metadata"]["finalizers"] = [each for each in held if each != MIGRATION_FINALIZER]
-        return (*marks, Replace(released))
-    return marks or collect(view)
+        over["metadata"]["finalizers"] = [each for each in held if each != MIGRATION_FINALIZER]
+        effects.append(Replace(over))
+    return tuple(effects) or collect(view)
 
 
 def _act(view: View) -> Effects:
