@@ -3,9 +3,12 @@
 from collections.abc import Awaitable, Callable
 
 from support.kubevirt_scenarios import (
+    MIB,
+    condition_of,
     events_of,
     instance_of,
     migration_of,
+    moved,
     phases_of,
     refuse_pods,
     settled,
@@ -89,7 +92,7 @@ async def test_a_target_pod_deleted_in_mid_move_ends_it_and_the_guest_stays(make
 
 
 async def test_a_target_that_fails_in_mid_move_fails_the_migration_not_the_guest(make_lab: MakeLab) -> None:
-    lab = await make_lab(link_mib=1)
+    lab = await make_lab(guests=2, link_mib=1)
     migration = await lab.in_phase(await lab.create_foreign_migration("vm-1", node="node-2"), "Running")
 
     await lab.fail_node("node-2")
@@ -98,6 +101,13 @@ async def test_a_target_that_fails_in_mid_move_fails_the_migration_not_the_guest
     assert "Lost connection to destination host" in str(lab.state_of("vm-1")["failureReason"])
     assert await lab.hypervisor.guest_state("node-1", "vm-1") == "Running"
     assert lab.node_of("vm-1") == "node-1"
+    ready = condition_of(lab.read("Node", "node-2"), "Ready")
+    assert ready["status"] == "Unknown"
+    await lab.restore_node("node-2")
+    assert isinstance(lab.hypervisor, ModelHypervisor)
+    for node in ("node-1", "node-2"):
+        lab.hypervisor.set_link(node, 100 * MIB)
+    await moved(lab, "vm-2", node="node-2")
 
 
 async def test_an_instance_that_ends_takes_its_waiting_migration_along(make_lab: MakeLab) -> None:

@@ -46,11 +46,13 @@ class VirtController:
         """Returns once it leads; its controllers begin a moment later."""
         await self._keeper.start()
         kubeconfig = write_kubeconfig(self._folder / "virt-controller.kubeconfig", self._access)
-        authority().server_files(self._folder, "virt-controller", ["localhost"], ["127.0.0.1"])
+        certificates = self._folder / "virt-controller"  # watched: nothing else may be written there, not even its log
+        certificates.mkdir(exist_ok=True)
+        certificate, key = authority().server_files(certificates, "server", ["localhost"], ["127.0.0.1"])
         argv: list[str | Path] = [
             self._program, f"--kubeconfig={kubeconfig}", "--listen=127.0.0.1", f"--port={_free_port()}",
-            f"--launcher-image={LAUNCHER_IMAGE}", f"--prom-cert-file={self._folder / 'virt-controller.crt'}",
-            f"--prom-key-file={self._folder / 'virt-controller.key'}",
+            f"--launcher-image={LAUNCHER_IMAGE}", f"--prom-cert-file={certificate}",
+            f"--prom-key-file={key}",
         ]  # fmt: skip
         self._child = await self._keeper.spawn(argv, cwd=self._folder, log=self.log)
         loop = asyncio.get_running_loop()

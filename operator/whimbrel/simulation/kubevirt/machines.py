@@ -29,7 +29,6 @@ from whimbrel.simulation.kubevirt.values import (
     with_condition,
 )
 
-
 GENERATION_ANNOTATION = "kubevirt.io/vm-generation"
 """On an instance: the generation of its machine from which it was started."""
 
