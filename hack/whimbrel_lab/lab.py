@@ -173,7 +173,10 @@ class Lab:
         self._stack.push_async_callback(self.hypervisor.stop)
         await self.hypervisor.start()
         issuer = authority()
-        program = self._virt_controller
+        controller: VirtController | None = None
+        if self._virt_controller is not None:
+            access = self.plane.access(USERS["controller"])
+            controller = VirtController(self._virt_controller, access, self.folder)
         self.standin = StandIn(
             self.plane,
             self.hypervisor,
@@ -181,7 +184,7 @@ class Lab:
             issuer,
             self.topology.timing,
             heartbeats=self.topology.heartbeats,
-            virt_controller=program and VirtController(program, self.plane.access(USERS["controller"]), self.folder),
+            virt_controller=controller,
         )
         self._stack.push_async_callback(self.standin.stop)
         hosts = [host.name for host in self.topology.hosts]
