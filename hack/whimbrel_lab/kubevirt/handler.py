@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from whimbrel.simulation.kubevirt import agents, budget, monitor, policies, quantities
+from whimbrel.simulation.kubevirt import agents, budget, monitor, policies
 from whimbrel.simulation.kubevirt.effects import normal, warning
 from whimbrel.simulation.kubevirt.values import (
     TARGET_NODE_LABEL,
@@ -27,7 +27,7 @@ from whimbrel.simulation.kubevirt.values import (
     status,
     uid,
 )
-from whimbrel_lab.hypervisor import GuestSpec, Hypervisor, HypervisorError, JobProgress, MigrationOptions
+from whimbrel_lab.hypervisor import GuestSpec, Hypervisor, HypervisorError, JobProgress
 from whimbrel_lab.kubevirt import launcher
 from whimbrel_lab.kubevirt.cache import Key, key_of
 from whimbrel_lab.kubevirt.client import RequestRefused
@@ -38,7 +38,6 @@ from whimbrel_lab.kubevirt.metrics import Metrics
 from whimbrel_lab.kubevirt.work import WorkQueue
 
 LOG = logging.getLogger(__name__)
-MEBIBYTE = 1024**2
 WORKERS = 4
 LOST_CONNECTION = "operation failed: Lost connection to destination host"
 _ATTEMPTS = 20
@@ -252,7 +251,9 @@ class Handler:
         suspends = policies.observed_release(self._cluster.kubevirt).suspends
         rules = monitor.rules(configuration, budget.deadline_s(configuration, instance), suspends=suspends)
         try:
-            job = await self._hypervisor.migrate(journey.source, journey.target, guest.name, options(configuration))
+            job = await self._hypervisor.migrate(
+                journey.source, journey.target, guest.name, launcher.options(configuration)
+            )
         except HypervisorError as problem:
             refusal = str(problem)
             await self._apply(instance, lambda found: agents.failed(found, self._clock.now(), refusal))
@@ -407,14 +408,3 @@ class Handler:
         pods = self._cluster.targets[migration_uid] if migration_uid else self._cluster.launchers(instance)
         addresses = [str(status(pod).get("podIP") or "") for pod in pods]
         return addresses[0] if addresses else recorded_address(instance)
-
-
-def options(configuration: Object) -> MigrationOptions:
-    """What the launcher passes to libvirt: bandwidth in whole MiB/s, at least one, when it is limited at all."""
-    stated = quantities.value(configuration.get("bandwidthPerMigration"))
-    bandwidth = max(1, round(stated / MEBIBYTE)) * MEBIBYTE if stated > 0 else 0
-    return MigrationOptions(
-        bandwidth_bytes_per_second=bandwidth,
-        auto_converge=bool(configuration.get("allowAutoConverge")),
-        allow_post_copy=bool(configuration.get("allowPostCopy")),
-    )

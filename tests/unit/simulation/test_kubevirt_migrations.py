@@ -224,6 +224,17 @@ def test_a_migration_that_failed_with_its_target_pod_marks_the_instance_and_keep
     assert (marked["startTimestamp"], marked["failureReason"]) == ("2026-01-05T08:00:00Z", "the cable is out")
 
 
+def test_before_1_9_only_a_target_lost_before_it_listened_is_marked() -> None:
+    old = {"status": {"observedKubeVirtVersion": "v1.8.4"}}
+
+    def marked(**state: Any) -> bool:
+        effects = migrations.step(a_view(a_migration("Failed"), handed(**state), SOURCE, kubevirt=old))
+        return any(isinstance(each, Replace) and each.body["kind"] == "VirtualMachineInstance" for each in effects)
+
+    assert marked()
+    assert not marked(targetDirectMigrationNodePorts={"41001": 0})
+
+
 def test_a_cancelled_migration_says_that_it_was_to_be_aborted() -> None:
     effects = migrations.step(a_view(a_migration("Pending", deleting=True)))
 

@@ -37,7 +37,7 @@ def collect(view: View) -> Effects:
 def errs(view: View) -> bool:
     """Whether the controller stumbles over this migration each time: its patch tests another migration's UID."""
     return (
-        view.release.collects_launchers
+        view.release.marks_lost_targets
         and phase(view.migration) == "Failed"
         and bool(view.state)
         and not view.state.get("failed")

@@ -273,6 +273,9 @@ def _target_lost(view: View) -> Effects:
     assert view.instance is not None
     if view.state.get("failed") or view.state.get("completed") or view.state.get("migrationUid") != uid(view.migration):
         return ()
+    listened = view.state.get("targetDirectMigrationNodePorts") or view.state.get("startTimestamp")
+    if listened and not view.release.marks_lost_targets:
+        return ()
     marked: Object = clone(view.instance)
     state, now = marked["status"]["migrationState"], timestamp(view.now)
     state.update(completed=True, failed=True)
