@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from whimbrel.simulation.kubevirt.values import clone
+from whimbrel.simulation.kubevirt.values import clone, final
 from whimbrel_lab.controlplane.admission import AdmissionRequest, Refusal, Webhook
 from whimbrel_lab.kubevirt.client import Client, RequestRefused
 from whimbrel_lab.kubevirt.standin import USERS
@@ -139,18 +139,28 @@ async def refuse_pods(lab: Lab, message: str) -> Callable[[], Awaitable[None]]:
 async def moved(lab: Lab, name: str, **options: Any) -> Object:
     """A migration of an instance that has succeeded; as it is afterwards."""
     migration = await lab.create_foreign_migration(name, **options)
-    assert await lab.ended(migration) == "Succeeded"
+    end = await lab.ended(migration)
+    about = (
+        lab.read(MIGRATION, migration["metadata"]["name"]),
+        lab.state_of(name),
+        await events_of(lab, "FailedMigration"),
+    )
+    assert end == "Succeeded", f"{end}: {about}"
     return migration_of(lab, migration)
 
 
 async def settled(lab: Lab, name: str) -> None:
-    """Until an instance has one live launcher, is Ready and free for its next migration."""
+    """Until an instance has one live launcher, is Ready and free for its next migration.
+
+    Virt-controller fails a migration whose predecessor it has not yet seen to be over; once that has lost its finalizer, it has.
+    """
 
     def at_rest() -> bool:
         instance = instance_of(lab, name)
         live = [each for each in launchers_of(lab, name) if each["status"].get("phase") not in ("Succeeded", "Failed")]
         ready = all(condition_of(each, "Ready").get("status") == "True" for each in (instance, *live))
-        return len(live) == 1 and ready and TARGET_NODE not in instance["metadata"]["labels"]
+        held = [each for each in lab.migrations_of(name) if final(each) and each["metadata"].get("finalizers")]
+        return len(live) == 1 and ready and not held and TARGET_NODE not in instance["metadata"]["labels"]
 
     await lab.wait_until(at_rest, 15, f"{name} is settled")
 
