@@ -152,7 +152,7 @@ async def moved(lab: Lab, name: str, **options: Any) -> Object:
 async def settled(lab: Lab, name: str) -> None:
     """Until an instance has one live launcher, is Ready and free for its next migration.
 
-    Virt-controller fails a migration whose predecessor it has not yet seen to be over; once that has lost its finalizer, it has.
+    Virt-controller fails a migration whose predecessor it has not yet seen to be over; it has once that lost its finalizer.
     """
 
     def at_rest() -> bool:
