@@ -23,6 +23,7 @@ from whimbrel.simulation.kubevirt.values import (
     UNPAUSED_GATE,
     Object,
     clone,
+    owner_reference,
     phase_entered,
     timestamp,
     uid,
@@ -90,6 +91,7 @@ def node(host: LabHost, clock: LabClock) -> Object:
     resources = {
         "cpu": str(host.cpu),
         "memory": str(host.memory_bytes),
+        "ephemeral-storage": "200Gi",
         "pods": str(host.pods),
         **dict.fromkeys(launchers.DEVICES, "1k"),
     }
@@ -243,14 +245,43 @@ def machine(guest: LabGuest, topology: Topology) -> Object:
     }
 
 
-def claims(guest: LabGuest) -> Iterator[Object]:
-    """The volume claims that a machine's disks are on."""
+def storage(guest: LabGuest) -> Iterator[Object]:
+    """The volumes of a machine's disks, and their claims, bound to them."""
     modes = ["ReadWriteOnce"] if guest.blocker == "SharedDisk" else ["ReadWriteMany"]
+    claim, volume = f"{guest.name}-{_CLAIM}", f"{guest.namespace}-{guest.name}-{_CLAIM}"
+    size = {"storage": "1Gi"}
+    yield {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": volume},
+        "spec": {
+            "accessModes": modes,
+            "capacity": size,
+            "claimRef": {
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": claim, "namespace": guest.namespace,
+            },
+            "csi": {"driver": "lab.whimbrel.dev", "volumeHandle": volume},
+            "persistentVolumeReclaimPolicy": "Retain",
+            "volumeMode": "Block",
+        },
+        "status": {"phase": "Bound"},
+    }  # fmt: skip
     yield {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": f"{guest.name}-{_CLAIM}", "namespace": guest.namespace},
-        "spec": {"accessModes": modes, "resources": {"requests": {"storage": "1Gi"}}, "volumeMode": "Block"},
+        "metadata": {
+            "name": claim,
+            "namespace": guest.namespace,
+            "annotations": {"pv.kubernetes.io/bind-completed": "yes"},
+        },
+        "spec": {
+            "accessModes": modes,
+            "resources": {"requests": size},
+            "storageClassName": "",
+            "volumeMode": "Block",
+            "volumeName": volume,
+        },
+        "status": {"accessModes": modes, "capacity": size, "phase": "Bound"},
     }
 
 
@@ -273,9 +304,9 @@ def running(guest: LabGuest, topology: Topology, installation: Object, host: Obj
     members = instance["status"]
     members.update(activePods={uid(pod): guest.host}, nodeName=guest.host, migrationTransport="Unix")
     instance["metadata"]["labels"][NODE_LABEL] = guest.host
-    modes = {each["metadata"]["name"]: each["spec"]["accessModes"] for each in claims(guest)}
+    claims = {each["metadata"]["name"]: each for each in storage(guest) if each["kind"] == "PersistentVolumeClaim"}
     instance = agents.guest_running(
-        instance, host, now, kubevirt=installation, address=address, claims=modes, agent=guest.agent
+        instance, host, now, kubevirt=installation, address=address, claims=claims, agent=guest.agent
     )
     for effect in instances.step(instance, [pod], now, installation):
         if isinstance(effect, Replace) and effect.body["kind"] == "VirtualMachineInstance":
@@ -284,6 +315,21 @@ def running(guest: LabGuest, topology: Topology, installation: Object, host: Obj
         if isinstance(effect, ReplaceStatus):
             made_machine = effect.body
     return Running(made_machine, instance, pod)
+
+
+def revision(made_machine: Object) -> Object:
+    """What a machine's instance was started from; only KubeVirt's own virt-controller looks at it."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": machines.revision_name(made_machine),
+            "namespace": made_machine["metadata"]["namespace"],
+            "ownerReferences": [owner_reference(made_machine)],
+        },
+        "data": {"spec": made_machine["spec"]},
+        "revision": made_machine["metadata"]["generation"],
+    }
 
 
 def renamed(document: Object, owner: Object, stored: Object) -> Object:

@@ -31,6 +31,7 @@ from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor, available
 from whimbrel_lab.hypervisor.model import ModelHypervisor
 from whimbrel_lab.kubevirt.client import ROUTES, Client
 from whimbrel_lab.kubevirt.standin import USERS, StandIn
+from whimbrel_lab.kubevirt.virt_controller import VirtController
 from whimbrel_lab.topology import INSTALL_NAMESPACE, NAMESPACE, LabGuest, Topology
 
 INSTANCE, MIGRATION = "VirtualMachineInstance", "VirtualMachineInstanceMigration"
@@ -49,7 +50,8 @@ class Lab:
     `control_plane` is `embedded`, `real`, or one made elsewhere, not yet started. `speed` makes lab time run faster than
     the wall; real QEMU and a real API server know only speed 1. `folder` holds the kubeconfig; without it a temporary one
     is made and removed. `definitions` are loaded in place of the lab's own of KubeVirt and the repository's. `namespace`
-    takes the place of `default`: where a method names none, this one is meant.
+    takes the place of `default`: where a method names none, this one is meant. `virt_controller` is a program that plays
+    KubeVirt's controller instead of the stand-in.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Lab:
         port: int = 0,
         with_definitions: bool = True,
         control_plane: str | ControlPlane = "embedded",
+        virt_controller: Path | None = None,
         definitions: Sequence[Object] | None = None,
         namespace: str = NAMESPACE,
     ) -> None:
@@ -74,6 +77,9 @@ class Lab:
         self.hypervisor, self.hypervisor_name = _hypervisor(hypervisor, topology, self.clock, speed)
         self.standin: StandIn
         self.client: Client
+        self._virt_controller = virt_controller
+        if virt_controller is not None and self.plane.scalable_clock:
+            raise LabError("KubeVirt's own virt-controller needs a real API server: use control_plane='real'")
         self._folder = folder
         shipped = fleet.DEFINITIONS if with_definitions else fleet.DEFINITIONS[:1]
         self._definitions = fleet.definitions(shipped, topology.version) if definitions is None else list(definitions)
@@ -167,6 +173,10 @@ class Lab:
         self._stack.push_async_callback(self.hypervisor.stop)
         await self.hypervisor.start()
         issuer = authority()
+        controller: VirtController | None = None
+        if self._virt_controller is not None:
+            access = self.plane.access(USERS["controller"])
+            controller = VirtController(self._virt_controller, access, self.folder)
         self.standin = StandIn(
             self.plane,
             self.hypervisor,
@@ -174,6 +184,7 @@ class Lab:
             issuer,
             self.topology.timing,
             heartbeats=self.topology.heartbeats,
+            virt_controller=controller,
         )
         self._stack.push_async_callback(self.standin.stop)
         hosts = [host.name for host in self.topology.hosts]
@@ -219,8 +230,8 @@ class Lab:
 
         async def start(guest: LabGuest) -> None:
             async with gate:
-                for claim in fleet.claims(guest):
-                    await self._seed(places, claim)
+                for document in fleet.storage(guest):
+                    await self._seed(places, document)
                 if guest.run_strategy in ("Halted", "Manual"):
                     await self._seed(places, fleet.machine(guest, self.topology))
                     return
@@ -238,6 +249,8 @@ class Lab:
     async def _seed_running(self, running: Running) -> str:
         """Machine, instance and launcher, each naming its owner's UID as the server gave it; the instance's UID."""
         machine = await self.plane.seed(running.machine)
+        if self._virt_controller is not None:
+            await self.plane.seed(fleet.revision(machine))
         instance = await self.plane.seed(fleet.renamed(running.instance, running.machine, machine))
         await self.plane.seed(fleet.renamed(running.pod, running.instance, instance))
         return str(instance["metadata"]["uid"])
@@ -394,6 +407,14 @@ class Lab:
         """The kubelet starts pods again."""
         self.standin.kubelet.stalled.discard(node)
         self.standin.kubelet.look_again(node)
+
+    async def evict(self, pod: Object, annotations: Mapping[str, str] | None = None) -> None:
+        """What `kubectl drain` asks for. Raises RequestRefused with whatever the API server answers."""
+        members = pod["metadata"]
+        metadata = {"name": members["name"], "namespace": members["namespace"], "annotations": dict(annotations or {})}
+        path = f"/api/v1/namespaces/{members['namespace']}/pods/{members['name']}/eviction"
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+        await self.client.send("POST", path, body)
 
     async def request_evacuation(self, name: str, namespace: str = "") -> None:
         """What KubeVirt's eviction webhook does to an instance whose pod is to be evicted."""

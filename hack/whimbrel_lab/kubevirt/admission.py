@@ -7,8 +7,16 @@ migrations are kept in an index.
 from collections import defaultdict
 from typing import Any, Protocol
 
-from whimbrel.simulation.kubevirt import admission
-from whimbrel.simulation.kubevirt.values import INSTANCE_NAME_LABEL, Object, final, name, namespace, spec
+from whimbrel.simulation.kubevirt import admission, eviction
+from whimbrel.simulation.kubevirt.values import (
+    EVICTION_SOURCE_ANNOTATION,
+    INSTANCE_NAME_LABEL,
+    Object,
+    final,
+    name,
+    namespace,
+    spec,
+)
 from whimbrel_lab.controlplane.admission import AdmissionRequest, Refusal, Webhook
 from whimbrel_lab.controlplane.embedded import Storage
 from whimbrel_lab.controlplane.embedded.storage import Change
@@ -86,10 +94,11 @@ class ApiLookout:
 
 
 class VirtApi:
-    """The webhooks of virt-api."""
+    """The webhooks of virt-api. `client` is its own identity's: an eviction makes it write."""
 
-    def __init__(self, lookout: Lookout) -> None:
+    def __init__(self, lookout: Lookout, client: Client) -> None:
         self._lookout = lookout
+        self._client = client
 
     def webhooks(self) -> tuple[Webhook, ...]:
         """All of them, mutating ones first."""
@@ -112,6 +121,8 @@ class VirtApi:
             Webhook("virtualmachine-validator.kubevirt.io", MACHINES, ("UPDATE",), self._update_machine),
             Webhook("migration-policy-validator.kubevirt.io", POLICIES, ("CREATE", "UPDATE"), self._policy),
             Webhook("kubevirt-validator.kubevirt.io", KUBEVIRTS, ("CREATE", "UPDATE"), self._kubevirt),
+            Webhook("virt-launcher-eviction-interceptor.kubevirt.io", "pods", ("CREATE",), self._evict,
+                    subresource="eviction"),
         )  # fmt: skip
 
     async def _make_migration(self, request: AdmissionRequest) -> None:
@@ -147,6 +158,20 @@ class VirtApi:
 
     async def _kubevirt(self, request: AdmissionRequest) -> None:
         _judge(admission.review_kubevirt(_sent(request), request.old_object))
+
+    async def _evict(self, request: AdmissionRequest) -> None:
+        pod = await self._client.find("Pod", request.name, request.namespace)
+        owner = eviction.concerns(pod) if pod is not None else ""
+        instance = await self._lookout.instance(request.namespace, owner) if owner else None
+        if pod is None or instance is None:
+            return
+        answer = eviction.review(pod, instance, await self._lookout.installation())
+        if answer.names_node and not request.dry_run:
+            mark: Object = {"status": {"evacuationNodeName": spec(pod)["nodeName"]}}
+            if eviction.by_descheduler(_sent(request)):
+                mark["metadata"] = {"annotations": {EVICTION_SOURCE_ANNOTATION: "descheduler"}}
+            await self._client.patch("VirtualMachineInstance", owner, request.namespace, mark)
+        _judge(answer.refused)
 
 
 def _sent(request: AdmissionRequest) -> Object:

@@ -47,6 +47,7 @@ ROUTES: Mapping[str, Route] = {
         "/apis/apiextensions.k8s.io/v1", "customresourcedefinitions", namespaced=False, status=True
     ),
     "ConfigMap": Route("/api/v1", "configmaps"),
+    "ControllerRevision": Route("/apis/apps/v1", "controllerrevisions"),
     "Event": Route("/api/v1", "events"),
     "HostProfile": Route("/apis/whimbrel.dev/v1alpha1", "hostprofiles", namespaced=False, status=True),
     "KubeVirt": Route("/apis/kubevirt.io/v1", "kubevirts", status=True),
@@ -55,7 +56,8 @@ ROUTES: Mapping[str, Route] = {
     "MigrationPolicy": Route("/apis/migrations.kubevirt.io/v1alpha1", "migrationpolicies", namespaced=False),
     "Namespace": Route("/api/v1", "namespaces", namespaced=False),
     "Node": Route("/api/v1", "nodes", namespaced=False, status=True),
-    "PersistentVolumeClaim": Route("/api/v1", "persistentvolumeclaims"),
+    "PersistentVolume": Route("/api/v1", "persistentvolumes", namespaced=False, status=True),
+    "PersistentVolumeClaim": Route("/api/v1", "persistentvolumeclaims", status=True),
     "Pod": Route("/api/v1", "pods", status=True),
     "DaemonSet": Route("/apis/apps/v1", "daemonsets", status=True),
     "VirtualMachine": Route("/apis/kubevirt.io/v1", "virtualmachines", status=True),

@@ -19,6 +19,7 @@ from whimbrel.simulation.kubevirt.values import (
     namespace,
     phase,
     spec,
+    status,
     timestamp,
     uid,
 )
@@ -72,7 +73,7 @@ class Cluster:
     def slots(self, migration: Object) -> tuple[int, int]:
         """How many other migrations take a slot, in the cluster and out of this one's node."""
         own = self.instances.get(*_instance_key(migration))
-        node = queueing.outbound_node(own) if own else ""
+        node = str(status(own or {}).get("nodeName") or "")
         running = outbound = 0
         for other in self.unfinished["unfinished"]:
             if uid(other) == uid(migration):
@@ -82,7 +83,7 @@ class Cluster:
                 continue
             running += 1
             instance = self.instances.get(*_instance_key(other))
-            if instance is not None and queueing.outbound_node(instance) == node:
+            if instance is not None and node in queueing.outbound_nodes(instance):
                 outbound += 1
         return running, outbound
 
@@ -98,7 +99,10 @@ class Cluster:
 
 
 class Hand:
-    """Carries effects out under one identity and tells the caches at once. An event is sent once, not at every pass."""
+    """Carries effects out under one identity and tells the caches at once. An event is sent once, not at every pass.
+
+    A second write to an object in one pass follows upon the first: only what somebody else wrote meanwhile is a conflict.
+    """
 
     def __init__(self, cluster: Cluster, client: Client, component: str) -> None:
         self.client = client
@@ -109,6 +113,7 @@ class Hand:
     async def carry(self, effects: Iterable[Effect]) -> float | None:
         """Carry out in order; the soonest wish to be called again. Raises RequestRefused at the first refusal."""
         again: float | None = None
+        versions: dict[str, str] = {}
         for effect in effects:
             if isinstance(effect, Again):
                 again = effect.after_s if again is None else min(again, effect.after_s)
@@ -117,7 +122,10 @@ class Hand:
             elif isinstance(effect, Remove):
                 await self._remove(effect)
             else:
-                await self._write(effect)
+                if (version := versions.get(uid(effect.body))) is not None:
+                    effect.body["metadata"]["resourceVersion"] = version
+                written = await self._write(effect)
+                versions[uid(written)] = written["metadata"]["resourceVersion"]
         return again
 
     async def write(self, document: Object) -> Object:

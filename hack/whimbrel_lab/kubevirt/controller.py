@@ -13,7 +13,6 @@ from whimbrel.simulation.kubevirt.values import (
     Object,
     controller_uid,
     final,
-    finalizers,
     labels,
     metadata,
     name,
@@ -70,8 +69,7 @@ class Controller:
         self._instances.add(key)
         self._machines.add(key)
         for migration in self._cluster.migrations_of[key]:
-            if not final(migration) or finalizers(migration):
-                self._migrations.add(key_of(migration), queueing.priority(migration))
+            self._migrations.add(key_of(migration), queueing.priority(migration))
         if status(document).get("evacuationNodeName"):
             self._evacuations.add(key)
 
@@ -93,12 +91,12 @@ class Controller:
             self._evacuations.add((namespace(migration), str(spec(migration).get("vmiName") or "")))
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
-        if new is None or (old is not None and spec(old).get("taints") == spec(new).get("taints")):
+        if new is None:
             return
-        if not spec(new).get("taints"):
-            return
+        tainted = bool(spec(new).get("taints"))
         for instance in self._cluster.instances.objects.values():
-            if status(instance).get("nodeName") == name(new):
+            shown = status(instance)
+            if shown.get("nodeName") == name(new) and (tainted or shown.get("evacuationNodeName")):
                 self._evacuations.add(key_of(instance))
 
     def _wake_pending(self) -> None:

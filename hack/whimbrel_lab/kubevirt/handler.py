@@ -5,17 +5,19 @@ powered off plays no part.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from whimbrel.simulation.kubevirt import agents, budget, monitor, policies, quantities
+from whimbrel.simulation.kubevirt import agents, budget, monitor, policies
 from whimbrel.simulation.kubevirt.effects import normal, warning
 from whimbrel.simulation.kubevirt.values import (
     TARGET_NODE_LABEL,
     Object,
     controller_uid,
     deleting,
+    final,
     labels,
     migration_state,
     name,
@@ -25,7 +27,7 @@ from whimbrel.simulation.kubevirt.values import (
     status,
     uid,
 )
-from whimbrel_lab.hypervisor import GuestSpec, Hypervisor, HypervisorError, JobProgress, MigrationOptions
+from whimbrel_lab.hypervisor import GuestSpec, Hypervisor, HypervisorError, JobProgress
 from whimbrel_lab.kubevirt import launcher
 from whimbrel_lab.kubevirt.cache import Key, key_of
 from whimbrel_lab.kubevirt.client import RequestRefused
@@ -36,7 +38,6 @@ from whimbrel_lab.kubevirt.metrics import Metrics
 from whimbrel_lab.kubevirt.work import WorkQueue
 
 LOG = logging.getLogger(__name__)
-MEBIBYTE = 1024**2
 WORKERS = 4
 LOST_CONNECTION = "operation failed: Lost connection to destination host"
 _ATTEMPTS = 20
@@ -82,8 +83,10 @@ class Handler:
         self._queue: WorkQueue[Key] = WorkQueue(cluster.clock)
         self._journeys: dict[str, _Journey] = {}
         self._prepared_at: dict[str, float] = {}
+        self._paused: set[str] = set()
         self._ports = 41_000
         cluster.instances.observe(self._instance_changed)
+        cluster.pods.observe(self._pod_changed)
         kubelet.before_removal = self._launcher_goes
 
     async def run(self) -> None:
@@ -101,6 +104,16 @@ class Handler:
     def close(self) -> None:
         """Forget what is still to come."""
         self._queue.close()
+
+    def pause(self, node: str) -> None:
+        """The node's virt-handler begins nothing new until `resume`, as while it is being rolled out."""
+        self._paused.add(node)
+
+    def resume(self, node: str) -> None:
+        """The node's virt-handler is back and looks at everything."""
+        self._paused.discard(node)
+        for key in self._cluster.instances.objects:
+            self._queue.add(key)
 
     async def power_off(self, node: str) -> None:
         """The node is gone with its guests; migrations to it break, migrations from it fall silent."""
@@ -148,6 +161,8 @@ class Handler:
         node = str(status(instance).get("nodeName") or "")
         if phase(instance) == "Scheduled" and not deleting(instance) and self._alive(node):
             await self._start_guest(instance, node)
+        if await self._lost_launcher(instance):
+            return
         state = migration_state(instance)
         if TARGET_NODE_LABEL not in labels(instance) or not state.get("migrationUid"):
             return
@@ -169,7 +184,7 @@ class Handler:
                 await self._hand.carry((warning(instance, "SyncFailed", str(problem)),))
                 raise
         claims = {
-            name(claim): spec(claim).get("accessModes") or ()
+            name(claim): claim
             for claim in self._cluster.claims.objects.values()
             if namespace(claim) == namespace(instance)
         }
@@ -186,7 +201,7 @@ class Handler:
 
     async def _prepare_target(self, key: Key, instance: Object) -> None:
         state = migration_state(instance)
-        if not self._alive(str(state["targetNode"])):
+        if not self._acts(str(state["targetNode"])):
             return
         now_s = self._clock.monotonic()
         due_s = self._prepared_at.setdefault(str(state["migrationUid"]), now_s + self._target_preparation_s)
@@ -205,7 +220,7 @@ class Handler:
         owner = uid(instance)
         known = self._journeys.get(owner)
         source = str(state["sourceNode"])
-        if known is not None or not self._alive(source) or owner not in self.homes:
+        if known is not None or not self._acts(source) or owner not in self.homes:
             return
         journey = _Journey(str(state["migrationUid"]), source, str(state["targetNode"]))
         if state.get("abortRequested"):
@@ -236,7 +251,9 @@ class Handler:
         suspends = policies.observed_release(self._cluster.kubevirt).suspends
         rules = monitor.rules(configuration, budget.deadline_s(configuration, instance), suspends=suspends)
         try:
-            job = await self._hypervisor.migrate(journey.source, journey.target, guest.name, options(configuration))
+            job = await self._hypervisor.migrate(
+                journey.source, journey.target, guest.name, launcher.options(configuration)
+            )
         except HypervisorError as problem:
             refusal = str(problem)
             await self._apply(instance, lambda found: agents.failed(found, self._clock.now(), refusal))
@@ -322,8 +339,37 @@ class Handler:
         if journey is not None and node == journey.target and node != home[0]:
             await self._hypervisor.stop_guest(node, home[1].name)
         elif node == home[0]:
-            self.homes.pop(owner, None)
-            await self._hypervisor.stop_guest(node, home[1].name)
+            await self._guest_gone(owner)
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is None or not final(new) or (old is not None and final(old)):
+            return
+        if (instance := self._cluster.instance(controller_uid(new))) is not None:
+            self._queue.add(key_of(instance))
+
+    async def _lost_launcher(self, instance: Object) -> bool:
+        """Whether the launcher in which the guest should be has ended: then so has the instance."""
+        node = status(instance).get("nodeName")
+        here = [pod for pod in self._cluster.launchers(instance) if spec(pod).get("nodeName") == node]
+        if phase(instance) != "Running" or not here or not all(final(pod) for pod in here):
+            return False
+        home = self.homes.get(uid(instance))
+        if home is None or home[0] == node:
+            await self._guest_gone(uid(instance))
+            return True
+        return False
+
+    async def _guest_gone(self, owner: str) -> None:
+        """The guest ends with its launcher, and the instance before its pods are gone, so that its migrations learn of it."""
+        home = self.homes.pop(owner, None)
+        if home is not None:
+            await self._hypervisor.stop_guest(home[0], home[1].name)
+        instance = self._cluster.instance(owner)
+        if instance is None or phase(instance) not in ("Scheduled", "Running"):
+            return
+        end = "Succeeded" if deleting(instance) else "Failed"
+        with contextlib.suppress(InstanceGone):
+            await self._apply(instance, lambda found: agents.ended(found, self._clock.now(), end), migrating=False)
 
     async def _apply(self, instance: Object, change: Change, *, migrating: bool = True) -> None:
         """Change the instance as it is now; raises InstanceGone when it, or this migration of it, is gone."""
@@ -354,19 +400,11 @@ class Handler:
     def _alive(self, node: str) -> bool:
         return bool(node) and node not in self._kubelet.powered_off
 
+    def _acts(self, node: str) -> bool:
+        return self._alive(node) and node not in self._paused
+
     def _address(self, instance: Object, migration_uid: str = "") -> str:
         """IP of the launcher that the guest runs in."""
         pods = self._cluster.targets[migration_uid] if migration_uid else self._cluster.launchers(instance)
         addresses = [str(status(pod).get("podIP") or "") for pod in pods]
         return addresses[0] if addresses else recorded_address(instance)
-
-
-def options(configuration: Object) -> MigrationOptions:
-    """What the launcher passes to libvirt: bandwidth in whole MiB/s, at least one, when it is limited at all."""
-    stated = quantities.value(configuration.get("bandwidthPerMigration"))
-    bandwidth = max(1, round(stated / MEBIBYTE)) * MEBIBYTE if stated > 0 else 0
-    return MigrationOptions(
-        bandwidth_bytes_per_second=bandwidth,
-        auto_converge=bool(configuration.get("allowAutoConverge")),
-        allow_post_copy=bool(configuration.get("allowPostCopy")),
-    )

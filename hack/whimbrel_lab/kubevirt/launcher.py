@@ -9,14 +9,16 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from whimbrel.simulation.kubevirt import monitor
+from whimbrel.simulation.kubevirt import monitor, quantities
 from whimbrel.simulation.kubevirt.monitor import TICK_S, Action, Rules, Watch
+from whimbrel.simulation.kubevirt.values import Object
 from whimbrel_lab.clock import LabClock
-from whimbrel_lab.hypervisor import HypervisorError, JobProgress, MigrationJob, MigrationOutcome
+from whimbrel_lab.hypervisor import HypervisorError, JobProgress, MigrationJob, MigrationOptions, MigrationOutcome
 
 LEAST_PAUSE_S = 0.02
 """In real seconds: no look follows another sooner."""
 SAMPLE_EVERY_S = 5.0
+MEBIBYTE = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,17 @@ class Verdict:
 
     outcome: MigrationOutcome
     reason: str = ""
+
+
+def options(configuration: Object) -> MigrationOptions:
+    """What the launcher passes to libvirt: bandwidth in whole MiB/s, at least one, when it is limited at all."""
+    stated = quantities.value(configuration.get("bandwidthPerMigration"))
+    bandwidth = max(1, round(stated / MEBIBYTE)) * MEBIBYTE if stated > 0 else 0
+    return MigrationOptions(
+        bandwidth_bytes_per_second=bandwidth,
+        auto_converge=bool(configuration.get("allowAutoConverge")),
+        allow_post_copy=bool(configuration.get("allowPostCopy")),
+    )
 
 
 async def follow(

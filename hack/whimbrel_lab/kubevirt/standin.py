@@ -6,7 +6,7 @@ An async context manager. Each part writes under the identity that it would have
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ from whimbrel_lab.kubevirt.kubelet import Kubelet
 from whimbrel_lab.kubevirt.metrics import Metrics
 from whimbrel_lab.kubevirt.nodes import Nodes
 from whimbrel_lab.kubevirt.scheduler import Scheduler
+from whimbrel_lab.kubevirt.virt_controller import VirtController
 from whimbrel_lab.topology import INSTALL_NAMESPACE, Timing
 
 LOG = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ assert all(USERS[each].name == admission.account(each) for each in ("controller"
 
 
 class StandIn:
-    """KubeVirt, scheduler and kubelets on one control plane."""
+    """KubeVirt, scheduler and kubelets on one control plane; with a `virt_controller`, that one plays its own part."""
 
     def __init__(
         self,
@@ -53,10 +54,13 @@ class StandIn:
         timing: Timing,
         *,
         heartbeats: bool = True,
+        virt_controller: VirtController | None = None,
     ) -> None:
         self._plane = plane
+        self._virt_controller = virt_controller
         self._stack = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
+        self._close_admission: Callable[[], Awaitable[None]] | None = None
         clients = {part: Client(plane.access(user), f"whimbrel-lab-{part}") for part, user in USERS.items()}
         self._clients = clients
         self.cluster = Cluster(clients["controller"], clock)
@@ -71,7 +75,7 @@ class StandIn:
             self.metrics,
             timing.target_preparation_s,
         )
-        self.controller = Controller(self.cluster, hands["controller"])
+        self.controller = None if virt_controller else Controller(self.cluster, hands["controller"])
         self.scheduler = None if plane.own_scheduler else Scheduler(self.cluster, hands["scheduler"])
         self.nodes = Nodes(self.cluster, hands["kubelet"], self.kubelet, self.handler, self.metrics, heartbeats)
         self.metrics.dirty_rates = self.handler.dirty_rates
@@ -84,7 +88,9 @@ class StandIn:
         """Watch the cluster and begin to act; returns when everything was listed once."""
         for client in self._clients.values():
             await self._stack.enter_async_context(client)
-        self._stack.push_async_callback(await self._plane.register(VirtApi(self._lookout()).webhooks()))
+        virt_api = VirtApi(self._lookout(), self._clients["apiserver"])
+        self._close_admission = await self._plane.register(virt_api.webhooks())
+        self._stack.push_async_callback(self.close_admission)
         self._task = asyncio.create_task(self._run(), name="kubevirt-stand-in")
         synced = asyncio.ensure_future(self.cluster.synced())
         await asyncio.wait({synced, self._task}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,6 +98,15 @@ class StandIn:
             synced.cancel()
             await self._task
         await synced
+        if self._virt_controller is not None:
+            self._stack.push_async_callback(self._virt_controller.stop)
+            await self._virt_controller.start(self._clients["apiserver"])
+
+    async def close_admission(self) -> None:
+        """Virt-api is gone: nothing is refused or changed any more; safe to call twice."""
+        close, self._close_admission = self._close_admission, None
+        if close is not None:
+            await close()
 
     async def stop(self) -> None:
         """End everything; safe to call twice."""

@@ -45,14 +45,15 @@ class NotYet:
 
 def conclude(evidence: Evidence, attempt: AttemptSpec) -> Conclusion | NotYet:
     """The end of the current attempt (`attempt`), which must have been begun."""
-    if evidence.instance is None:
+    ended = evidence.instance is not None and evidence.instance.phase not in ("Running", "")
+    if evidence.instance is None or (evidence.same_guest and ended and evidence.instance.deleting):
         return _ended(
             evidence, attempt, AttemptOutcome.FAILED, "VirtualMachineGone", "The instance was deleted.", final=True
         )
     if not evidence.same_guest:
         message = "Another instance has the name now: the virtual machine was restarted."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "VirtualMachineReplaced", message, final=True)
-    if evidence.instance.phase not in ("Running", ""):
+    if ended:
         message = f"The instance is {evidence.instance.phase}."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "VirtualMachineStopped", message, final=True)
     if evidence.migration is not None and not evidence.migration_is_ours:

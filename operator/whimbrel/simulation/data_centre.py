@@ -251,7 +251,9 @@ class DataCentre:
             now=self.world.now,
             siblings=[each for each in self.migrations_of(key) if uid(each) != uid(migration)],
             source_node=dict(node) if node is not None else None,
-            nodes=[dict(each) for each in self.world.objects(NODES).values()] if waits else (),
+            nodes=[dict(each) for each in self.world.objects(NODES).values()]
+            if phase(migration) == "Scheduling"
+            else (),
             policies=[dict(each) for each in self.world.objects(MIGRATION_POLICIES).values()],
             namespace_labels=labels(namespace or {}),
             kubevirt=self.kubevirt,
@@ -261,7 +263,7 @@ class DataCentre:
 
     def _slots(self, migration: Object, instance: Object) -> tuple[int, int]:
         """How many other migrations take a slot, in the cluster and of the same source node."""
-        node, running, outbound = queueing.outbound_node(instance), 0, 0
+        node, running, outbound = str(status(instance).get("nodeName") or ""), 0, 0
         for body in self._unfinished_migrations():
             if uid(body) == uid(migration):
                 continue
@@ -271,7 +273,7 @@ class DataCentre:
             )
             if queueing.runs(body, has_target_pod=own):
                 running += 1
-                outbound += other is not None and queueing.outbound_node(other) == node
+                outbound += other is not None and node in queueing.outbound_nodes(other)
         return running, outbound
 
     def _carry_out(self, effects: Effects, alarm: Alarm) -> bool:

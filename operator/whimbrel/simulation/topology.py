@@ -143,6 +143,7 @@ def _node(host: HostShape) -> Object:
         "cpu": str(host.cpu),
         "memory": str(host.memory_bytes),
         "pods": "500",
+        "ephemeral-storage": "200Gi",
         "devices.kubevirt.io/kvm": "1k",
         "devices.kubevirt.io/tun": "1k",
         "devices.kubevirt.io/vhost-net": "1k",

@@ -144,6 +144,7 @@ def test_the_end_of_an_earlier_migration_is_not_taken_for_this_ones() -> None:
         (None, "VirtualMachineGone"),
         (an_instance(uid="another"), "VirtualMachineReplaced"),
         (an_instance(phase="Failed"), "VirtualMachineStopped"),
+        (an_instance(phase="Succeeded", deleting=True), "VirtualMachineGone"),
         (an_instance(deleting=True), "VirtualMachineGone"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A migration's phases, its failures, the hand-off, aborts and collection, one pass at a time."""
+"""A migration's phases, its target pod and its hand-off, one pass at a time."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -6,114 +6,22 @@ from typing import Any
 
 import pytest
 
-from whimbrel.simulation.kubevirt import (
-    admission,
-    agents,
-    collection,
-    evacuation,
-    launchers,
-    migrations,
-    phases,
+from support.kubevirt_objects import (
+    NODE,
+    SOURCE,
+    TARGET,
+    a_migration,
+    a_pod,
+    a_view,
+    an_instance,
+    events,
+    handed,
+    phase_after,
 )
+from whimbrel.simulation.kubevirt import launchers, migrations, phases, queueing
 from whimbrel.simulation.kubevirt.effects import Again, Create, Effects, Emit, Remove, Replace, ReplaceStatus
-from whimbrel.simulation.kubevirt.phases import View
 
-NOW = datetime(2026, 1, 5, 8, 0, 0, 700_000, tzinfo=UTC)
-LATER = NOW + timedelta(seconds=30)
 Json = dict[str, Any]
-
-
-def an_instance(**state: Any) -> Json:
-    instance: Json = {
-        "apiVersion": "kubevirt.io/v1",
-        "kind": "VirtualMachineInstance",
-        "metadata": {"name": "db1", "namespace": "shop", "uid": "vmi-1", "labels": {"app": "db"}},
-        "spec": {"domain": {"memory": {"guest": "1Gi"}, "cpu": {"model": "Haswell"}, "devices": {}}},
-        "status": {"phase": "Running", "nodeName": "node-1"},
-    }
-    if state:
-        instance["status"]["migrationState"] = state
-    return instance
-
-
-def a_migration(phase: str = "", name: str = "move", *, deleting: bool = False, **spec: Any) -> Json:
-    made: Json = admission.migration_made(
-        {
-            "apiVersion": "kubevirt.io/v1",
-            "kind": "VirtualMachineInstanceMigration",
-            "metadata": {
-                "name": name, "namespace": "shop", "uid": f"uid-{name}", "creationTimestamp": "2026-01-05T08:00:00Z",
-                "annotations": {
-                    "kubevirt.io/latest-observed-api-version": "v1", "kubevirt.io/storage-observed-api-version": "v1",
-                },
-            },
-            "spec": {"vmiName": "db1", **spec},
-        }
-    )  # fmt: skip
-    if phase:
-        made["status"] = {"phase": phase}
-    if deleting:
-        made["metadata"]["deletionTimestamp"] = "2026-01-05T08:00:00Z"
-    return made
-
-
-def a_pod(name: str, node: str = "", phase: str = "Pending", migration: str = "", **status: Any) -> Json:
-    labels = {"kubevirt.io/created-by": "vmi-1"}
-    if migration:
-        labels["kubevirt.io/migrationJobUID"] = f"uid-{migration}"
-    ready = {"containerStatuses": [{"name": "compute", "ready": True}]} if phase == "Running" else {}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name, "namespace": "shop", "uid": f"uid-{name}", "labels": labels,
-            "creationTimestamp": "2026-01-05T08:00:00Z", "annotations": {},
-        },
-        "spec": {"nodeName": node} if node else {},
-        "status": {"phase": phase, **ready, **status},
-    }  # fmt: skip
-
-
-SOURCE = a_pod("source", "node-1", "Running")
-TARGET = a_pod("target", "node-2", "Running", migration="move")
-NODE = {
-    "metadata": {
-        "name": "node-1",
-        "labels": {
-            "cpu-vendor.node.kubevirt.io/Intel": "true",
-            "host-model-cpu.node.kubevirt.io/Haswell": "true",
-            "host-model-required-features.node.kubevirt.io/vmx": "true",
-        },
-    }
-}
-
-
-def a_view(migration: Json, instance: Json | None = None, *pods: Json, **more: Any) -> View:
-    return View(
-        migration,
-        an_instance() if instance is None else instance,
-        pods or (SOURCE,),
-        NOW,
-        source_node=NODE,
-        **more,
-    )
-
-
-def phase_after(effects: Effects) -> str:
-    written = [each.body for each in effects if isinstance(each, ReplaceStatus)]
-    return str(written[0]["status"]["phase"]) if written else ""
-
-
-def events(effects: Effects) -> list[str]:
-    return [each.message for each in effects if isinstance(each, Emit)]
-
-
-def handed(**state: Any) -> Json:
-    known = {
-        "migrationUid": "uid-move", "sourceNode": "node-1", "targetNode": "node-2", "targetPod": "target",
-        "migrationConfiguration": {},
-    }  # fmt: skip
-    return an_instance(**known, **state)
 
 
 @pytest.mark.parametrize(
@@ -193,16 +101,69 @@ def test_the_first_write_notes_api_versions_before_anything_else() -> None:
     assert effect.body["metadata"]["annotations"]["kubevirt.io/latest-observed-api-version"] == "v1"
 
 
-def test_while_pending_only_the_source_pod_is_noted_and_at_the_end_the_whole_state() -> None:
-    pending = phases.follow(a_view(a_migration("Pending")))
-    over = phases.follow(a_view(a_migration("Running"), handed(completed=True, endTimestamp="x"), SOURCE, TARGET))
+def states_written(effects: Effects) -> list[Json]:
+    return [each.body["status"]["migrationState"] for each in effects if isinstance(each, ReplaceStatus)]
 
-    assert [each.body["status"]["migrationState"] for each in pending if isinstance(each, ReplaceStatus)] == [
-        {"sourcePod": "source"}
+
+def test_while_pending_only_the_source_pod_is_noted_and_after_the_end_the_whole_state() -> None:
+    over = handed(completed=True, endTimestamp="x")
+    succeeded = a_migration("Running")
+    succeeded["status"]["migrationState"] = {"sourcePod": "source"}
+
+    assert states_written(phases.follow(a_view(a_migration("Pending")))) == [{"sourcePod": "source"}]
+    assert states_written(phases.follow(a_view(succeeded, over, SOURCE, TARGET))) == [{"sourcePod": "source"}]
+    succeeded["status"]["phase"] = "Succeeded"
+    assert states_written(migrations.step(a_view(succeeded, over, SOURCE, TARGET))) == [
+        over["status"]["migrationState"]
     ]
-    assert [
-        each.body["status"]["migrationState"]["endTimestamp"] for each in over if isinstance(each, ReplaceStatus)
-    ] == ["x"]
+
+
+def test_an_instance_learns_as_whom_its_next_launcher_runs_before_that_is_made() -> None:
+    elder = an_instance()
+    elder["metadata"]["annotations"], elder["status"]["runtimeUser"] = {}, 0
+
+    (prepared, *rest) = migrations.step(a_view(a_migration("Pending"), elder))
+
+    assert isinstance(prepared, Replace)
+    assert prepared.body["status"]["runtimeUser"] == 107
+    assert prepared.body["metadata"]["annotations"]["kubevirt.io/nonroot"] == "true"
+    assert not any(isinstance(each, Create) for each in rest)
+
+
+def test_a_guest_that_moved_holds_a_slot_of_the_node_it_left_until_its_next_hand_off() -> None:
+    moved = handed(completed=True)
+    moved["status"]["nodeName"] = "node-2"
+
+    assert queueing.outbound_nodes(moved) == {"node-1", "node-2"}
+    assert queueing.outbound_nodes(an_instance()) == {"node-1"}
+
+
+def test_the_target_pod_is_told_when_its_guest_was_ready_as_go_prints_it() -> None:
+    arrived = handed(startTimestamp="x", targetNodeDomainReadyTimestamp="2026-01-05T08:00:00Z")
+
+    effects = migrations.step(a_view(a_migration("Running"), arrived, SOURCE, TARGET))
+
+    (noted,) = [each.body for each in effects if isinstance(each, Replace)]
+    told = noted["metadata"]["annotations"]["kubevirt.io/migration-target-ready-timestamp"]
+    assert told == "2026-01-05 08:00:00 +0000 UTC"
+
+
+def test_nobody_fit_for_a_host_model_is_told_to_the_instance_while_its_pod_waits() -> None:
+    instance = an_instance()
+    instance["spec"]["domain"]["cpu"]["model"] = "host-model"
+    pod = a_pod("target", migration="move", conditions=[
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"},
+    ])  # fmt: skip
+    pod["spec"]["nodeSelector"] = {"cpu-model-migration.node.kubevirt.io/Haswell": "true"}
+    elsewhere: Json = {"metadata": {"name": "node-2", "labels": {}}}
+
+    def told() -> list[str]:
+        view = a_view(a_migration("Scheduling"), instance, SOURCE, pod, nodes=(NODE, elsewhere))
+        return [each.reason for each in migrations.step(view) if isinstance(each, Emit)]
+
+    assert told() == ["NoSuitableNodesForHostModelMigration", "migrationTargetPodUnschedulable"]
+    elsewhere["metadata"]["labels"] = pod["spec"]["nodeSelector"]
+    assert told() == ["migrationTargetPodUnschedulable"]
 
 
 def test_success_waits_for_a_pending_hotplug_to_clear() -> None:
@@ -333,116 +294,3 @@ def test_a_pending_target_pod_is_given_up_after_its_time(
     )
 
     assert any(isinstance(each, Remove) for each in migrations.step(view)) is gone
-
-
-@pytest.mark.parametrize("phase", ["", "Pending", "Scheduling", "Scheduled"])
-def test_a_migration_deleted_before_the_hand_off_fails_at_once_and_leaves_the_instance_alone(
-    phase: str,
-) -> None:
-    pods = (SOURCE, TARGET) if phase in ("Scheduling", "Scheduled") else (SOURCE,)
-
-    effects = migrations.step(a_view(a_migration(phase, deleting=True), None, *pods))
-
-    assert phase_after(effects) == "Failed"
-    assert any("being canceled" in text for text in events(effects))
-    assert any(isinstance(each, Remove) for each in effects) is (len(pods) == 2)
-    assert not any(isinstance(each, Replace) for each in effects)
-
-
-@pytest.mark.parametrize("phase", ["PreparingTarget", "TargetReady"])
-def test_a_delete_between_hand_off_and_start_only_sets_the_condition(phase: str) -> None:
-    effects = migrations.step(a_view(a_migration(phase, deleting=True), handed(), SOURCE, TARGET))
-
-    (written,) = [each.body for each in effects if isinstance(each, Replace | ReplaceStatus)]
-    assert written["kind"] == "VirtualMachineInstanceMigration"
-    assert [each["type"] for each in written["status"]["conditions"]] == ["migrationAbortRequested"]
-
-
-def test_a_delete_while_running_asks_the_source_to_abort_once() -> None:
-    running = handed(startTimestamp="2026-01-05T08:00:00Z")
-    asked = migrations.step(a_view(a_migration("Running", deleting=True), running, SOURCE, TARGET))
-    running["status"]["migrationState"]["abortRequested"] = True
-    again = migrations.step(a_view(a_migration("Running", deleting=True), running, SOURCE, TARGET))
-
-    assert [each.body["status"]["migrationState"]["abortRequested"] for each in asked if isinstance(each, Replace)] == [
-        True
-    ]
-    assert not any(isinstance(each, Replace) for each in again)
-
-
-def test_a_target_pod_lost_after_the_hand_off_ends_the_migration_on_the_instance_too() -> None:
-    effects = migrations.step(a_view(a_migration("TargetReady"), handed(targetNodeAddress="a"), SOURCE))
-
-    (marked,) = [each.body for each in effects if isinstance(each, Replace)]
-    assert marked["status"]["migrationState"]["failureReason"] == "Target pod is down"
-    assert phase_after(effects) == "Failed"
-
-
-def test_an_ended_migration_first_loses_its_finalizer() -> None:
-    (effect,) = migrations.step(a_view(a_migration("Failed")))
-
-    assert isinstance(effect, Replace)
-    assert effect.body["metadata"]["finalizers"] == []
-
-
-def ended(number: int, phase: str = "Failed") -> Json:
-    made = a_migration(phase, f"m{number}")
-    made["metadata"]["finalizers"] = []
-    made["metadata"]["creationTimestamp"] = f"2026-01-05T08:00:{number:02}Z"
-    return made
-
-
-def test_the_five_newest_ended_migrations_are_kept() -> None:
-    *old, newest = [ended(number) for number in range(7)]
-
-    effects = migrations.step(a_view(newest, siblings=old))
-
-    assert [each.name for each in effects if isinstance(each, Remove)] == ["m0", "m1"]
-
-
-def test_a_failure_before_the_hand_off_after_a_success_stops_collection() -> None:
-    *old, newest = [ended(number) for number in range(7)]
-    succeeded_before = an_instance(migrationUid="uid-earlier", completed=True)
-
-    effects = migrations.step(a_view(newest, succeeded_before, siblings=old))
-
-    assert effects == (Again(collection.RETRY_S),)
-
-
-def test_an_instance_that_is_gone_takes_its_migration_with_it_but_not_its_finalizer() -> None:
-    orphan = View(a_migration("Pending"), None, (), NOW)
-    stuck = View(a_migration("Pending", deleting=True), None, (), NOW)
-
-    assert [type(each) for each in migrations.step(orphan)] == [Remove]
-    assert migrations.step(stuck) == ()
-
-
-def test_an_evacuation_moves_only_what_leaves_that_to_kubevirt() -> None:
-    instance = an_instance()
-    instance["status"].update(evacuationNodeName="node-1", conditions=[{"type": "LiveMigratable", "status": "True"}])
-
-    def started(strategy: str) -> list[str]:
-        instance["spec"]["evictionStrategy"] = strategy
-        effects = evacuation.step(instance, None, (), (SOURCE,))
-        return [each.body["spec"]["priority"] for each in effects if isinstance(each, Create)]
-
-    assert started("LiveMigrate") == ["system-critical"]
-    assert started("External") == []
-    assert started("None") == []
-
-
-def test_times_are_written_as_go_writes_them() -> None:
-    begun = agents.started(handed(), NOW)
-
-    assert begun["status"]["migrationState"]["startTimestamp"] == "2026-01-05T08:00:00Z"
-
-
-def test_success_flips_the_node_and_clears_the_evacuation() -> None:
-    leaving = handed(startTimestamp="2026-01-05T08:00:00Z")
-    leaving["status"]["evacuationNodeName"] = "node-1"
-
-    moved = agents.released(agents.completed(agents.moved(leaving, LATER)))
-
-    assert moved["status"]["nodeName"] == moved["metadata"]["labels"]["kubevirt.io/nodeName"] == "node-2"
-    assert "evacuationNodeName" not in moved["status"]
-    assert moved["status"]["migrationState"]["completed"] is True

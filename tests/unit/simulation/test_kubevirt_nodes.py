@@ -156,7 +156,7 @@ def test_an_instance_goes_from_pending_to_scheduled_with_its_launcher() -> None:
     pod["metadata"].update(name="launcher", uid="pod-1")
     bound = {**pod, "spec": {**pod["spec"], "nodeName": "node-1"}}
     (scheduling_,) = [each.body for each in instances.step(instance, [pod], NOW) if isinstance(each, Replace)]
-    bound["status"] = {"phase": "Running", "containerStatuses": [{"ready": True}]}
+    bound["status"] = {"phase": "Running", "containerStatuses": [{"name": "compute", "state": {"running": {}}}]}
     effects = instances.step(scheduling_, [bound], NOW)
 
     (scheduled,) = [each.body for each in effects if isinstance(each, Replace)]

@@ -7,7 +7,7 @@ from whimbrel_lab.controlplane.plane import Object, Observer
 from whimbrel_lab.kubevirt.cache import Cache
 from whimbrel_lab.kubevirt.client import ROUTES, Client
 
-NOT_WATCHED = frozenset({"ConfigMap", "CustomResourceDefinition", "DaemonSet", "Event"})
+NOT_WATCHED = frozenset({"ConfigMap", "ControllerRevision", "CustomResourceDefinition", "DaemonSet", "Event"})
 
 
 class Mirror:

@@ -30,7 +30,8 @@ LOOK_EVERY_S = 0.05
 RBAC = "rbac.authorization.k8s.io"
 SWEPT = (
     "MigrationPlan", "VirtualMachineMove", "HostProfile", "VirtualMachineInstanceMigration", "VirtualMachine",
-    "VirtualMachineInstance", "Pod", "PersistentVolumeClaim", "MigrationPolicy", "KubeVirt", "DaemonSet", "Node", "Lease",
+    "VirtualMachineInstance", "Pod", "PersistentVolumeClaim", "PersistentVolume", "MigrationPolicy", "KubeVirt", "DaemonSet",
+    "Node", "Lease",
 )  # fmt: skip
 """What a lab leaves, dependents of KubeVirt's controllers last."""
 SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})

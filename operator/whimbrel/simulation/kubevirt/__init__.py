@@ -17,6 +17,7 @@ One module per rule book:
     migratability  why an instance is not live migratable
     launchers      how launcher pods are made
     scheduling     where a pod fits
+    eviction       what an eviction of a launcher is answered
     evacuation     what an evacuation request starts
     collection     which ended migrations are collected
 """

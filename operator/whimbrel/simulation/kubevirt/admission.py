@@ -142,6 +142,7 @@ def instance_made(instance: Object, architecture: str = "amd64") -> Object:
     if "guest" not in memory and "memory" in requests:
         memory["guest"] = requests["memory"]
     made["status"] = {
+        **(made.get("status") or {}),
         "phase": "Pending",
         "currentCPUTopology": topology,
         "guestOSInfo": {},

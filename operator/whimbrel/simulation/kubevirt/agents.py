@@ -14,15 +14,19 @@ from whimbrel.simulation.kubevirt.values import (
     TARGET_NODE_LABEL,
     Object,
     clone,
+    name,
     phase_entered,
     set_label,
     spec,
+    status,
     timestamp,
     with_condition,
     without_condition,
 )
 
 ABORTED = "Live migration has been aborted"
+FILESYSTEM_OVERHEAD = "0.055"
+"""KubeVirt's default share of a file system that its own tables take."""
 LIBVIRT_ROLE, MEMORY_ROLE, BLOCK_ROLE = 0, 49152, 49153
 
 
@@ -33,10 +37,10 @@ def guest_running(
     *,
     kubevirt: Mapping[str, Any] | None = None,
     address: str = "",
-    claims: Mapping[str, Sequence[str]] | None = None,
+    claims: Mapping[str, Mapping[str, Any]] | None = None,
     agent: bool = False,
 ) -> Object:
-    """The guest was started; `claims` maps a volume claim to its access modes, `agent`: a guest agent answers."""
+    """The guest was started; `claims` are the volume claims by name, `agent`: a guest agent answers."""
     running: Object = clone(instance)
     members = running["status"]
     phase_entered(running, "Running", now)
@@ -119,6 +123,9 @@ def moved(instance: Object, now: datetime, address: str = "") -> Object:
     members["migrationTransport"] = "Unix"
     members["interfaces"] = _interfaces(over, address)
     members.pop("migratedVolumes", None)
+    members.pop("launcherContainerImageVersion", None)
+    if overhead := members["migrationState"].get("targetMemoryOverhead"):
+        members.setdefault("memory", {})["memoryOverhead"] = overhead
     kept = without_condition(members.get("conditions"), "MigrationRequired")
     members["conditions"] = without_condition(kept, "VolumesChange")
     return over
@@ -159,7 +166,7 @@ def _interfaces(instance: Mapping[str, Any], address: str) -> list[Object]:
     return reported
 
 
-def _volume_status(instance: Mapping[str, Any], claims: Mapping[str, Sequence[str]]) -> list[Object]:
+def _volume_status(instance: Mapping[str, Any], claims: Mapping[str, Mapping[str, Any]]) -> list[Object]:
     listed = []
     for index, volume in enumerate(spec(instance).get("volumes") or ()):
         one: Object = {"name": volume["name"], "target": f"vd{chr(ord('a') + index)}"}
@@ -167,6 +174,20 @@ def _volume_status(instance: Mapping[str, Any], claims: Mapping[str, Sequence[st
             "name"
         )
         if claim is not None and claim in claims:
-            one["persistentVolumeClaimInfo"] = {"accessModes": list(claims[claim]), "claimName": claim}
+            one["persistentVolumeClaimInfo"] = _claim_info(claims[claim])
         listed.append(one)
-    return listed
+    return sorted(listed, key=lambda one: str(one["name"]))
+
+
+def _claim_info(claim: Mapping[str, Any]) -> Object:
+    """What virt-controller tells of a claim, so that virt-handler need not ask for it."""
+    wanted, bound = spec(claim), status(claim)
+    info: Object = {"accessModes": list(wanted.get("accessModes") or ())}
+    if capacity := bound.get("capacity"):
+        info["capacity"] = clone(capacity)
+    info.update(claimName=name(claim), filesystemOverhead=FILESYSTEM_OVERHEAD)
+    if asked := (wanted.get("resources") or {}).get("requests"):
+        info["requests"] = clone(asked)
+    if mode := wanted.get("volumeMode"):
+        info["volumeMode"] = mode
+    return info

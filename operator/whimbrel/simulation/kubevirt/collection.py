@@ -1,16 +1,15 @@
 """Collection of ended migrations: the five newest per instance are kept, as far as KubeVirt gets to it.
 
-It looks only while it processes an ended migration without an error. In 1.9 one kind always errs: a migration that failed
-before its hand-off on an instance whose previous migration succeeded.
+It looks only while it processes an ended migration without an error. In 1.9 one kind always errs: a failed migration on an
+instance that shows another one which has not failed – as after a failure before the hand-off on a guest that moved earlier.
 """
 
 from whimbrel.simulation.kubevirt.effects import Again, Effect, Effects, remove
 from whimbrel.simulation.kubevirt.phases import View
 from whimbrel.simulation.kubevirt.values import (
-    JOB_UID_LABEL,
+    Object,
     deleting,
     final,
-    labels,
     metadata,
     name,
     phase,
@@ -29,31 +28,25 @@ def collect(view: View) -> Effects:
     ended.sort(key=lambda each: (str(metadata(each).get("creationTimestamp") or ""), name(each)))
     effects: list[Effect] = []
     for migration in ended[:-KEPT]:
-        effects.append(remove(migration))
         if view.release.collects_launchers:
-            effects += _left_launcher(view, uid(migration), phase(migration))
+            effects += _left_launcher(view, migration)
+        effects.append(remove(migration))
     return tuple(effects)
 
 
 def errs(view: View) -> bool:
     """Whether the controller stumbles over this migration each time: its patch tests another migration's UID."""
-    of_another = view.state.get("migrationUid") not in (None, "", uid(view.migration))
-    succeeded = bool(view.state.get("completed")) and not view.state.get("failed")
-    before_hand_off = not (view.migration.get("status") or {}).get("migrationState", {}).get("migrationUid")
     return (
-        view.release.collects_launchers
+        view.release.marks_lost_targets
         and phase(view.migration) == "Failed"
-        and before_hand_off
-        and of_another
-        and succeeded
+        and bool(view.state)
+        and not view.state.get("failed")
+        and view.state.get("migrationUid") != uid(view.migration)
     )
 
 
-def _left_launcher(view: View, migration_uid: str, ended_as: str) -> list[Effect]:
-    """The target pod of a failed migration, the source pod of a completed one, if it still lies there finished."""
-    pods = [pod for pod in view.launchers if final(pod) and not deleting(pod)]
-    if ended_as == "Failed":
-        return [remove(pod) for pod in pods if labels(pod).get(JOB_UID_LABEL) == migration_uid]
-    migrations = {uid(each): each for each in (view.migration, *view.siblings)}
-    source = (migrations[migration_uid].get("status") or {}).get("migrationState", {}).get("sourcePod")
-    return [remove(pod) for pod in pods if name(pod) == source]
+def _left_launcher(view: View, migration: Object) -> list[Effect]:
+    """The target pod of a failed migration, the source pod of a completed one, by what the migration kept of them."""
+    kept = (migration.get("status") or {}).get("migrationState") or {}
+    left = kept.get("targetPod") if kept.get("failed") else kept.get("sourcePod") if kept.get("completed") else None
+    return [remove(pod) for pod in view.launchers if name(pod) == left and not deleting(pod)]

@@ -1,12 +1,14 @@
 """An instance and its launcher pods: virt-controller's lifecycle from Pending to Running, readiness, and the end.
 
-Called with one instance and all pods that it controls. It writes each object at most once per pass.
+Called with one instance and all pods that it controls. It writes each object at most once per pass, the instance before its
+pod: what the instance shows of a launcher is how that was before the gate opened.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from whimbrel.simulation.kubevirt import quantities
 from whimbrel.simulation.kubevirt.effects import (
     Create,
     Effect,
@@ -16,13 +18,13 @@ from whimbrel.simulation.kubevirt.effects import (
     normal,
     remove,
 )
-from whimbrel.simulation.kubevirt.launchers import containers_ready, launcher, source_pod_of
+from whimbrel.simulation.kubevirt.launchers import OVERHEAD_GATE, containers_ready, launcher, source_pod_of
+from whimbrel.simulation.kubevirt.policies import gate_enabled
 from whimbrel.simulation.kubevirt.values import (
     INSTANCE_FINALIZER,
-    JOB_UID_LABEL,
     NODE_LABEL,
     OBSERVED_VERSIONS,
-    TARGET_READY_ANNOTATION,
+    OVERHEAD_ANNOTATION,
     UNPAUSED_GATE,
     Object,
     annotations,
@@ -33,9 +35,6 @@ from whimbrel.simulation.kubevirt.values import (
     final,
     finalizers,
     labels,
-    metadata,
-    migration_state,
-    name,
     phase,
     phase_entered,
     set_label,
@@ -43,6 +42,7 @@ from whimbrel.simulation.kubevirt.values import (
     status,
     uid,
     with_condition,
+    without_condition,
 )
 
 
@@ -68,15 +68,17 @@ def step(
     for key, value in OBSERVED_VERSIONS.items():
         wanted["metadata"].setdefault("annotations", {}).setdefault(key, value)
     _advance(wanted, pods, now)
-    if not final(wanted) and (current := source_pod_of(wanted, pods)) is not None:
-        effects += _current_pod(wanted, current)
-        if phase(wanted) == "Running":
-            _readiness(wanted, current, now)
-    if not any(isinstance(each, Replace | ReplaceStatus) for each in effects):
-        effects += _target_pod(wanted, pods)
+    of_pod: list[Effect] = []
+    if not final(wanted):
+        current = source_pod_of(wanted, pods)
+        if current is not None:
+            of_pod = _current_pod(wanted, current)
+            _launcher_of(wanted, current, kubevirt)
+        _readiness(wanted, current, now)
+    _eviction(wanted, now)
     if wanted != instance:
         effects.append(Replace(wanted))
-    return tuple(effects)
+    return (*effects, *of_pod)
 
 
 def _advance(instance: Object, pods: Sequence[Object], now: datetime) -> None:
@@ -110,41 +112,62 @@ def _advance(instance: Object, pods: Sequence[Object], now: datetime) -> None:
 
 def _current_pod(instance: Object, pod: Object) -> list[Effect]:
     """The readiness gate of the pod in which the guest runs, and its node label after a move."""
-    if not containers_ready(pod) or deleting(pod):
+    if not containers_ready(pod):
         return []
     if phase(instance) in ("Scheduled", "Running") and not condition_true(pod, UNPAUSED_GATE):
         opened: Object = clone(pod)
         gate = {"type": UNPAUSED_GATE, "status": "True", "lastProbeTime": None, "lastTransitionTime": None}
-        opened["status"].setdefault("conditions", []).append(gate)
+        opened["status"].setdefault("conditions", []).append(
+            {**gate, "reason": "NotPaused", "message": "the virtual machine is not paused"}
+        )
         return [ReplaceStatus(opened)]
-    if labels(pod).get(NODE_LABEL, status(instance)["nodeName"]) != status(instance)["nodeName"]:
+    if labels(pod).get(NODE_LABEL) != status(instance).get("nodeName"):
         moved: Object = clone(pod)
         set_label(moved, NODE_LABEL, status(instance)["nodeName"])
         return [Replace(moved)]
     return []
 
 
-def _readiness(instance: Object, pod: Mapping[str, Any], now: datetime) -> None:
-    ready = condition(pod, "Ready") or {}
-    value = "True" if ready.get("status") == "True" else "False"
-    known = condition(instance, "Ready")
-    if known is not None and known.get("status") == value:
-        return
-    reason = "" if value == "True" else str(ready.get("reason") or "PodNotReady")
+def _launcher_of(instance: Object, pod: Mapping[str, Any], kubevirt: Mapping[str, Any] | None) -> None:
+    """What the instance shows of its launcher: the image, and before it runs what the launcher takes beside the guest."""
     members = instance["status"]
-    members["conditions"] = with_condition(members.get("conditions"), "Ready", value, now, reason)
+    image = next((each.get("image") for each in spec(pod).get("containers") or () if each["name"] == "compute"), None)
+    if image:
+        members["launcherContainerImageVersion"] = image
+    overhead = annotations(pod).get(OVERHEAD_ANNOTATION)
+    if overhead and phase(instance) in ("Scheduling", "Scheduled") and gate_enabled(kubevirt, OVERHEAD_GATE):
+        members.setdefault("memory", {})["memoryOverhead"] = quantities.binary(int(overhead))
 
 
-def _target_pod(instance: Mapping[str, Any], pods: Sequence[Object]) -> list[Effect]:
-    """The target pod learns when the guest was ready on it."""
-    state = migration_state(instance)
-    since = state.get("targetNodeDomainReadyTimestamp")
-    for pod in pods if since else ():
-        same = labels(pod).get(JOB_UID_LABEL) == state.get("migrationUid") and name(pod) == state.get("targetPod")
-        if same and not final(pod) and not deleting(pod) and TARGET_READY_ANNOTATION not in annotations(pod):
-            noted: Object = clone(pod)
-            noted["metadata"].setdefault("annotations", {})[TARGET_READY_ANNOTATION] = since
-            if node := labels(instance).get(NODE_LABEL):
-                set_label(noted, NODE_LABEL, node)
-            return [Replace(noted)] if noted["metadata"] != metadata(pod) else []
-    return []
+def _readiness(instance: Object, pod: Mapping[str, Any] | None, now: datetime) -> None:
+    """Ready mirrors the launcher's own Ready once the guest runs; a change of reason alone is written too."""
+    seen = condition(pod, "Ready") if pod is not None else None
+    if pod is None:
+        value, reason, message = "False", "PodNotExists", "there is no virt-launcher pod yet"
+    elif deleting(pod):
+        value, reason, message = "False", "PodTerminating", "the virt-launcher pod is terminating"
+    elif phase(instance) != "Running":
+        value, reason, message = "False", "GuestNotRunning", "the guest is not reported as running"
+    elif seen is None:
+        value, reason, message = "False", "PodConditionMissing", "the virt-launcher pod has no condition Ready"
+    else:
+        value, reason, message = (str(seen.get(each) or "") for each in ("status", "reason", "message"))
+    known = condition(instance, "Ready")
+    if known is not None and (known.get("status"), known.get("reason", "")) == (value, reason):
+        return
+    members = instance["status"]
+    members["conditions"] = with_condition(members.get("conditions"), "Ready", value, now, reason, message)
+
+
+def _eviction(instance: Object, now: datetime) -> None:
+    """An instance that is to leave its node says so."""
+    members = instance["status"]
+    known = condition(instance, "EvictionRequested")
+    if members.get("evacuationNodeName"):
+        if known is None:
+            members["conditions"] = with_condition(
+                members.get("conditions"), "EvictionRequested", "True", now, "EvictionRequested",
+                "the instance is to leave its node",
+            )  # fmt: skip
+    elif known is not None:
+        members["conditions"] = without_condition(members.get("conditions"), "EvictionRequested")

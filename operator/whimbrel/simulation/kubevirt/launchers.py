@@ -10,19 +10,24 @@ from whimbrel.simulation.kubevirt import quantities
 from whimbrel.simulation.kubevirt.policies import observed_release
 from whimbrel.simulation.kubevirt.values import (
     CREATED_BY_LABEL,
+    DOMAIN_ANNOTATION,
     JOB_NAME_ANNOTATION,
     JOB_UID_LABEL,
+    OBSERVED_VERSIONS,
     OVERHEAD_ANNOTATION,
     SCHEDULABLE_LABEL,
     UNPAUSED_GATE,
     Object,
+    annotations,
     clone,
+    deleting,
     final,
     labels,
     metadata,
     name,
     namespace,
     owner_reference,
+    phase,
     spec,
     status,
     uid,
@@ -35,17 +40,31 @@ VENDOR = "cpu-vendor.node.kubevirt.io/"
 HOST_MODEL = "host-model-cpu.node.kubevirt.io/"
 HOST_MODEL_FEATURE = "host-model-required-features.node.kubevirt.io/"
 MACHINE_TYPE = "machine-type.node.kubevirt.io/"
+HOST_MODEL_NEEDS = (MODEL_FOR_MIGRATION, FEATURE)
+"""What a target pod asks of its node on behalf of a host-model guest."""
 OBSOLETE_HOST_MODEL = "node-labeller.kubevirt.io/obsolete-host-model"
 HOSTNAME = "kubernetes.io/hostname"
 DEVICES = ("devices.kubevirt.io/kvm", "devices.kubevirt.io/tun", "devices.kubevirt.io/vhost-net")
+LAUNCHER_IMAGE = "quay.io/kubevirt/virt-launcher:lab"
+EPHEMERAL_STORAGE = "50M"
+"""What a launcher asks of its node's disk for itself."""
+PROCESSES_MIB = 25 + 100 + 25 + 40 + 30
+"""Launcher and its monitor, libvirt's two daemons, QEMU without its guest."""
+NOT_PASSED_ON = ("kubectl.kubernetes.io", *OBSERVED_VERSIONS)
+"""Annotations of an instance that its launchers do not get."""
 MEBIBYTE = 1024**2
 CPU_ALLOCATION_RATIO = 10
+OVERHEAD_GATE = "VmiMemoryOverheadReport"
+"""Where this gate is on, an instance shows what its launcher takes beside its memory."""
 
 
 def overhead_bytes(instance: Mapping[str, Any]) -> int:
-    """What a launcher takes beside guest memory: page tables, QEMU and launcher processes, 8 MiB per virtual CPU."""
-    pages = _guest_bytes(instance) // 512
-    return pages + (220 + 8 * _processors(instance)) * MEBIBYTE
+    """What a launcher takes beside guest memory: page tables, processes, virtual CPUs and I/O thread, video memory."""
+    domain = spec(instance).get("domain") or {}
+    asked = ((domain.get("resources") or {}).get("requests") or {}).get("memory")
+    kilobytes = -(-quantities.value(asked) // 1000) if asked is not None else 0
+    video = 32 if (domain.get("devices") or {}).get("autoattachGraphicsDevice", True) else 0
+    return kilobytes * 1000 // 512 + (PROCESSES_MIB + 8 * _processors(instance) + 8 + video) * MEBIBYTE
 
 
 def launcher(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = None) -> Object:
@@ -66,7 +85,8 @@ def launcher(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = N
                 "vmi.kubevirt.io/id": target,
             },
             "annotations": {
-                "kubevirt.io/domain": target,
+                **{key: each for key, each in annotations(instance).items() if not key.startswith(NOT_PASSED_ON)},
+                DOMAIN_ANNOTATION: target,
                 "kubevirt.io/migrationTransportUnix": "true",
                 "kubectl.kubernetes.io/default-container": "compute",
                 OVERHEAD_ANNOTATION: str(overhead),
@@ -78,7 +98,7 @@ def launcher(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = N
             "containers": [
                 {
                     "name": "compute",
-                    "image": "quay.io/kubevirt/virt-launcher:lab",
+                    "image": LAUNCHER_IMAGE,
                     "command": ["/usr/bin/virt-launcher-monitor", "--name", target, "--uid", uid(instance)],
                     "resources": _resources(instance, overhead, kubevirt),
                 }
@@ -91,6 +111,8 @@ def launcher(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = N
         },
     }
     wanted = spec(instance)
+    if volumes := _volumes(instance):
+        pod["spec"]["volumes"] = volumes
     if tolerations := wanted.get("tolerations"):
         pod["spec"]["tolerations"] = clone(tolerations)
     if priority_class := wanted.get("priorityClassName"):
@@ -125,8 +147,8 @@ def target_launcher(
 def host_model_selectors(source_node: Mapping[str, Any], source_pod: Mapping[str, Any] | None) -> dict[str, str]:
     """What a host-model guest needs of its next node: what its pod asked for after an earlier move, else what its node is."""
     asked = spec(source_pod or {}).get("nodeSelector") or {}
-    earlier = {key: each for key, each in asked.items() if key.startswith((MODEL_FOR_MIGRATION, FEATURE))}
-    if any(key.startswith(MODEL_FOR_MIGRATION) for key in earlier):
+    earlier = {key: each for key, each in asked.items() if key.startswith(HOST_MODEL_NEEDS)}
+    if earlier:
         return earlier
     selectors = {}
     for key in labels(source_node):
@@ -151,9 +173,27 @@ def source_pod_of(instance: Mapping[str, Any], launchers: Iterable[Object]) -> O
 
 
 def containers_ready(pod: Mapping[str, Any]) -> bool:
-    """Whether all containers run and are ready; the pod's own Ready also waits for the readiness gate."""
+    """Whether the launcher runs and all beside it is ready; the pod's own Ready also waits for the readiness gate."""
     states = status(pod).get("containerStatuses") or ()
-    return bool(states) and all(each.get("ready") for each in states)
+    return (
+        phase(pod) == "Running"
+        and not deleting(pod)
+        and all(
+            "running" in each.get("state", {}) if each["name"] == "compute" else each.get("ready") for each in states
+        )
+    )
+
+
+def _volumes(instance: Mapping[str, Any]) -> list[Object]:
+    """The claims that the guest's disks are on, by the names that the instance gives them."""
+    found: list[Object] = []
+    for volume in spec(instance).get("volumes") or ():
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName") or (volume.get("dataVolume") or {}).get(
+            "name"
+        )
+        if claim:
+            found.append({"name": volume["name"], "persistentVolumeClaim": {"claimName": claim}})
+    return found
 
 
 def _resources(instance: Mapping[str, Any], overhead: int, kubevirt: Mapping[str, Any] | None) -> Object:
@@ -168,6 +208,7 @@ def _resources(instance: Mapping[str, Any], overhead: int, kubevirt: Mapping[str
         requests[f"hugepages-{hugepages}"] = limits[f"hugepages-{hugepages}"] = str(guest)
         asked -= guest
     requests["memory"] = str(max(0, asked) + overhead)
+    requests.setdefault("ephemeral-storage", EPHEMERAL_STORAGE)
     if "memory" in limits:
         limits["memory"] = str(quantities.value(limits["memory"]) + overhead)
     processors = _processors(instance)
@@ -188,10 +229,11 @@ def _resources(instance: Mapping[str, Any], overhead: int, kubevirt: Mapping[str
 
 def _selectors(instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None) -> dict[str, str]:
     wanted = spec(instance)
-    selectors = {**(_developer(kubevirt).get("nodeSelectors") or {}), **(wanted.get("nodeSelector") or {})}
-    selectors[SCHEDULABLE_LABEL] = "true"
+    selectors = {SCHEDULABLE_LABEL: "true"}
     if architecture := wanted.get("architecture"):
         selectors["kubernetes.io/arch"] = architecture
+    selectors.update(_developer(kubevirt).get("nodeSelectors") or {})
+    selectors.update(wanted.get("nodeSelector") or {})
     cpu = (wanted.get("domain") or {}).get("cpu") or {}
     model = cpu.get("model")
     if model and model not in ("host-model", "host-passthrough"):

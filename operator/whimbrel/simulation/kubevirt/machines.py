@@ -29,6 +29,9 @@ from whimbrel.simulation.kubevirt.values import (
     with_condition,
 )
 
+GENERATION_ANNOTATION = "kubevirt.io/vm-generation"
+"""On an instance: the generation of its machine from which it was started."""
+
 
 def run_strategy(machine: Mapping[str, Any]) -> str:
     """`spec.runStrategy`, or what the older `spec.running` means."""
@@ -63,6 +66,7 @@ def instance_of(machine: Mapping[str, Any]) -> Object:
     """The instance that a machine's template describes."""
     template = spec(machine).get("template") or {}
     described = template.get("metadata") or {}
+    generation = metadata(machine).get("generation", 1)
     return {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachineInstance",
@@ -70,11 +74,17 @@ def instance_of(machine: Mapping[str, Any]) -> Object:
             "name": name(machine),
             "namespace": namespace(machine),
             "labels": {**(described.get("labels") or {}), "vm.kubevirt.io/name": name(machine)},
-            "annotations": dict(described.get("annotations") or {}),
+            "annotations": {**(described.get("annotations") or {}), GENERATION_ANNOTATION: str(generation)},
             "ownerReferences": [owner_reference(machine)],
         },
         "spec": clone(template.get("spec") or {}),
+        "status": {"virtualMachineRevisionName": revision_name(machine)},
     }
+
+
+def revision_name(machine: Mapping[str, Any]) -> str:
+    """The name of the ControllerRevision that holds what a machine's instance was started from."""
+    return f"revision-start-vm-{uid(machine)}-{metadata(machine).get('generation', 1)}"
 
 
 def _ending(machine: Object, own: Object | None) -> Effects:

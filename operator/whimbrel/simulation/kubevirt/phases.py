@@ -29,12 +29,14 @@ from whimbrel.simulation.kubevirt.values import (
     phase,
     phase_entered,
     spec,
+    timestamp,
     uid,
-    with_condition,
     without_condition,
 )
 
 ABORT_CONDITION = "migrationAbortRequested"
+QUOTA_CONDITION = "migrationRejectedByResourceQuota"
+CANCELED = "Migration failed due to being canceled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,54 +86,57 @@ def follow(view: View) -> Effects:
     followed: Object = clone(view.migration)
     members = followed.setdefault("status", {})
     effects: list[Effect] = []
+    unmarked = deleting(view.migration) and condition(view.migration, ABORT_CONDITION) is None
     if text := failure(view):
+        if text == CANCELED and unmarked:
+            _mark_abort(members, view.now)
         phase_entered(followed, "Failed", view.now)
-        _snapshot(view, followed)
         effects.append(warning(view.migration, "FailedMigration", text))
-    else:
-        if deleting(view.migration) and condition(view.migration, ABORT_CONDITION) is None:
-            members["conditions"] = with_condition(members.get("conditions"), ABORT_CONDITION, "True", view.now)
-        _remember_source(view, members)
-        if onward := next_phase(view):
-            phase_entered(followed, onward, view.now)
-            if onward == "Scheduling" and (kept := members.get("conditions")) is not None:
-                members["conditions"] = without_condition(kept, "migrationRejectedByResourceQuota")
-            if onward == "Succeeded":
-                _snapshot(view, followed)
-                text = "Source node reported migration succeeded"
-                effects.append(normal(view.migration, "SuccessfulMigration", text))
+    elif unmarked:
+        _mark_abort(members, view.now)
+    elif onward := next_phase(view):
+        phase_entered(followed, onward, view.now)
+        if onward == "Succeeded":
+            text = "Source node reported migration succeeded"
+            effects.append(normal(view.migration, "SuccessfulMigration", text))
+    if phase(view.migration) == "Scheduling" and (kept := members.get("conditions")) is not None:
+        members["conditions"] = without_condition(kept, QUOTA_CONDITION)
+    _remember_source(view, followed)
     if followed == view.migration:
         return ()
     return (ReplaceStatus(followed), *effects)
 
 
 def failure(view: View) -> str:
-    """Why the migration has failed, in its event's words; empty while it has not."""
+    """Why the migration has failed, in its event's words; empty while it has not. KubeVirt asks in this order."""
     migration, instance, pod = view.migration, view.instance, view.target_pod
     at, own = phase(migration), uid(migration)
+    handed_off = at in HANDED_OFF_PHASES
     if instance is None:
         return "Migration failed because vmi does not exist."
     if final(instance):
         return "Migration failed vmi shutdown during migration."
-    if at == "" and _lost_race(view):
-        return "Migration failed because another migration job is already in progress for the vmi."
-    handed_off = at in HANDED_OFF_PHASES
     if deleting(migration) and not handed_off and view.state.get("migrationUid") != own:
-        return "Migration failed due to being canceled"
-    if handed_off and not view.state:
-        return "Migration failed because migration state was cleared on the vmi."
-    if handed_off and view.state.get("migrationUid") != own:
-        return "Migration failed because another migration job got created for the vmi."
-    if view.state.get("migrationUid") == own:
-        if view.state.get("failed"):
-            return "source node reported migration failed"
-        if view.state.get("completed"):
-            return ""
+        return CANCELED
     if pod is not None and final(pod):
         return "Migration failed because target pod shutdown during migration"
     if at in TARGET_CREATED_PHASES and pod is None:
         return "Migration target pod was removed during active migration."
+    if handed_off and not view.state:
+        return "Migration failed because the migration state was cleared on the vmi."
+    if handed_off and view.state.get("migrationUid") != own:
+        return "Migration failed because another migration job took over the vmi."
+    if view.state.get("migrationUid") == own and view.state.get("failed"):
+        return "source node reported migration failed"
+    if at == "" and _lost_race(view):
+        return "Migration failed because another migration job is in progress for the vmi."
     return ""
+
+
+def _mark_abort(members: Object, now: datetime) -> None:
+    """The wish to abort, dated by a probe: nothing of KubeVirt's sets a transition time on a migration's condition."""
+    made = {"lastProbeTime": timestamp(now), "lastTransitionTime": None, "status": "True", "type": ABORT_CONDITION}
+    members["conditions"] = [*(members.get("conditions") or ()), made]
 
 
 def next_phase(view: View) -> str:
@@ -165,19 +170,9 @@ def _lost_race(view: View) -> bool:
     return any(uid(each) == owner and not final(each) for each in view.siblings) if owner else False
 
 
-def _remember_source(view: View, members: Object) -> None:
+def _remember_source(view: View, followed: Object) -> None:
     """While Pending, the migration notes the launcher that it leaves."""
-    if (
-        phase(view.migration) != "Pending"
-        or view.instance is None
-        or (members.get("migrationState") or {}).get("sourcePod")
-    ):
+    if phase(followed) != "Pending" or view.instance is None:
         return
     if (source := source_pod_of(view.instance, view.launchers)) is not None:
-        members["migrationState"] = {"sourcePod": name(source)}
-
-
-def _snapshot(view: View, ended: Object) -> None:
-    """At the end the migration keeps the instance's migration state, if that is its own."""
-    if view.state.get("migrationUid") == uid(view.migration):
-        ended["status"]["migrationState"] = clone(dict(view.state))
+        followed["status"].setdefault("migrationState", {})["sourcePod"] = name(source)

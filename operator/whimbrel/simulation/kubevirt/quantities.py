@@ -40,6 +40,13 @@ def milli(quantity: str | int | float | None) -> int:
     return 0 if quantity is None else ceil(exact(str(quantity)) * 1000)
 
 
+def binary(count: int) -> str:
+    """The form that Go writes for a number of bytes counted in powers of two: the largest suffix without a rest."""
+    if count == 0:
+        return "0"
+    return next((f"{count // unit}{name}" for name, unit in reversed(_BINARY.items()) if count % unit == 0), str(count))
+
+
 def canonical(quantity: str | int | float) -> str:
     """The form that Go writes: the largest suffix of the same family that leaves a whole number."""
     text = str(quantity)

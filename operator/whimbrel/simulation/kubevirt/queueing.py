@@ -13,7 +13,7 @@ from whimbrel.simulation.kubevirt.values import (
     WORKLOAD_UPDATE_ANNOTATION,
     age_s,
     annotations,
-    final,
+    deleting,
     metadata,
     migration_state,
     name,
@@ -48,9 +48,14 @@ def runs(migration: Mapping[str, Any], *, has_target_pod: bool) -> bool:
     return phase(migration) in TARGET_CREATED_PHASES or (phase(migration) == "Pending" and has_target_pod)
 
 
-def outbound_node(instance: Mapping[str, Any]) -> str:
-    """The node whose outbound limit a migration of this instance counts against."""
-    return str(status(instance).get("nodeName") or migration_state(instance).get("sourceNode") or "")
+def outbound_nodes(instance: Mapping[str, Any]) -> frozenset[str]:
+    """The nodes whose outbound limit a migration of this instance counts against.
+
+    Where the guest is, and where the migration that its instance still shows began: two nodes between a switch-over and
+    the next hand-off, so that a guest that moved on holds a slot of a node that it left long ago.
+    """
+    known = (status(instance).get("nodeName"), migration_state(instance).get("sourceNode"))
+    return frozenset(str(node) for node in known if node)
 
 
 def slot_free(configuration: Mapping[str, Any], running: int, outbound: int) -> bool:
@@ -74,24 +79,30 @@ def backs_off(migration: Mapping[str, Any]) -> bool:
     return EVACUATION_ANNOTATION in marks or WORKLOAD_UPDATE_ANNOTATION in marks
 
 
-def backoff_left_s(migration: Mapping[str, Any], earlier: Iterable[Mapping[str, Any]], now: datetime) -> float:
-    """Seconds until a migration that backs off may start: 20 s doubled per consecutive failure before it."""
+def backoff_left_s(migration: Mapping[str, Any], siblings: Iterable[Mapping[str, Any]], now: datetime) -> float:
+    """Seconds until a migration that backs off may start: 20 s doubled per failure since the last success."""
     if not backs_off(migration):
         return 0.0
-    ended = sorted((each for each in earlier if final(each) and backs_off(each)), key=_ended_at, reverse=True)
+    earlier = sorted((each for each in siblings if backs_off(each)), key=_age, reverse=True)
+    if not earlier or _age(earlier[0]) > _age(migration):
+        return 0.0
     failures = 0
-    for each in ended:
+    for each in earlier:
         if phase(each) == "Succeeded":
             break
-        failures += 1
+        failures += phase(each) == "Failed" and not deleting(each)
     if not failures:
         return 0.0
-    since = age_s(_ended_at(ended[0]), now)
+    since = age_s(_failed_at(earlier[0]), now)
     return max(0.0, float(BACKOFF_FIRST_S * 2 ** (failures - 1)) - since)
 
 
-def _ended_at(migration: Mapping[str, Any]) -> str:
-    for each in reversed(status(migration).get("phaseTransitionTimestamps") or ()):
-        if each["phase"] in ("Succeeded", "Failed"):
-            return str(each["phaseTransitionTimestamp"])
+def _age(migration: Mapping[str, Any]) -> str:
     return str(metadata(migration).get("creationTimestamp") or "")
+
+
+def _failed_at(migration: Mapping[str, Any]) -> str:
+    for each in status(migration).get("phaseTransitionTimestamps") or ():
+        if each["phase"] == "Failed":
+            return str(each["phaseTransitionTimestamp"])
+    return "0001-01-01T00:00:00Z"

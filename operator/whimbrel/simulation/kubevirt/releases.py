@@ -22,6 +22,8 @@ class Release:
     """Beta gates are on unless disabled."""
     collects_launchers: bool = True
     """Garbage collection of migrations also deletes the launcher that a collected one left."""
+    marks_lost_targets: bool = True
+    """A migration that fails with its target pod fails on the instance too; before, only until the target listened."""
     names_own_aborts: bool = False
     """The monitor's own aborts say why in failureReason."""
 
@@ -34,20 +36,20 @@ class Release:
 
 RELEASES = (
     Release((1, 9)),
-    Release((1, 8), beta_gates_on=False, collects_launchers=False, names_own_aborts=True),
-    Release((1, 7), beta_gates_on=False, collects_launchers=False, names_own_aborts=True),
-    Release((1, 6), beta_gates_on=False, collects_launchers=False, names_own_aborts=True),
+    Release((1, 8), beta_gates_on=False, collects_launchers=False, marks_lost_targets=False, names_own_aborts=True),
+    Release((1, 7), beta_gates_on=False, collects_launchers=False, marks_lost_targets=False, names_own_aborts=True),
+    Release((1, 6), beta_gates_on=False, collects_launchers=False, marks_lost_targets=False, names_own_aborts=True),
     Release(
         (1, 5), added_node_selector=False, beta_gates_on=False, collects_launchers=False,
-        names_own_aborts=True,
+        marks_lost_targets=False, names_own_aborts=True,
     ),
     Release(
         (1, 4), added_node_selector=False, suspends=False, beta_gates_on=False,
-        collects_launchers=False, names_own_aborts=True,
+        collects_launchers=False, marks_lost_targets=False, names_own_aborts=True,
     ),
     Release(
         (1, 3), completion_timeout_per_gib=800, added_node_selector=False, suspends=False,
-        beta_gates_on=False, collects_launchers=False, names_own_aborts=True,
+        beta_gates_on=False, collects_launchers=False, marks_lost_targets=False, names_own_aborts=True,
     ),
 )  # fmt: skip
 CURRENT = RELEASES[0]

@@ -13,6 +13,8 @@ NODE_LABEL = "kubevirt.io/nodeName"
 TARGET_NODE_LABEL = "kubevirt.io/migrationTargetNodeName"
 CREATED_BY_LABEL = "kubevirt.io/created-by"
 JOB_UID_LABEL = "kubevirt.io/migrationJobUID"
+DOMAIN_ANNOTATION = "kubevirt.io/domain"
+"""On a launcher pod: the instance's name."""
 JOB_NAME_ANNOTATION = "kubevirt.io/migrationJobName"
 INSTANCE_NAME_LABEL = "kubevirt.io/vmi-name"
 EVACUATION_ANNOTATION = "kubevirt.io/evacuationMigration"
@@ -29,6 +31,9 @@ OBSERVED_VERSIONS = {
     "kubevirt.io/latest-observed-api-version": "v1",
     "kubevirt.io/storage-observed-api-version": "v1",
 }
+NONROOT_ANNOTATION = "kubevirt.io/nonroot"
+LAUNCHER_USER = 107
+"""As whom launchers run; an instance that says otherwise is changed before its next one is made."""
 FINAL_PHASES = frozenset({"Succeeded", "Failed"})
 HANDED_OFF_PHASES = frozenset({"PreparingTarget", "TargetReady", "Running"})
 """Phases of a migration after the hand-off."""
@@ -122,6 +127,11 @@ def set_label(document: Object, key: str, value: str | None) -> None:
 def timestamp(now: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as Go's metav1.Time is written; fractions are cut off."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def go_time(text: str) -> str:
+    """A timestamp as Go prints a time to a reader: with blanks, offset and zone."""
+    return text.replace("T", " ").replace("Z", " +0000 UTC")
 
 
 def instant(text: str | None) -> datetime | None:
