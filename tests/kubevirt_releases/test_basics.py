@@ -1,8 +1,10 @@
 """The operator's way of a plan under each release of KubeVirt, and that nothing it writes is dropped in silence."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import aiohttp
 import pytest
 
 from support.lab_history import is_operator, member
@@ -63,6 +65,20 @@ async def test_the_ladder_has_a_stun_where_the_release_can_suspend_and_says_so_w
     else:
         assert line["rungs"] == ["PreCopy"]
         assert "KubeVirt 1.5" in line["withheld"][0]
+
+
+async def test_virt_handler_shows_dirty_rates_from_1_6_on(stage: Scene) -> None:
+    """What a forecast of this release can be made of: told by its metrics, not by its schemas."""
+    pod = stage.lab.read("Pod", "virt-handler-node-1", "kubevirt") or {}
+    bundle = (await stage.lab.client.get("ConfigMap", "kubevirt-ca", "kubevirt"))["data"]["ca-bundle"]
+    (port,) = (each["containerPort"] for each in pod["spec"]["containers"][0]["ports"])
+    url, name = f"https://{pod['status']['podIP']}:{port}/metrics", "virt-handler.kubevirt.svc"
+    trusted = ssl.create_default_context(cadata=bundle)
+    session = aiohttp.ClientSession()
+    async with session, session.get(url, ssl=trusted, server_hostname=name) as answer:
+        shown = await answer.text()
+
+    assert ("kubevirt_vmi_dirty_rate_bytes_per_second{" in shown) is (minor(stage) >= (1, 6))
 
 
 async def test_nothing_that_was_written_was_dropped_by_the_server(stage: Scene) -> None:

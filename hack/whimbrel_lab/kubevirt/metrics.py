@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from whimbrel.simulation.kubevirt.releases import CURRENT, Release
 from whimbrel.simulation.kubevirt.values import Object, labels, name, namespace
 from whimbrel_lab.certs import Authority
 from whimbrel_lab.clock import LabClock
@@ -20,13 +21,29 @@ from whimbrel_lab.hypervisor import JobProgress
 LOG = logging.getLogger(__name__)
 RING = 10
 DIRTY_RATE_LIFETIME_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A metric of a running migration, and the releases that have it under this name."""
+
+    name: str
+    kind: str
+    member: str
+    since: tuple[int, int] = (1, 1)
+    last: tuple[int, int] = (99, 0)
+
+
 SERIES = (
-    ("kubevirt_vmi_migration_data_bytes_total", "counter", "total_bytes"),
-    ("kubevirt_vmi_migration_data_remaining_bytes", "gauge", "remaining_bytes"),
-    ("kubevirt_vmi_migration_data_processed_bytes", "gauge", "processed_bytes"),
-    ("kubevirt_vmi_migration_dirty_memory_rate_bytes", "gauge", "dirty_bytes_per_second"),
-    ("kubevirt_vmi_migration_memory_transfer_rate_bytes", "gauge", "transfer_bytes_per_second"),
+    Series("kubevirt_vmi_migration_data_bytes_total", "counter", "total_bytes", since=(1, 8)),
+    Series("kubevirt_vmi_migration_data_total_bytes", "gauge", "total_bytes", since=(1, 5), last=(1, 7)),
+    Series("kubevirt_vmi_migration_data_remaining_bytes", "gauge", "remaining_bytes"),
+    Series("kubevirt_vmi_migration_data_processed_bytes", "gauge", "processed_bytes"),
+    Series("kubevirt_vmi_migration_dirty_memory_rate_bytes", "gauge", "dirty_bytes_per_second"),
+    Series("kubevirt_vmi_migration_memory_transfer_rate_bytes", "gauge", "transfer_bytes_per_second", since=(1, 7)),
+    Series("kubevirt_vmi_migration_disk_transfer_rate_bytes", "gauge", "transfer_bytes_per_second", last=(1, 6)),
 )
+DIRTY_RATE_SINCE = (1, 6)
 DIRTY_RATE = "kubevirt_vmi_dirty_rate_bytes_per_second"
 DirtyRates = Callable[[str], Awaitable[list[tuple[Object, int]]]]
 
@@ -58,6 +75,8 @@ class Metrics:
         self._endpoints: dict[str, _Endpoint] = {}
         self._runners: list[web.ServerRunner] = []
         self.dirty_rates: DirtyRates | None = None
+        self.release: Callable[[], Release] = lambda: CURRENT
+        """Which release's metrics are shown."""
 
     async def start(self, nodes: Iterable[str]) -> None:
         """Listen for every node."""
@@ -122,21 +141,23 @@ class Metrics:
         """The series of running migrations; the order of a ring's samples changes with every scrape."""
         endpoint = self._endpoints[node]
         lines = []
-        for metric, kind, member in SERIES:
-            lines.append(f"# TYPE {metric} {kind}")
+        for series in SERIES:
+            if not series.since <= self.release().minor <= series.last:
+                continue
+            lines.append(f"# TYPE {series.name} {series.kind}")
             for (space, who), ring in endpoint.rings.items():
                 turn = endpoint.scrapes % len(ring)
                 samples = [*ring][turn:] + [*ring][:turn]
                 for moment, progress in samples:
-                    value = getattr(progress, member)
+                    value = getattr(progress, series.member)
                     if value is not None:
                         where = f'namespace="{space}",name="{who}",node="{node}"'
-                        lines.append(f"{metric}{{{where}}} {value} {moment}")
+                        lines.append(f"{series.name}{{{where}}} {value} {moment}")
         return "\n".join(lines) + "\n"
 
     async def _dirty(self, endpoint: _Endpoint) -> str:
         now_s = self._clock.monotonic()
-        if self.dirty_rates is None:
+        if self.dirty_rates is None or self.release().minor < DIRTY_RATE_SINCE:
             return ""
         if now_s - endpoint.dirty[0] > DIRTY_RATE_LIFETIME_S:
             try:

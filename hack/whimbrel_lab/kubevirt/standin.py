@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from whimbrel.simulation.kubevirt import admission
+from whimbrel.simulation.kubevirt import admission, policies
 from whimbrel_lab.certs import Authority
 from whimbrel_lab.clock import LabClock
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
@@ -79,6 +79,7 @@ class StandIn:
         self.scheduler = None if plane.own_scheduler else Scheduler(self.cluster, hands["scheduler"])
         self.nodes = Nodes(self.cluster, hands["kubelet"], self.kubelet, self.handler, self.metrics, heartbeats)
         self.metrics.dirty_rates = self.handler.dirty_rates
+        self.metrics.release = lambda: policies.observed_release(self.cluster.kubevirt)
 
     async def listen(self, nodes: Iterable[str]) -> None:
         """Open the nodes' metrics endpoints; before `start`, so that virt-handler's pods can name their ports."""
