@@ -26,7 +26,8 @@ async def test_the_five_newest_remain_and_the_launchers_of_the_others_go(make_la
     lab = await make_lab(timing=AT_ONCE, link_mib=400)
     sources = []
     for number in range(7):
-        migration = await moved(lab, "vm-1", migration_name=f"move-{number}")
+        there_and_back = f"node-{2 - number % 2}"  # so that a launcher is collected on the node where the guest is
+        migration = await moved(lab, "vm-1", node=there_and_back, migration_name=f"move-{number}")
         sources.append(migration["status"]["migrationState"]["sourcePod"])
         await settled(lab, "vm-1")
 

@@ -334,7 +334,7 @@ class Handler:
         home = self.homes.get(owner)
         node = str(spec(pod).get("nodeName") or "")
         journey = self._journeys.get(owner)
-        if home is None:
+        if home is None or final(pod):  # the guest may be back on this node, in another launcher
             return
         if journey is not None and node == journey.target and node != home[0]:
             await self._hypervisor.stop_guest(node, home[1].name)
