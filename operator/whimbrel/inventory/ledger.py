@@ -87,7 +87,7 @@ class Ledger:
         flights = [
             _in_flight(migration, snapshot, arrivals.get(migration.uid), by_hostname)
             for migration in snapshot.migrations.values()
-            if not migration.final
+            if not migration.final and not _abandoned(migration, snapshot, arrivals.get(migration.uid))
         ]
         ledger = cls(
             _Facts(
@@ -207,6 +207,15 @@ class Ledger:
             self._outbound[source] += 1
         for node in arrivals:
             self._inbound[node] += 1
+
+
+def _abandoned(migration: Migration, snapshot: Snapshot, arrival: Pod | None) -> bool:
+    """Whether only a finalizer keeps it: KubeVirt deletes a migration whose instance is gone, and leaves its finalizer on.
+
+    It can get no target launcher any more, so it takes no slot, in KubeVirt's count neither (KubeVirt contract §1.6, §6.1).
+    """
+    waiting = migration.deleting and migration.phase in ("", "Pending")
+    return waiting and migration.instance_key not in snapshot.instances and (arrival is None or arrival.ended)
 
 
 def _counts_itself(arrival: Pod | None) -> bool:

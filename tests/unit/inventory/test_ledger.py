@@ -283,3 +283,17 @@ def test_the_newest_target_launcher_counts_whatever_the_order() -> None:
 
     for pods in ((ended, fresh), (fresh, ended)):
         assert Ledger.of(a_snapshot(*NODES, instance, *pods)).arrival("m") == fresh
+
+
+def test_a_migration_that_only_a_forgotten_finalizer_keeps_takes_no_slot() -> None:
+    gone = an_instance("gone")
+    of_nobody = a_migration(gone, deleting=True, phase="Pending")
+
+    assert Ledger.of(a_snapshot(*NODES, of_nobody)).in_flight == 0
+    for still_counts in (
+        replace(of_nobody, deleting=False),
+        replace(of_nobody, phase="Scheduling"),
+    ):
+        assert Ledger.of(a_snapshot(*NODES, still_counts)).in_flight == 1
+    with_instance = a_snapshot(*NODES, of_nobody, gone)
+    assert Ledger.of(with_instance).in_flight == 1

@@ -116,6 +116,21 @@ def test_somebody_elses_migration_in_the_way_is_waited_for() -> None:
     assert "node-0" not in nodes(simulation).values()
 
 
+def test_a_migration_that_kubevirt_left_behind_when_its_machine_went_takes_nobodys_slot() -> None:
+    simulation, checker = simulate(Topology(hosts(3), guests(3), migrations={"parallelMigrationsPerCluster": 1}))
+    simulation.migrate(vm(1))
+    simulation.delete_machine(vm(1))
+    simulation.run(2)
+    simulation.apply(a_plan("drain", empty("node-0")))
+
+    see_it_through(simulation, checker)
+
+    (left,) = [body for body in simulation.world.objects(MIGRATIONS).values() if not ours(body)]
+    assert left["metadata"]["deletionTimestamp"]
+    assert not ended(left)
+    assert phases(simulation) == {"vm-0": "Succeeded", "vm-2": "Succeeded"}
+
+
 @pytest.mark.parametrize("at_s", [0.3, 1.0, 2.0, 4.0, 5.5, 7.0])
 def test_a_machine_deleted_in_mid_move_ends_its_move_and_no_other(at_s: float) -> None:
     simulation, checker = simulate(Topology(hosts(3), guests(3)))
