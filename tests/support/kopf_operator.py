@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import gc
 import threading
+import warnings
 from typing import Any
 
 import kopf
@@ -30,6 +32,10 @@ class Operator:
     async def __aexit__(self, *_: object) -> None:
         self._stop.set()
         await asyncio.to_thread(self._thread.join, 20)
+        # Kopf does not close its HTTP session when its operator ends; no later test shall be blamed for it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
     def _run(self) -> None:
         registry = kopf.OperatorRegistry()
@@ -66,5 +72,5 @@ class Operator:
         )
 
     async def next(self) -> tuple[str | None, str]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await self.seen.get()
