@@ -144,7 +144,7 @@ _CORE: tuple[Kind, ...] = (
         other_subresources=(("token", "TokenRequest"),),
     ),
     Kind(
-        "", "v1", "Event", "events", True, short_names=("ev",), creates_on_update=True, columns=columns.EVENT,
+        "", "v1", "Event", "events", True, short_names=("ev",), creates_on_update=True, checked=True, columns=columns.EVENT,
         check=events.check_core,
     ),
     Kind(
@@ -172,7 +172,8 @@ _GROUPS: tuple[Kind, ...] = (
         generation=True, columns=columns.DEPLOYMENT, defaults=_deployment_defaults,
     ),
     Kind(
-        "coordination.k8s.io", "v1", "Lease", "leases", True, creates_on_update=True, columns=columns.LEASE, check=check_lease,
+        "coordination.k8s.io", "v1", "Lease", "leases", True, creates_on_update=True, checked=True,
+        columns=columns.LEASE, check=check_lease,
     ),
     Kind(_RBAC, "v1", "Role", "roles", True, columns=columns.ROLE),
     Kind(_RBAC, "v1", "RoleBinding", "rolebindings", True, check_update=_role_ref_update),
@@ -208,7 +209,7 @@ class _NewEvent(Kind):
 
 
 _NEW_EVENT = _NewEvent(
-    "events.k8s.io", "v1", "Event", "events", True, short_names=("ev",), creates_on_update=True,
+    "events.k8s.io", "v1", "Event", "events", True, short_names=("ev",), creates_on_update=True, checked=True,
     columns=columns.EVENT, from_stored=events.to_events_group, to_stored=events.to_core,
     check=events.check_times, check_new=events.check_new,
     check_update=events.check_update,

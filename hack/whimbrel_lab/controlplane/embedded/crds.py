@@ -132,7 +132,7 @@ def _schema_errors(schema: Object, path: str, structural: bool) -> Iterator[Fiel
 DEFINITION = Kind(
     "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False,
     short_names=("crd", "crds"), categories=("api-extensions",), status=True, generation=True,
-    needs_version_on_update=True, columns=columns.DEFINITION, defaults=complete, check=check,
+    needs_version_on_update=True, checked=True, columns=columns.DEFINITION, defaults=complete, check=check,
 )  # fmt: skip
 
 

@@ -84,14 +84,14 @@ DEVIATIONS = (
     Deviation(
         "schemas of built-in kinds",
         "typed fields: wrong values 422, unknown fields dropped with a warning, many defaults, `kubectl explain`",
-        "checked are Leases, Events, and of other kinds what the lab uses; the rest is kept as sent",
-        "silent",
+        "checked are Leases, Events, and of other kinds what the lab uses; the rest is kept as sent, with a Warning",
+        "warned",
     ),
     Deviation(
         "immutable fields of built-in kinds",
         "422, each by its own rule",
-        "pods, role bindings and events have them; the rest may change",
-        "silent",
+        "pods, role bindings and events have them; the rest may change, with a Warning",
+        "warned",
     ),
     Deviation("managedFields", "kept for every writer", "absent", "silent"),
     Deviation(

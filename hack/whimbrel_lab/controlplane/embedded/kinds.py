@@ -50,6 +50,8 @@ class Kind:
     openapi: Object | None = None
     rules: bool = False
     stored_only: bool = False
+    checked: bool = False
+    """Of a built-in kind: that all of its fields are checked as on a real server."""
     columns: tuple[Column, ...] | None = None
     selectable: tuple[str, ...] = ()
     defaults: Callable[[Object], None] | None = None

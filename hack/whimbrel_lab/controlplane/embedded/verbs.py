@@ -43,6 +43,10 @@ _TWINS_WARNING = (
     ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject "
     "such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
 )
+_UNCHECKED_WARNING = (
+    "embedded control plane: not all fields of a {kind} are checked, defaulted or immutable here; only a real API server "
+    "tells what is wrong with them"
+)
 _STORED_ONLY_WARNING = (
     "embedded control plane: a {kind} is stored and has no effect here; only a real API server enforces it"
 )
@@ -199,6 +203,8 @@ class Verbs:
         kind = call.kind
         if kind.rules:
             call.warnings.append(_RULES_WARNING.format(kind=kind.kind))
+        if not kind.custom and not kind.checked:
+            call.warnings.append(_UNCHECKED_WARNING.format(kind=kind.kind))
         if kind.stored_only:
             call.warnings.append(_STORED_ONLY_WARNING.format(kind=kind.kind))
         if call.dry_run:
