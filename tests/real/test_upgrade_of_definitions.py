@@ -63,10 +63,19 @@ async def load(kinds: OwnKinds, loaded: list[Object], label: str = "today") -> N
         else:
             stored(await kinds.client.create(DEFINITIONS, each))
     async with asyncio.timeout(WITHIN_S):
+        for each in loaded:
+            # A definition is served for a moment before it is established, and then is not.
+            while not established((await kinds.client.get(f"{DEFINITIONS}/{each['metadata']['name']}")).body):
+                pass  # each request takes its time
         for kind in MODELS:
             labelled = {**least(kind), "label": label}
             while (await kinds.create(labelled, fieldValidation="Strict", **DRY_RUN)).code != CREATED:
                 pass  # each request takes its time
+
+
+def established(definition: Object) -> bool:
+    conditions = (definition.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
 async def store(kinds: OwnKinds, document: Object) -> Object:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,13 +44,14 @@ class Shell:
         process = await asyncio.create_subprocess_exec(
             "bash", "-euo", "pipefail", "-c", script, cwd=ROOT, env=self._environment,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # so that what bash has started ends with it
         )  # fmt: skip
         try:
             async with asyncio.timeout(WITHIN_S):
                 out, problems = await process.communicate(given.encode())
         finally:
             if process.returncode is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         return Said(process.returncode or 0, out.decode(), problems.decode())
 
