@@ -25,17 +25,16 @@ from whimbrel_lab.controlplane.counters import Counters
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Faults, Storage
 from whimbrel_lab.controlplane.plane import ControlPlane, View, write_kubeconfig
 from whimbrel_lab.controlplane.real.plane import RealControlPlane
-from whimbrel_lab.fleet import Places, Running
+from whimbrel_lab.furnishing import Furnishing
 from whimbrel_lab.hypervisor import Hypervisor
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor, available
 from whimbrel_lab.hypervisor.model import ModelHypervisor
 from whimbrel_lab.kubevirt.client import ROUTES, Client
 from whimbrel_lab.kubevirt.standin import USERS, StandIn
 from whimbrel_lab.kubevirt.virt_controller import VirtController
-from whimbrel_lab.topology import INSTALL_NAMESPACE, NAMESPACE, LabGuest, Topology
+from whimbrel_lab.topology import NAMESPACE, Topology
 
 INSTANCE, MIGRATION = "VirtualMachineInstance", "VirtualMachineInstanceMigration"
-STARTS_AT_ONCE = 4
 _LOOK_EVERY_S = 0.2
 Predicate = Callable[[], bool | Awaitable[bool]]
 
@@ -189,71 +188,13 @@ class Lab:
         self._stack.push_async_callback(self.standin.stop)
         hosts = [host.name for host in self.topology.hosts]
         await self.standin.listen(hosts)
-        await self._furnish(issuer.bundle)
-        await self._populate()
+        furnishing = Furnishing(self.plane, self.standin, self.hypervisor, self.topology, self.clock)
+        await furnishing.install(issuer.bundle, self.namespace)
+        await furnishing.populate(revisions=controller is not None)
         await self.standin.start()
         self.client = await self._stack.enter_async_context(
             Client(self.plane.access(), "whimbrel-lab-user", self.view.hear)
         )
-
-    async def _furnish(self, ca_bundle: str) -> None:
-        """Namespaces, KubeVirt's installation, nodes and their virt-handlers."""
-        spaces: dict[str, Mapping[str, str]] = {guest.namespace: {} for guest in self.topology.guests}
-        spaces.update(self.topology.namespaces)
-        documents: list[Object] = [
-            {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": each, "labels": dict(spaces.get(each, {}))},
-            }
-            for each in sorted({*spaces, INSTALL_NAMESPACE, self.namespace})
-        ]
-        bundle = {"name": "kubevirt-ca", "namespace": INSTALL_NAMESPACE}
-        documents.append(
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": bundle, "data": {"ca-bundle": ca_bundle}}
-        )
-        await self.plane.load(documents)
-        places = Places(self.clock, self.standin.kubelet.addresses)
-        await self._seed(places, fleet.kubevirt(self.topology))
-        await self._seed(places, fleet.handler_daemon_set(len(self.topology.hosts)))
-        for host in self.topology.hosts:
-            await self._seed(places, fleet.node(host, self.clock))
-            endpoint = self.standin.metrics.endpoint(host.name)
-            await self._seed(places, fleet.handler_pod(host.name, *endpoint, self.clock))
-
-    async def _populate(self) -> None:
-        """Virtual machines that run already; the halted ones only as machines."""
-        places = Places(self.clock, self.standin.kubelet.addresses)
-        installation = fleet.kubevirt(self.topology)
-        nodes = {host.name: fleet.node(host, self.clock) for host in self.topology.hosts}
-        gate = asyncio.Semaphore(STARTS_AT_ONCE)
-
-        async def start(guest: LabGuest) -> None:
-            async with gate:
-                for document in fleet.storage(guest):
-                    await self._seed(places, document)
-                if guest.run_strategy in ("Halted", "Manual"):
-                    await self._seed(places, fleet.machine(guest, self.topology))
-                    return
-                running = fleet.running(guest, self.topology, installation, nodes[guest.host], places)
-                uid = await self._seed_running(running)
-                made = self.topology.guest_spec(guest)
-                await self.hypervisor.start_guest(guest.host, made)
-                self.standin.handler.homes[uid] = guest.host, made
-
-        await asyncio.gather(*(start(guest) for guest in self.topology.guests))
-
-    async def _seed(self, places: Places, document: Object) -> Object:
-        return await self.plane.seed(places.identified(document))
-
-    async def _seed_running(self, running: Running) -> str:
-        """Machine, instance and launcher, each naming its owner's UID as the server gave it; the instance's UID."""
-        machine = await self.plane.seed(running.machine)
-        if self._virt_controller is not None:
-            await self.plane.seed(fleet.revision(machine))
-        instance = await self.plane.seed(fleet.renamed(running.instance, running.machine, machine))
-        await self.plane.seed(fleet.renamed(running.pod, running.instance, instance))
-        return str(instance["metadata"]["uid"])
 
     async def wait_until(self, predicate: Predicate, timeout_s: float, what: str = "") -> None:
         """Until the predicate holds; looked at after every change in the API server. LabError after so many real seconds."""

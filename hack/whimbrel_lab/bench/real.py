@@ -137,8 +137,10 @@ async def _run(lab: Lab, size: int) -> Run:
     loop = asyncio.get_running_loop()
     began = loop.time()
     name = f"of-{size}"
+    print(f"a plan of {size}", end=" ", flush=True)
     moved = await finish(lab, name, name, PLAN_LIMIT_S)
     seconds = loop.time() - began
+    print(f"took {seconds:.0f} s;", end=" ", flush=True)
     log.read()
     everybodys = tuple(log.requests[first:])
     mine = tuple(each for each in everybodys if each.user == OPERATOR)
