@@ -30,6 +30,7 @@ def test_the_reaction_is_from_the_end_of_a_migration_to_the_next_create_of_the_o
         a_request(1, "create", MIGRATIONS),
         a_request(2, "update", MIGRATIONS, CONTROLLER, "Running", "status"),
         a_request(3, "update", MIGRATIONS, CONTROLLER, "Succeeded", "status"),
+        a_request(3.1, "update", MIGRATIONS, CONTROLLER, "Succeeded", "status"),
         a_request(3.25, "create", MIGRATIONS, "jane"),
         a_request(3.5, "create", MIGRATIONS),
     )
@@ -51,6 +52,16 @@ def test_two_reads_for_each_machine_break_the_promise() -> None:
     many = a_run(100, *(a_request(1, "get", "instances") for _ in range(200)))
 
     assert [figure.key for figure in cost_figures([few, many]) if figure.broken] == ["real.reads.100"]
+
+
+def test_what_comes_with_time_is_not_counted_for_a_machine() -> None:
+    report = a_request(1, "update", "migrationplans.whimbrel.dev", subresource="status")
+    run = a_run(
+        1, report, a_request(1, "list", "pods"), a_request(1, "get", "/openapi/v3"), a_request(1, "get", "pods")
+    )
+
+    assert (run.writes.total(), run.reports) == (0, 1)
+    assert (run.reads.total(), run.looks) == (1, 2)
 
 
 def test_events_and_leases_are_set_apart() -> None:
