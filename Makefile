@@ -25,7 +25,7 @@ generate: .venv/.installed ## CRDs from the models, into crds/ and the chart; do
 	@$(PY) -m crdgen
 	@$(PY) -m docgen
 
-bench: .venv/.installed ## the figures: API writes, latency, memory
+bench: .venv/.installed control-plane ## the figures: API writes, latency, memory; on a real API server too (15 min)
 	@$(PY) -m whimbrel_lab.bench
 
 lock: ## resolve requirements.txt and requirements-dev.txt anew (UPGRADE=1: newer versions)

@@ -6,11 +6,20 @@ from typing import Any
 import pytest
 
 from support.kubevirt_releases import RELEASES, definitions_of
+from whimbrel.domain.resources import (
+    INSTANCES,
+    KUBEVIRTS,
+    MIGRATION_POLICIES,
+    MIGRATIONS,
+    VIRTUAL_MACHINES,
+    Resource,
+)
+from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel_lab import fleet
 
 pytestmark = pytest.mark.control_plane
 
-COMPARED = ("type", "enum", "nullable", "x-kubernetes-int-or-string")
+COMPARED = ("type", "enum", "format", "nullable", "x-kubernetes-int-or-string")
 NEWEST = RELEASES[-1]
 
 
@@ -83,3 +92,87 @@ def test_what_an_older_release_lacks_the_lab_leaves_out(release: str) -> None:
 def _spec_fields(version: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     return found
+
+
+SHARED_READER = {"spec.progressTimeout"}
+"""Policies are read as the cluster's configuration is, which has one member more."""
+
+
+class Traced(dict[str, Any]):
+    """An object of which it is noted what is asked for."""
+
+    def __init__(self, members: Mapping[str, Any], path: str, asked: set[str]) -> None:
+        super().__init__(members)
+        self._path, self._asked = path, asked
+
+    def __getitem__(self, key: str) -> Any:
+        return self.get(key)
+
+    def __contains__(self, key: object) -> bool:
+        self._asked.add(f"{self._path}.{key}")
+        return super().__contains__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        path = f"{self._path}.{key}"
+        self._asked.add(path)
+        return self._traced(super().get(key, default), path)
+
+    def _traced(self, value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            return Traced(value, path, self._asked)
+        if isinstance(value, list):
+            return [self._traced(each, f"{path}[]") for each in value]
+        return value
+
+
+def sample(schema: Mapping[str, Any]) -> Any:
+    """A value in which every field of the schema is set."""
+    if schema.get("x-kubernetes-int-or-string"):
+        return "1"
+    if schema.get("enum"):
+        return schema["enum"][0]
+    match schema.get("type"):
+        case "object" if schema.get("properties"):
+            return {name: sample(child) for name, child in schema["properties"].items()}
+        case "object" if isinstance(schema.get("additionalProperties"), dict):
+            return {"key": sample(schema["additionalProperties"])}
+        case "array":
+            return [sample(schema.get("items") or {})]
+        case "integer" | "number":
+            return 1
+        case "boolean":
+            return True
+        case "string":
+            return "2026-03-01T12:00:00Z" if schema.get("format") == "date-time" else "text"
+    return {}
+
+
+def has(schema: Mapping[str, Any], path: list[str]) -> bool:
+    """Whether a schema has the field at a path; what it keeps as it is may hold anything."""
+    if not path:
+        return True
+    step, *rest = path
+    name, listed = step.removesuffix("[]"), step.endswith("[]")
+    if schema.get("x-kubernetes-preserve-unknown-fields") and not schema.get("properties"):
+        return True
+    child = (schema.get("properties") or {}).get(name)
+    if child is None:
+        child = schema.get("additionalProperties")
+    if not isinstance(child, dict):
+        return False
+    return has(child.get("items") or {} if listed else child, rest)
+
+
+@pytest.mark.parametrize("resource", [KUBEVIRTS, VIRTUAL_MACHINES, INSTANCES, MIGRATIONS, MIGRATION_POLICIES], ids=str)
+def test_every_field_that_the_operator_reads_is_one_of_kubevirts(resource: Resource) -> None:
+    definition = by_kind(definitions_of(NEWEST))[resource.kind]
+    schema = the_version(definition, resource.version)["schema"]["openAPIV3Schema"]
+    asked: set[str] = set()
+    metadata = {"name": "n", "namespace": "s", "uid": "u", "creationTimestamp": "2026-03-01T12:00:00Z"}
+
+    PROJECTIONS[resource](Traced({**sample(schema), "metadata": metadata}, "", asked))
+
+    fields = {path.removeprefix(".") for path in asked if not path.startswith(".metadata")}
+    assert any(path.startswith(("spec.", "status.")) for path in fields)
+    unknown = {path for path in fields if not has(schema, path.split("."))}
+    assert unknown == (SHARED_READER if resource == MIGRATION_POLICIES else set())

@@ -12,6 +12,7 @@ from whimbrel.runtime.memory import set_up
 from whimbrel_lab.bench import deciding, memory, moving, real
 from whimbrel_lab.bench.figures import Figure, calibration, read_record, table, write_record
 from whimbrel_lab.bench.operator_process import BenchFailed
+from whimbrel_lab.controlplane.real.binaries import BinariesMissing
 from whimbrel_lab.lab import LabError
 
 Bench = Callable[..., Awaitable[Sequence[Figure]]]
@@ -32,15 +33,13 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-async def run(names: Sequence[str], *, quick: bool) -> list[Figure]:
-    """The figures of these benches, in order."""
-    figures: list[Figure] = []
+async def run(names: Sequence[str], figures: list[Figure], *, quick: bool) -> None:
+    """Adds the figures of these benches, in order; what was measured before one fails stays measured."""
     for name in names:
         began = time.monotonic()
         print(f"{name} …", end=" ", flush=True)
         figures += await BENCHES[name](quick=quick)
         print(f"{time.monotonic() - began:.0f} s", flush=True)
-    return figures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,12 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = read_record()
     machine = {"cores": float(os.cpu_count() or 1), "json_objects_per_second": round(calibration())}
     print(f"This machine: {describe(machine)}. Before: {describe(before.machine)}.")
+    figures: list[Figure] = []
+    failed = ""
     try:
-        figures = asyncio.run(run(options.only or tuple(BENCHES), quick=options.quick))
-    except (BenchFailed, LabError) as problem:
-        print(f"\nbench: {problem}", file=sys.stderr)
+        asyncio.run(run(options.only or tuple(BENCHES), figures, quick=options.quick))
+    except (BenchFailed, LabError, BinariesMissing) as problem:
+        failed = str(problem)
+    if figures:
+        print("\n" + table(figures, before.figures))
+    if failed:
+        print(f"\nbench: {failed}", file=sys.stderr)
         return 2
-    print("\n" + table(figures, before.figures))
     if options.record:
         write_record(figures, machine)
     broken = [figure.title for figure in figures if figure.broken]

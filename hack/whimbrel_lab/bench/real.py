@@ -16,7 +16,6 @@ import aiohttp
 from whimbrel_lab.bench.figures import Figure
 from whimbrel_lab.bench.moving import (
     APART,
-    WRITES_BOUND,
     WRITES_GOAL,
     Reactions,
     a_profile,
@@ -37,7 +36,11 @@ SIZES, QUICK_SIZES = (10, 100, 1000), (10, 40)
 SLOTS = 16
 PLAN_LIMIT_S = 900.0
 READS_GOAL = 1.0
-READS_BOUND = 1.1
+SLACK = 0.1
+"""Of both promises: a conflict now and then is a blemish, one request more for each machine is a defect."""
+FEW_SLOTS, REACTING = 2, 24
+"""The reaction is measured on a plan of its own that leaves the machine idle for most of the time: where the API server's
+own work is the bottleneck, its queue would be measured."""
 REPORT = "migrationplans.whimbrel.dev/status"
 FINAL = ("Succeeded", "Failed")
 
@@ -93,10 +96,11 @@ class Run:
                 continue
             if each.user == OPERATOR and each.verb == "create":
                 yield _instant(each.at), False
-            elif each.verb == "update" and each.subresource == "status" and _phase(each.answer) in FINAL:
-                if (each.namespace, each.name) not in over:  # KubeVirt writes an ended migration again
-                    over.add((each.namespace, each.name))
-                    yield _instant(each.answered_at), True
+                continue
+            ends = each.verb == "update" and each.subresource == "status" and _phase(each.answer) in FINAL
+            if ends and (each.namespace, each.name) not in over:  # KubeVirt writes an ended migration again
+                over.add((each.namespace, each.name))
+                yield _instant(each.answered_at), True
 
     @property
     def most_per_second(self) -> int:
@@ -121,11 +125,15 @@ async def measure(*, quick: bool) -> Sequence[Figure]:
     """Writes and reads per move, requests per second, reaction, and writes at rest."""
     sizes = QUICK_SIZES if quick else SIZES
     still_s = 8.0 if quick else 20.0
-    async with Lab(topology({f"of-{size}": size for size in sizes}, SLOTS), control_plane="real") as lab:
+    groups = {f"of-{size}": size for size in (REACTING, *sizes)}
+    async with Lab(topology(groups, SLOTS), control_plane="real") as lab:
         kubeconfig = await lab.install_operator(NAMESPACE)
         async with operator(kubeconfig, lab.folder / "operator.log", NAMESPACE):
             await lab.client.create(a_profile(SLOTS))
             runs = [await _run(lab, size) for size in sizes]
+            limits = {"parallelOutbound": FEW_SLOTS, "parallelInbound": FEW_SLOTS}
+            await lab.client.patch("HostProfile", "bench", "", {"spec": {"migration": {"limits": limits}}})
+            reacting = await _run(lab, REACTING)
             log = _log(lab)
             before = len(log.requests)
             await asyncio.sleep(still_s)
@@ -139,9 +147,9 @@ async def measure(*, quick: bool) -> Sequence[Figure]:
             limit=0, holds=True,
         ),
     ]  # fmt: skip
-    figures += reaction_figures(
-        f"real.reaction.{runs[-1].moved}", f"real server, {sum(sizes)} watched", runs[-1].reactions_s
-    )
+    watched = sum(sizes) + REACTING
+    figures += reaction_figures("real.reaction", f"real server, {watched} watched, idle", reacting.reactions_s)
+    figures += reaction_figures("real.reaction.busy", f"real server, busy with {SLOTS}", runs[-1].reactions_s)
     return figures
 
 
@@ -190,12 +198,12 @@ def cost_figures(runs: Sequence[Run]) -> Iterable[Figure]:
         value = slope((few.moved, few.writes.total()), (many.moved, many.writes.total()))
         yield Figure(
             f"real.writes.{many.moved}", f"real server: writes per VM moved, {few.moved} → {many.moved}", value,
-            goal=f"≤ {WRITES_GOAL:g}", limit=WRITES_GOAL, holds=True, bound=WRITES_BOUND,
+            goal=f"≤ {WRITES_GOAL:g}", limit=WRITES_GOAL, holds=True, bound=WRITES_GOAL + SLACK,
         )  # fmt: skip
         read = slope((few.moved, few.reads.total()), (many.moved, many.reads.total()))
         yield Figure(
             f"real.reads.{many.moved}", f"real server: reads per VM moved, {few.moved} → {many.moved}", read,
-            goal=f"≤ {READS_GOAL:g}", limit=READS_GOAL, holds=True, bound=READS_BOUND,
+            goal=f"≤ {READS_GOAL:g}", limit=READS_GOAL, holds=True, bound=READS_GOAL + SLACK,
         )  # fmt: skip
     few, many = runs[0], runs[-1]
     for target in sorted({*few.writes, *many.writes}):
@@ -205,15 +213,9 @@ def cost_figures(runs: Sequence[Run]) -> Iterable[Figure]:
     yield Figure(
         "real.writes.plan", "real server: writes per plan, whatever its size", few.writes.total() - few.moved * per_vm
     )
-    yield Figure(
-        "real.reports",
-        f"  and reports of the plan a minute, {many.moved} VMs",
-        60 * many.reports / many.seconds,
-        "/min",
-    )
-    yield Figure(
-        "real.looks", "real server: lists, watches and schemas a minute", 60 * many.looks / many.seconds, "/min"
-    )
+    a_minute = 60 / many.seconds
+    yield Figure("real.reports", f"  and the plan's reports, {many.moved} VMs", many.reports * a_minute, "/min")
+    yield Figure("real.looks", "real server: lists, watches and schemas", many.looks * a_minute, "/min")
     per_second = len(many.requests) / many.seconds
     yield Figure("real.qps", f"real server: the operator's requests a second, {many.moved} VMs", per_second, "/s")
     yield Figure("real.qps.most", "  in its busiest second", many.most_per_second, "/s")
