@@ -24,10 +24,11 @@ from whimbrel_lab.kubevirt.standin import USERS
 
 pytestmark = pytest.mark.control_plane
 
-Right = tuple[str, str]
-"""(verb, plural.group or plural.group/subresource)."""
-NOT_A_REQUEST: set[Right] = {("update", "migrationplans.whimbrel.dev/finalizers")}
+Right = tuple[str, str, str, str]
+"""(verb, plural.group or plural.group/subresource, namespace or "" for the whole cluster, name or "" for all)."""
+NOT_A_REQUEST: set[Right] = {("update", "migrationplans.whimbrel.dev/finalizers", "", "")}
 """Asked for by the server's admission itself; the last test of this file shows that it is needed."""
+FORBIDDEN = 403
 SLOW = {"bandwidth": {"maxMbps": 100}}
 OWN = "/apis/whimbrel.dev/v1alpha1"
 KUBEVIRT = "/apis/kubevirt.io/v1"
@@ -44,7 +45,8 @@ async def test_each_right_is_needed_and_none_is_missing(tmp_path: Path, api_serv
             assert await operator.end() == 0
 
         assert proxy.still_to_lose == []
-        used, granted = set(used_rights(stage)), set(granted_rights(await chart.rendered(ACCOUNT_NAMESPACE)))
+        granted = set(granted_rights(await chart.rendered(ACCOUNT_NAMESPACE)))
+        used = set(used_rights(stage, {(namespace, name) for _, _, namespace, name in granted}))
         assert granted - used - NOT_A_REQUEST == set(), "granted and never used"
         assert used - granted == set(), "used and not granted by the chart"
 
@@ -84,16 +86,23 @@ async def tell_the_story(stage: Scene) -> None:
     await stage.until_at_rest()
 
 
-def used_rights(stage: Scene) -> Iterator[Right]:
-    """What the operator's account did with the server's consent, reviews of its own rights and discovery apart."""
+def used_rights(stage: Scene, places: set[tuple[str, str]]) -> Iterator[Right]:
+    """What the operator's account did with the server's consent, reviews of its own rights and discovery apart.
+
+    In terms of what roles are granted for: a namespace counts where a Role is in it, a name where a rule names it.
+    """
+    only_there = {namespace for namespace, _ in places if namespace}
     log = stage.lab.plane.counters
     log.snapshot()
     for request in log.requests:  # type: ignore[attr-defined]
         if request.user != OPERATOR_USER or request.resource.startswith("/"):
             continue
+        assert request.code != FORBIDDEN, f"{request.verb} {request.path}"
         if request.resource == "selfsubjectaccessreviews.authorization.k8s.io":
             continue  # system:basic-user grants it to everybody
-        yield request.verb, request.resource + (f"/{request.subresource}" if request.subresource else "")
+        resource = request.resource + (f"/{request.subresource}" if request.subresource else "")
+        namespace = request.namespace if request.namespace in only_there else ""
+        yield request.verb, resource, namespace, request.name if (namespace, request.name) in places else ""
 
 
 def granted_rights(documents: list[dict[str, Any]]) -> Iterator[Right]:
@@ -102,12 +111,14 @@ def granted_rights(documents: list[dict[str, Any]]) -> Iterator[Right]:
         if document["kind"] not in ("ClusterRole", "Role"):
             continue
         for rule in document["rules"]:
+            namespace = document["metadata"].get("namespace") or ""
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
                     plural, _, subresource = resource.partition("/")
                     name = f"{plural}.{group}" if group else plural
                     for verb in rule["verbs"]:
-                        yield verb, f"{name}/{subresource}" if subresource else name
+                        for only in rule.get("resourceNames") or ("",):
+                            yield verb, f"{name}/{subresource}" if subresource else name, namespace, only
 
 
 async def test_without_the_right_to_a_plans_finalizers_no_move_can_name_it_as_the_owner_whose_deletion_it_holds_up(

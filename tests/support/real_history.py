@@ -5,6 +5,8 @@ Together, sorted by version, they are what the embedded server shows at once.
 """
 
 import asyncio
+import contextlib
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +19,12 @@ from whimbrel.domain.records import Key
 from whimbrel.domain.resources import Resource
 from whimbrel.simulation.world import Change, Object
 from whimbrel_lab.controlplane.real.audit import AuditLog, Request
-from whimbrel_lab.kubevirt.client import ROUTES, Client
+from whimbrel_lab.kubevirt.client import ROUTES, Client, RequestRefused
 from whimbrel_lab.lab import Lab
 
 SETTLED_WITHIN_S = 10.0
+AUDITED = frozenset({"kubevirt.io", "migrations.kubevirt.io", "whimbrel.dev"})
+"""Groups of which the audit log keeps every write whole."""
 WRITES = frozenset({"create", "update", "patch", "delete"})
 
 
@@ -96,10 +100,8 @@ class RealWitness:
         return (change for change in self.history if change.resource == resource)
 
     async def judged(self) -> list[str]:
-        """What was broken since the begin, at any revision."""
-        for watch in self._watches:
-            if watch.done():
-                watch.result()
+        """What was broken since the begin, at any revision up to now."""
+        await self._settle()
         objects = {resource: dict(present) for resource, present in self._begun.items()}
         self.checker = Checker(Mirror.as_world(objects))
         self.checker.begin()
@@ -111,6 +113,38 @@ class RealWitness:
                 held[change.key] = change.after
             self.checker.observe(change)
         return list(self.checker.broken)
+
+    async def _settle(self) -> None:
+        """Until the watches have told all that a list shows now, and the audit log all that was answered before."""
+        listed = {resource: (await self._client.list(resource.kind))[0] for resource in self._present}
+        mark = f"/api/v1/namespaces/default/configmaps/settled-{uuid.uuid4().hex}"
+        with contextlib.suppress(RequestRefused):
+            await self._client.send("GET", mark)
+        log = self._lab.counters
+        assert isinstance(log, AuditLog)
+        async with asyncio.timeout(SETTLED_WITHIN_S):
+            while not (self._shows(listed) and any(each.path == mark for each in log.requests)):
+                for watch in self._watches:
+                    if watch.done():
+                        watch.result()
+                await asyncio.sleep(0.02)
+                log.read()
+
+    def _shows(self, listed: dict[Resource, list[Object]]) -> bool:
+        return all(
+            _version(self._present[resource].get(_key(each), each)) >= _version(each)
+            and (_key(each) in self._present[resource] or self._ended(resource, each))
+            for resource, documents in listed.items()
+            for each in documents
+        )
+
+    def _ended(self, resource: Resource, document: Object) -> bool:
+        """Whether a watch has told the end of this revision's object."""
+        key, version = _key(document), _version(document)
+        return any(
+            each.resource == resource and each.key == key and each.after is None and each.version > version
+            for each in self._seen
+        )
 
     def forget(self) -> None:
         """What was seen so far is judged and done with."""
@@ -144,12 +178,17 @@ class _Authors:
             held = (seen.before or {}).get("metadata", {}).get("deletionTimestamp")
             request = None if held else self._deletes[at][-1]
         if request is None:
+            assert seen.after is None or seen.resource.group not in AUDITED, f"nobody wrote {at} at {seen.version}"
             verb = "create" if seen.before is None else "delete" if seen.after is None else "update"
             return SETUP, verb
         verb = "status" if request.subresource == "status" else request.verb
         if is_operator(request.user):
             return OPERATOR, verb
         return (request.user if ":" in request.user else USER), verb
+
+
+def _version(document: Object) -> int:
+    return int(document["metadata"]["resourceVersion"])
 
 
 def _key(document: Object) -> Key:
