@@ -103,8 +103,8 @@ DEVIATIONS = (
     Deviation(
         "who asks without a token",
         "nobody: 403",
-        "the administrator: it listens on loopback only, and without TLS",
-        "silent",
+        "the administrator, with a Warning: it listens on loopback only, and without TLS",
+        "warned",
     ),
     Deviation(
         "when a definition is served",

@@ -140,8 +140,7 @@ class EmbeddedControlPlane:
 
     def access(self, user: User | None = None) -> Access:
         """How an identity reaches the server; without one the administrator."""
-        if user is None:
-            return Access(self.url)
+        user = user or ADMINISTRATOR
         token = f"lab-{user.name.replace(':', '-')}"
         self.tokens[token] = user
         return Access(self.url, token)
