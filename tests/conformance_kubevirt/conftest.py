@@ -45,9 +45,7 @@ def kubevirt_server() -> Iterator[Endpoint]:
         yield endpoint
 
 
-@pytest.fixture(
-    params=[STAND_IN, pytest.param(VIRT_CONTROLLER, marks=pytest.mark.control_plane)] if PROGRAM else [STAND_IN]
-)
+@pytest.fixture(params=BACK_ENDS)
 async def make_lab(request: pytest.FixtureRequest) -> AsyncIterator[MakeLab]:
     """`await make_lab(guests=…, link_mib=…, …)`: a lab with node-1 to node-3, its guests on node-1."""
     server = request.getfixturevalue("kubevirt_server") if request.param == VIRT_CONTROLLER else None

@@ -79,3 +79,11 @@ def test_a_tier_without_tests_fails_a_strict_run_unless_it_may_be_empty(
     monkeypatch.setenv("WHIMBREL_NO_SKIP", "1")
 
     assert tiers.main("test") == code
+
+
+def test_every_folder_of_tests_belongs_to_a_tier(tiers: ModuleType) -> None:
+    tests = ROOT / "tests"
+    folders = {f"tests/{path.relative_to(tests).parts[0]}" for path in tests.rglob("test_*.py")}
+    held = {directory for suite in tiers.SUITES.values() for tier in suite for directory in tier.directories}
+
+    assert folders - held == set()
