@@ -7,6 +7,7 @@ node controller are off.
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -145,7 +146,7 @@ class ApiServer:
         issuer = authority("whimbrel-lab")
         issuer.server_files(folder, "api", ["localhost", "kubernetes.default.svc"], ["127.0.0.1"])
         signing_keys(folder)
-        tokens = {name: f"lab-{number}-{name.replace(':', '-')}" for number, name in enumerate(self._users)}
+        tokens = {name: secrets.token_urlsafe(32) for name in self._users}
         lines = [
             f'{tokens[each.name]},{each.name},{each.name},"{",".join(each.groups)}"' for each in self._users.values()
         ]
