@@ -25,6 +25,7 @@ from whimbrel_lab.controlplane.counters import Counters
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Faults, Storage
 from whimbrel_lab.controlplane.plane import ControlPlane, View, write_kubeconfig
 from whimbrel_lab.controlplane.real.plane import RealControlPlane
+from whimbrel_lab.errors import LabError
 from whimbrel_lab.furnishing import Furnishing
 from whimbrel_lab.hypervisor import Hypervisor
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor, available
@@ -34,13 +35,11 @@ from whimbrel_lab.kubevirt.standin import USERS, StandIn
 from whimbrel_lab.kubevirt.virt_controller import VirtController
 from whimbrel_lab.topology import NAMESPACE, Topology
 
+__all__ = ["INSTANCE", "MIGRATION", "Lab", "LabError", "Predicate"]
+
 INSTANCE, MIGRATION = "VirtualMachineInstance", "VirtualMachineInstanceMigration"
 _LOOK_EVERY_S = 0.2
 Predicate = Callable[[], bool | Awaitable[bool]]
-
-
-class LabError(Exception):
-    """The lab cannot do what was asked; the text says why and what to do."""
 
 
 class Lab:
@@ -197,7 +196,10 @@ class Lab:
         )
 
     async def wait_until(self, predicate: Predicate, timeout_s: float, what: str = "") -> None:
-        """Until the predicate holds; looked at after every change in the API server. LabError after so many real seconds."""
+        """Until the predicate holds; looked at after every change in the API server. LabError after so many real seconds.
+
+        LabError at once where what acts or sees in the lab has ended: then nothing would change any more.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
         changed = asyncio.Event()
@@ -208,6 +210,7 @@ class Lab:
                 answer = predicate()
                 if await answer if inspect.isawaitable(answer) else answer:
                     return
+                self._check()
                 left = end - loop.time()
                 if left <= 0:
                     wish = what or inspect.getdoc(predicate) or predicate
@@ -216,6 +219,11 @@ class Lab:
                     await asyncio.wait_for(changed.wait(), min(left, _LOOK_EVERY_S))
         finally:
             self._waiters.discard(changed)
+
+    def _check(self) -> None:
+        self.standin.check()
+        if isinstance(self.plane, RealControlPlane):
+            self.plane.view.check()
 
     def _wake(self, _resource: str, _before: Object | None, _after: Object | None) -> None:
         for waiter in self._waiters:

@@ -4,7 +4,6 @@ An async context manager. Each part writes under the identity that it would have
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -17,6 +16,7 @@ from whimbrel_lab.clock import LabClock
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
 from whimbrel_lab.controlplane.plane import ControlPlane
 from whimbrel_lab.controlplane.users import User, service_account
+from whimbrel_lab.errors import check_running
 from whimbrel_lab.hypervisor import Hypervisor
 from whimbrel_lab.kubevirt.admission import ApiLookout, Lookout, StorageLookout, VirtApi
 from whimbrel_lab.kubevirt.client import Client
@@ -109,18 +109,23 @@ class StandIn:
         if close is not None:
             await close()
 
+    def check(self) -> None:
+        """LabError when a part of it has failed, with the cause: the others have ended with it."""
+        check_running(self._task, "the KubeVirt stand-in")
+
     async def stop(self) -> None:
-        """End everything; safe to call twice."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
-        for part in (self.controller, self.scheduler, self.kubelet, self.handler):
-            if part is not None:
-                part.close()
-        await self.metrics.stop()
-        await self._stack.aclose()
+        """End everything, whatever has failed, and only then raise that; safe to call twice."""
+        task, self._task = self._task, None
+        async with AsyncExitStack() as rest:
+            rest.push_async_callback(self._stack.aclose)
+            rest.push_async_callback(self.metrics.stop)
+            for part in (self.handler, self.kubelet, self.scheduler, self.controller):
+                if part is not None:
+                    rest.callback(part.close)
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+                check_running(task, "the KubeVirt stand-in")
 
     async def __aenter__(self) -> Self:
         await self.start()

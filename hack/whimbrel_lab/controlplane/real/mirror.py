@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 from whimbrel_lab.controlplane.plane import Object, Observer
+from whimbrel_lab.errors import check_running
 from whimbrel_lab.kubevirt.cache import Cache
 from whimbrel_lab.kubevirt.client import ROUTES, Client
 
@@ -59,6 +60,10 @@ class Mirror:
     async def _synced(self) -> None:
         for cache in self._caches.values():
             await cache.synced.wait()
+
+    def check(self) -> None:
+        """LabError when it sees nothing any more, with the cause."""
+        check_running(self._task, "the lab's view of the API server")
 
     async def stop(self) -> None:
         """Watch no more; safe to call twice."""
