@@ -217,7 +217,8 @@ class RealControlPlane:
         return await https.serve(webhooks, authority("whimbrel-lab-webhooks"), self.client)
 
     async def sweep(self) -> None:
-        """Take away what a lab left, however it ended."""
+        """Take away what a lab left, however it ended; its webhooks first, which would refuse the rest."""
+        await https.sweep(self.client)
         loop = asyncio.get_running_loop()
         end = loop.time() + GONE_WITHIN_S
         while left := await self._delete_everything():

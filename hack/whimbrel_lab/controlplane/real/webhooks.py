@@ -10,12 +10,14 @@ import json
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from aiohttp import web
 
 from whimbrel_lab.certs import Authority
 from whimbrel_lab.controlplane.admission import AdmissionRequest, Object, Refusal, Webhook
+from whimbrel_lab.controlplane.real.server import ControlPlaneFailed
 from whimbrel_lab.controlplane.users import User
 from whimbrel_lab.kubevirt.client import Client, RequestRefused
 
@@ -27,6 +29,8 @@ CONFIGURATIONS = {
     "mutatingwebhookconfigurations": ("MutatingWebhookConfiguration", True),
     "validatingwebhookconfigurations": ("ValidatingWebhookConfiguration", False),
 }
+NAME_PREFIX = "lab-"
+"""By which the configurations of a lab are known."""
 IN_FORCE = 418
 """The code by which a probe says that its configuration is in force."""
 PROBE_LABEL = "in-force.lab.whimbrel.dev"
@@ -45,7 +49,7 @@ PROBES = (
 
 async def serve(webhooks: Sequence[Webhook], issuer: Authority, client: Client) -> Callable[[], Awaitable[None]]:
     """Listen, register, wait until the server calls them; answers how to take all of it away."""
-    mark = f"lab-{uuid.uuid4().hex[:8]}"
+    mark = f"{NAME_PREFIX}{uuid.uuid4().hex[:8]}"
     by_path = {f"/{number}": each for number, each in enumerate((*webhooks, *PROBES))}
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
@@ -62,13 +66,10 @@ async def serve(webhooks: Sequence[Webhook], issuer: Authority, client: Client) 
     base = f"https://127.0.0.1:{runner.addresses[-1][1]}"
 
     async def close() -> None:
-        for plural in CONFIGURATIONS:
-            try:
-                await client.send("DELETE", f"/apis/{GROUP}/v1/{plural}/{mark}")
-            except RequestRefused as refused:
-                if refused.code != 404:
-                    raise
-        await runner.cleanup()
+        async with AsyncExitStack() as rest:
+            rest.push_async_callback(runner.cleanup)
+            for plural in CONFIGURATIONS:
+                rest.push_async_callback(_unregister, client, plural, mark)
 
     try:
         for plural, (kind, mutates) in CONFIGURATIONS.items():
@@ -76,28 +77,57 @@ async def serve(webhooks: Sequence[Webhook], issuer: Authority, client: Client) 
             body = {"apiVersion": f"{GROUP}/v1", "kind": kind, "metadata": {"name": mark}, "webhooks": entries}
             await client.send("POST", f"/apis/{GROUP}/v1/{plural}", body)
         await _until_in_force(client)
-    except BaseException:
-        await close()
+    except BaseException as problem:
+        try:
+            await close()
+        except Exception as another:  # what went wrong first is what is to be told
+            problem.add_note(f"Its configurations {mark} may be left: {another!r}")
         raise
     return close
 
 
+async def sweep(client: Client) -> None:
+    """Take away the configurations that labs left behind: nobody answers their calls, so they refuse everything."""
+    for plural in CONFIGURATIONS:
+        for each in (await client.send("GET", f"/apis/{GROUP}/v1/{plural}"))["items"]:
+            if each["metadata"]["name"].startswith(NAME_PREFIX):
+                await _unregister(client, plural, each["metadata"]["name"])
+
+
+async def _unregister(client: Client, plural: str, name: str) -> None:
+    try:
+        await client.send("DELETE", f"/apis/{GROUP}/v1/{plural}/{name}")
+    except RequestRefused as refused:
+        if refused.code != 404:
+            raise
+
+
 async def _until_in_force(client: Client) -> None:
     """The server's admission sees each of the two configurations by a watch of its own."""
-    waiting = {each.name for each in PROBES}
-    async with asyncio.timeout(IN_FORCE_WITHIN_S):
-        while True:
-            for probed in sorted(waiting):
-                metadata = {"name": "in-force", "labels": {PROBE_LABEL: probed}}
-                body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-                try:
-                    await client.send("POST", "/api/v1/namespaces/default/configmaps?dryRun=All", body)
-                except RequestRefused as refused:
-                    if refused.code == IN_FORCE:
-                        waiting.discard(probed)
-            if not waiting:
-                return
-            await asyncio.sleep(LOOK_EVERY_S)
+    waiting = {each.name: "nothing was asked yet" for each in PROBES}
+    try:
+        await asyncio.wait_for(_probe(client, waiting), IN_FORCE_WITHIN_S)
+    except TimeoutError:
+        said = "; ".join(f"{name}: {answer}" for name, answer in waiting.items())
+        raise ControlPlaneFailed(f"after {IN_FORCE_WITHIN_S:g} s webhooks are not in force: {said}") from None
+
+
+async def _probe(client: Client, waiting: dict[str, str]) -> None:
+    """Until none is left of `waiting`, which holds the last answer to each probe."""
+    while True:
+        for probed in sorted(waiting):
+            metadata = {"name": "in-force", "labels": {PROBE_LABEL: probed}}
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+            try:
+                await client.send("POST", "/api/v1/namespaces/default/configmaps?dryRun=All", body)
+                waiting[probed] = "it is not called"
+            except RequestRefused as refused:
+                waiting[probed] = str(refused)
+                if refused.code == IN_FORCE:
+                    del waiting[probed]
+        if not waiting:
+            return
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 def _entry(webhook: Webhook, url: str, issuer: Authority) -> Object:
