@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from whimbrel_lab import fleet
 from whimbrel_lab.controlplane.plane import Object
@@ -12,6 +12,7 @@ from whimbrel_lab.controlplane.real.server import Endpoint
 from whimbrel_lab.kubevirt.standin import USERS
 
 START_WITHIN_S = 120.0
+END_WITHIN_S = 60.0
 
 
 @contextmanager
@@ -30,7 +31,11 @@ def shared_server(definitions: Sequence[Object] | None = None) -> Iterator[Endpo
         yield running.endpoint
     finally:
         running.end()
-        thread.join(START_WITHIN_S)
+        thread.join(END_WITHIN_S)
+        if thread.is_alive():
+            raise TimeoutError(f"the API server did not end within {END_WITHIN_S:g} s")
+    if running.problem is not None:
+        raise running.problem
 
 
 class _Running:
@@ -56,7 +61,7 @@ class _Running:
 
     def end(self) -> None:
         """From another thread: take the server down."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: it has ended by itself
             self._loop.call_soon_threadsafe(self._over.set)
 
     async def _serve(self) -> None:
