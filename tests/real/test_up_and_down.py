@@ -3,6 +3,8 @@
 import asyncio
 import re
 import signal
+import socket
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from whimbrel_lab.controlplane.real import binaries
+from whimbrel_lab.controlplane.real import binaries, server
 from whimbrel_lab.controlplane.real.server import ApiServer, ControlPlaneFailed
 
 pytestmark = pytest.mark.control_plane
@@ -36,6 +38,11 @@ def programs_of(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def what_is_left(folder: Path) -> list[str]:
+    """Programs that run for this folder, and the folder itself."""
+    return [*programs_of(folder), *([str(folder)] if folder.exists() else [])]
+
+
 @asynccontextmanager
 async def lab_up(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """`up --control-plane real` with one virtual machine, from the moment on when it says what to try."""
@@ -57,7 +64,7 @@ async def lab_up(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
 async def until_gone(folder: Path) -> None:
     async with asyncio.timeout(GONE_WITHIN_S):
         while True:
-            if not programs_of(folder):
+            if not what_is_left(folder):
                 return
             await asyncio.sleep(0.05)
 
@@ -91,19 +98,21 @@ async def test_kubectl_reads_and_moves_in_a_lab_that_was_started_by_hand(tmp_pat
     assert "condition met" in done
     assert nodes == "node-2"
     assert code == 0
-    assert programs_of(folder) == []
+    assert what_is_left(folder) == []
 
 
-async def test_a_lab_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
+async def test_a_lab_that_is_killed_leaves_no_process_and_no_key_behind(tmp_path: Path) -> None:
     async with lab_up(tmp_path) as lab:
         folder = folder_of(tmp_path / "kubeconfig")
         before = programs_of(folder)
+        readable = [each.name for each in folder.glob("*.key") if stat.S_IMODE(each.stat().st_mode) != 0o600]
 
         lab.kill()
         await lab.wait()
         await until_gone(folder)
 
     assert before == sorted(PROGRAMS)
+    assert readable == []
 
 
 async def test_the_server_is_ready_within_ten_seconds(tmp_path: Path) -> None:
@@ -121,6 +130,40 @@ async def test_a_program_that_ends_at_once_is_told_with_its_last_words_and_the_o
     with pytest.raises(ControlPlaneFailed, match=r"(?s)etcd ended with .*etcd"):
         async with ApiServer(folder=tmp_path):
             pass
+
+    assert programs_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["kube-scheduler", "kube-controller-manager"])
+async def test_a_scheduler_or_controllers_that_end_at_once_fail_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    method = {"kube-scheduler": "_scheduler", "kube-controller-manager": "_controller_manager"}[name]
+    monkeypatch.setattr(ApiServer, method, lambda _self, program, _folder: [program, "--no-such-flag"])
+
+    with pytest.raises(ControlPlaneFailed, match=rf"(?s){name} ended with 1.*no-such-flag"):
+        async with ApiServer(folder=tmp_path):
+            pass
+
+    assert programs_of(tmp_path) == []
+
+
+async def test_ports_that_somebody_took_meanwhile_are_replaced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free_ports = server._free_ports
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        taken = somebody.getsockname()[1]
+        answers = iter([[taken, *free_ports(2)], free_ports(3)])
+        monkeypatch.setattr(server, "_free_ports", lambda _count: next(answers))
+
+        async with ApiServer(folder=tmp_path) as up:
+            assert str(taken) not in up.endpoint.etcd_url
+
+        monkeypatch.setattr(server, "_free_ports", free_ports)
+        with pytest.raises(ControlPlaneFailed, match=r"(?s)kube-apiserver ended with .*already in use"):
+            async with ApiServer(folder=tmp_path, port=taken):
+                pass
 
     assert programs_of(tmp_path) == []
 

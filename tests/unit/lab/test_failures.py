@@ -34,7 +34,8 @@ async def test_a_part_of_the_stand_in_that_fails_is_told_at_once_and_its_webhook
         async with lab:
             standin = lab.standin
             close, running = standin._close_admission, standin._task
-            assert close is not None and running is not None
+            assert close is not None
+            assert running is not None
             standin._close_admission = partial(noted, "admission", close)
             monkeypatch.setattr(standin.metrics, "stop", partial(noted, "metrics", standin.metrics.stop))
             running.cancel()
@@ -68,7 +69,7 @@ async def test_webhooks_that_do_not_come_into_force_are_named_and_both_configura
     monkeypatch.setattr(webhooks, "IN_FORCE_WITHIN_S", 0.1)
     client = Refusing()
 
-    with pytest.raises(ControlPlaneFailed, match="mutating.in-force.*it is not called") as told:
+    with pytest.raises(ControlPlaneFailed, match=r"mutating\.in-force.*it is not called") as told:
         await webhooks.serve([], authority(), client)  # type: ignore[arg-type]
 
     assert sorted(client.deleted) == sorted(webhooks.CONFIGURATIONS)

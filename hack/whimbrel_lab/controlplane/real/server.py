@@ -8,9 +8,10 @@ node controller are off.
 import asyncio
 import contextlib
 import secrets
+import shutil
 import socket
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ import yaml
 from whimbrel_lab.certs import authority, private_file, signing_keys
 from whimbrel_lab.controlplane.plane import write_kubeconfig
 from whimbrel_lab.controlplane.real import binaries
+from whimbrel_lab.controlplane.real.audit import AuditLog
 from whimbrel_lab.controlplane.users import ADMINISTRATOR, MASTERS, Access, User
 from whimbrel_lab.processes import ChildProcess, ProcessKeeper
 
@@ -30,6 +32,8 @@ READY_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.05
 END_WITHIN_S = 10.0
 LAST_WORDS = 12
+PORT_TAKEN = "address already in use"
+"""What a program says of a port that somebody else has taken since it was found free."""
 CONTROLLER_MANAGER = User("system:kube-controller-manager", (MASTERS, "system:authenticated"))
 SCHEDULER = User("system:kube-scheduler")
 ISSUER = "https://kubernetes.default.svc"
@@ -60,6 +64,10 @@ AUDIT_POLICY = {
 
 class ControlPlaneFailed(Exception):
     """A program of the control plane ended or did not become ready; the text holds its last words."""
+
+
+class _PortTaken(ControlPlaneFailed):
+    """A port that was free is not any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +109,15 @@ class ApiServer:
 
     async def stop(self) -> None:
         """End the processes, the API server before its etcd (it would hang without); safe to call twice."""
+        try:
+            await self._end_children()
+        finally:  # the keeper ends what is left
+            await self._stack.aclose()
+
+    async def _end_children(self) -> None:
         for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
             if (child := self._children.pop(name, None)) is not None:
                 await child.end(END_WITHIN_S)
-        await self._stack.aclose()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -120,9 +133,29 @@ class ApiServer:
             name: binaries.find(name)
             for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
         }
-        folder = self._folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="whimbrel-lab-")))
-        folder.mkdir(parents=True, exist_ok=True)
         self._keeper = await self._stack.enter_async_context(ProcessKeeper())
+        folder = self._folder or self._own_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        is_new = not (folder / "etcd").exists()
+        try:
+            await self._serve(paths, folder)
+        except _PortTaken:
+            await self._end_children()
+            for name in paths:  # or else the last words of this attempt are taken for those of the next
+                (folder / f"{name}.log").unlink(missing_ok=True)
+            if is_new:
+                shutil.rmtree(folder / "etcd", ignore_errors=True)
+            await self._serve(paths, folder)
+        await self._set_to_work(paths, folder)
+
+    def _own_folder(self) -> Path:
+        """It goes with the processes, also when the lab is killed: keys and logs are in it."""
+        folder = Path(tempfile.mkdtemp(prefix="whimbrel-lab-"))
+        self._keeper.remove_at_end(folder)
+        return folder
+
+    async def _serve(self, paths: Mapping[str, Path], folder: Path) -> None:
+        """etcd and the API server, on ports that are free now."""
         etcd_port, peer_port, free_port = _free_ports(3)
         port = self._port or free_port
         self.endpoint = self._prepare(folder, port, etcd_port)
@@ -134,13 +167,27 @@ class ApiServer:
         ]  # fmt: skip
         await self._spawn("etcd", etcd, folder)
         await self._spawn("kube-apiserver", self._api_server(paths["kube-apiserver"], folder, port), folder)
-        await self._until_ready()
+        await self._until("kube-apiserver is ready", self._api_server_is_ready, "kube-apiserver")
+
+    async def _set_to_work(self, paths: Mapping[str, Path], folder: Path) -> None:
+        """The controllers and the scheduler, until each has done or begun something."""
+        audit = AuditLog(self.endpoint.audit_log)
         await asyncio.gather(
             self._spawn(
                 "kube-controller-manager", self._controller_manager(paths["kube-controller-manager"], folder), folder
             ),
             self._spawn("kube-scheduler", self._scheduler(paths["kube-scheduler"], folder), folder),
         )
+
+        async def scheduler_watches() -> str:
+            """By the API server's own record."""
+            audit.read()
+            sign = (SCHEDULER.name, "watch", "pods")
+            watches = any((each.user, each.verb, each.resource) == sign for each in audit.requests)
+            return "" if watches else "it watches no pods"
+
+        await self._until("the controllers work", self._controllers_work, "kube-controller-manager")
+        await self._until("kube-scheduler works", scheduler_watches, "kube-scheduler")
 
     def _prepare(self, folder: Path, port: int, etcd_port: int) -> Endpoint:
         issuer = authority("whimbrel-lab")
@@ -192,27 +239,51 @@ class ApiServer:
     async def _spawn(self, name: str, command: list[str | Path], folder: Path) -> None:
         self._children[name] = await self._keeper.spawn(command, log=folder / f"{name}.log")
 
-    async def _until_ready(self) -> None:
+    async def _until(self, what: str, answer: Callable[[], Awaitable[str]], name: str) -> None:
+        """Until a sign that a program works is there, which is when `answer` is empty; all of them must run meanwhile."""
         loop = asyncio.get_running_loop()
         end = loop.time() + READY_WITHIN_S
+        while True:
+            self._check_children()
+            try:
+                said = await answer()
+            except (aiohttp.ClientError, TimeoutError) as problem:
+                said = repr(problem)
+            if not said:
+                return
+            if loop.time() > end:
+                text = f"after {READY_WITHIN_S:g} s it is still not so that {what}: {said}"
+                raise ControlPlaneFailed(f"{text}\n{self.last_words(name)}")
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _check_children(self) -> None:
+        for name, child in self._children.items():
+            if child.exit_code is None:
+                continue
+            words = self.last_words(name)
+            kind = _PortTaken if PORT_TAKEN in words else ControlPlaneFailed
+            raise kind(f"{name} ended with {child.exit_code}:\n{words}")
+
+    async def _api_server_is_ready(self) -> str:
+        code, text = await self._get("/readyz")
+        return "" if code == 200 else text
+
+    async def _controllers_work(self) -> str:
+        """The account is made by one of them."""
+        code, text = await self._get("/api/v1/namespaces/default/serviceaccounts/default")
+        return "" if code == 200 else text
+
+    async def _get(self, path: str) -> tuple[int, str]:
         access = self.endpoint.access()
-        headers = {"Authorization": f"Bearer {access.token}"}
-        connector = aiohttp.TCPConnector(ssl=access.tls or True)
-        async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
-            while True:
-                for name, child in self._children.items():
-                    if child.exit_code is not None:
-                        raise ControlPlaneFailed(f"{name} ended with {child.exit_code}:\n{self.last_words(name)}")
-                said = "nothing"
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(f"{access.url}/readyz", timeout=aiohttp.ClientTimeout(2)) as answer:
-                        said = await answer.text()
-                        if answer.status == 200:
-                            return
-                if loop.time() > end:
-                    text = f"kube-apiserver is not ready after {READY_WITHIN_S:g} s, it says: {said}"
-                    raise ControlPlaneFailed(f"{text}\n{self.last_words('kube-apiserver')}")
-                await asyncio.sleep(LOOK_EVERY_S)
+        async with (
+            aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {access.token}"},
+                connector=aiohttp.TCPConnector(ssl=access.tls or True),
+                timeout=aiohttp.ClientTimeout(2),
+            ) as session,
+            session.get(f"{access.url}{path}") as answer,
+        ):
+            return answer.status, await answer.text()
 
     def last_words(self, name: str) -> str:
         """The end of a program's log."""
