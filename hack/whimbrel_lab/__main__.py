@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from whimbrel_lab import topology
-from whimbrel_lab.controlplane.plane import write_kubeconfig
+from whimbrel_lab.controlplane.plane import check_kubeconfig_is_ours, write_kubeconfig
 from whimbrel_lab.hypervisor import HypervisorError
 from whimbrel_lab.lab import Lab, LabError
 from whimbrel_lab.topology import TopologyError
@@ -44,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
 
 async def up(arguments: argparse.Namespace) -> int:
     """Run a lab until SIGINT or SIGTERM."""
+    if arguments.kubeconfig is not None:
+        check_kubeconfig_is_ours(arguments.kubeconfig)
     shape = topology.simple(arguments.hosts, arguments.vms, link_bytes_per_second=arguments.link_mbps * MBIT)
     over = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -5,6 +5,8 @@ Virt-handler's certificate names a service and no address, as KubeVirt's does.
 
 import datetime
 import ipaddress
+import os
+import secrets
 import ssl
 import tempfile
 from collections.abc import Iterable
@@ -64,9 +66,16 @@ def signing_keys(folder: Path) -> tuple[Path, Path]:
 
 
 def private_file(path: Path, content: bytes) -> Path:
-    """Written so that only its owner may read it."""
-    path.touch(mode=0o600)
-    path.write_bytes(content)
+    """Written so that only its owner may read it: a new file in the place of any that is there, whose mode may be another."""
+    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            file.write(content)
+            file.flush()
+            made.replace(path)
+        except BaseException:
+            made.unlink(missing_ok=True)
+            raise
     return path
 
 

@@ -10,11 +10,15 @@ from typing import Any, Protocol
 
 import yaml
 
+from whimbrel_lab.certs import private_file
 from whimbrel_lab.controlplane.admission import Webhook
 from whimbrel_lab.controlplane.counters import Counters
 from whimbrel_lab.controlplane.users import Access, User
+from whimbrel_lab.errors import LabError
 
 Object = dict[str, Any]
+CONTEXTS = ("embedded", "real", "lab")
+"""The contexts that a lab's kubeconfig may name."""
 Observer = Callable[[str, Object | None, Object | None], None]
 """Called with plural.group, the object before and the object after a change."""
 
@@ -101,6 +105,18 @@ def write_kubeconfig(path: Path, access: Access, namespace: str = "default", nam
         "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": namespace}}],
         "current-context": name,
     }
-    path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return path
+    return private_file(path, yaml.safe_dump(document, sort_keys=False).encode())
+
+
+def check_kubeconfig_is_ours(path: Path) -> None:
+    """LabError where a file is in the way that no lab wrote: it may be somebody's only way to a cluster."""
+    if not path.exists():
+        return
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        found = None
+    if not isinstance(found, dict) or found.get("current-context") not in CONTEXTS:
+        raise LabError(
+            f"{path} is there already and is not a lab's kubeconfig. Name another file, or move this one away."
+        )

@@ -1,0 +1,37 @@
+"""`python -m whimbrel_lab` says in words what cannot be done, and overwrites nothing of anybody's."""
+
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from whimbrel_lab import __main__ as command
+from whimbrel_lab.controlplane.plane import check_kubeconfig_is_ours, write_kubeconfig
+from whimbrel_lab.controlplane.users import Access
+
+
+def test_a_kubeconfig_that_no_lab_wrote_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config"
+    path.write_text("current-context: production\n")
+    monkeypatch.setattr(sys, "argv", ["whimbrel_lab", "up", "--kubeconfig", str(path)])
+
+    code = command.main()
+
+    assert code == 2
+    assert "Name another file" in capsys.readouterr().err
+    assert path.read_text() == "current-context: production\n"
+
+
+def test_a_kubeconfig_of_a_lab_is_replaced_and_is_its_owners_alone(tmp_path: Path) -> None:
+    path = write_kubeconfig(tmp_path / "config", Access("http://127.0.0.1:1", "first"), name="real")
+    path.chmod(0o644)
+
+    check_kubeconfig_is_ours(path)
+    write_kubeconfig(path, Access("http://127.0.0.1:1", "second"))
+
+    assert "second" in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
