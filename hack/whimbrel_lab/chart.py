@@ -15,6 +15,7 @@ import yaml
 
 from whimbrel_lab.controlplane.plane import Object
 from whimbrel_lab.controlplane.real import binaries
+from whimbrel_lab.errors import LabError
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "whimbrel"
 RELEASE = "whimbrel"
@@ -22,7 +23,7 @@ SOMEBODYS = ("HELM_", "KUBE")
 """Beginnings of environment variables that would lead Helm to a cluster, or to a configuration, of whoever runs this."""
 
 
-class HelmFailed(Exception):
+class HelmFailed(LabError):
     """Helm ended with an error; the text is what it said."""
 
 

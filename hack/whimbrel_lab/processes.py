@@ -15,10 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from whimbrel_lab.errors import LabError
+
 KEEPER_SCRIPT = Path(__file__).with_name("process_keeper.py")
 
 
-class ProcessError(Exception):
+class ProcessError(LabError):
     """A process could not be started; the text names the program and says why."""
 
 

@@ -13,6 +13,7 @@ from whimbrel.simulation.kubevirt.values import spec
 from whimbrel_lab.certs import authority
 from whimbrel_lab.controlplane.plane import write_kubeconfig
 from whimbrel_lab.controlplane.users import Access
+from whimbrel_lab.errors import LabError
 from whimbrel_lab.kubevirt.client import Client
 from whimbrel_lab.processes import ChildProcess, ProcessKeeper
 from whimbrel_lab.topology import INSTALL_NAMESPACE
@@ -23,7 +24,7 @@ LOOK_EVERY_S = 0.1
 LAST_WORDS = 12
 
 
-class VirtControllerFailed(Exception):
+class VirtControllerFailed(LabError):
     """The program ended or did not begin to lead; the text holds its last words."""
 
 

@@ -35,3 +35,19 @@ def test_a_kubeconfig_of_a_lab_is_replaced_and_is_its_owners_alone(tmp_path: Pat
     assert "second" in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_programs_that_are_missing_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    monkeypatch.setenv("WHIMBREL_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["whimbrel_lab", "up", "--control-plane", "real"])
+
+    code = command.main()
+
+    said = capsys.readouterr().err
+    assert code == 2
+    assert said.startswith("whimbrel_lab: missing etcd")
+    assert said.count("\n") == 1

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from whimbrel_lab.errors import LabError
+
 MODULES = Path(__file__).resolve().parents[3] / "control-plane"
 CACHE_VARIABLE = "WHIMBREL_CACHE"
 CACHE = "the cache"
@@ -23,7 +25,7 @@ ANSWER_WITHIN_S = 20
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 
 
-class BinariesMissing(Exception):
+class BinariesMissing(LabError):
     """Programs of the control plane are not on this machine; the text names them and what to do."""
 
 

@@ -26,6 +26,7 @@ from whimbrel_lab.controlplane.plane import write_kubeconfig
 from whimbrel_lab.controlplane.real import binaries
 from whimbrel_lab.controlplane.real.audit import AuditLog
 from whimbrel_lab.controlplane.users import ADMINISTRATOR, MASTERS, Access, User
+from whimbrel_lab.errors import LabError
 from whimbrel_lab.processes import ChildProcess, ProcessKeeper
 
 READY_WITHIN_S = 60.0
@@ -62,7 +63,7 @@ AUDIT_POLICY = {
 """Writes of the kinds that a plan is about are kept whole: what was sent, and which version came of it."""
 
 
-class ControlPlaneFailed(Exception):
+class ControlPlaneFailed(LabError):
     """A program of the control plane ended or did not become ready; the text holds its last words."""
 
 
