@@ -2,7 +2,8 @@
 
 import pytest
 
-from whimbrel_lab.controlplane.real.plane import RealControlPlane
+from whimbrel_lab import fleet
+from whimbrel_lab.controlplane.real.plane import DEFINITION, RealControlPlane
 from whimbrel_lab.controlplane.real.server import Endpoint
 from whimbrel_lab.kubevirt.standin import USERS
 from whimbrel_lab.lab import Lab
@@ -18,3 +19,29 @@ async def test_a_virtual_machine_moves_and_nothing_of_the_lab_is_left(api_server
 
             assert await lab.ended(migration) == "Succeeded"
             assert lab.node_of("vm-01") == "node-2"
+
+
+async def test_a_definition_that_somebody_changed_is_loaded_again_and_an_unchanged_one_is_not(
+    api_server: Endpoint,
+) -> None:
+    plane = RealControlPlane(USERS.values(), api_server)
+    await plane.start()
+    try:
+        definitions = fleet.definitions()
+        name = definitions[0]["metadata"]["name"]
+
+        async def version() -> str:
+            return str((await plane.client.get(DEFINITION, name))["metadata"]["resourceVersion"])
+
+        await plane.load(definitions)
+        loaded = await version()
+        await plane.load(definitions)
+        again = await version()
+        await plane.client.patch(DEFINITION, name, "", {"spec": {"names": {"shortNames": ["somebodys"]}}})
+        await plane.load(definitions)
+        mended = await plane.client.get(DEFINITION, name)
+    finally:
+        await plane.stop()
+
+    assert again == loaded
+    assert mended["spec"]["names"].get("shortNames") == definitions[0]["spec"]["names"].get("shortNames")

@@ -23,6 +23,8 @@ from whimbrel_lab.kubevirt.client import ROUTES, Client, RequestRefused
 
 DEFINITION = "CustomResourceDefinition"
 DIGEST_ANNOTATION = "lab.whimbrel.dev/digest"
+GENERATION_ANNOTATION = "lab.whimbrel.dev/generation"
+"""The generation that the digest is of: whoever changes a definition keeps the annotations, but not the generation."""
 TOKEN_LIFETIME_S = 6 * 3600
 SERVED_WITHIN_S = 30.0
 GONE_WITHIN_S = 30.0
@@ -129,11 +131,13 @@ class RealControlPlane:
     async def load(self, documents: Iterable[Object]) -> None:
         documents = list(documents)
         present, _ = await self.client.list(DEFINITION)
-        served = {each["metadata"]["name"]: _digest_of(each) for each in present}
+        served = {each["metadata"]["name"]: _digest_of(each) for each in present if _is_as_loaded(each)}
         definitions = [_marked(each) for each in documents if each["kind"] == DEFINITION]
         definitions = [each for each in definitions if served.get(each["metadata"]["name"]) != _digest_of(each)]
         for document in definitions:
-            await self._put(document)
+            members = (await self._put(document))["metadata"]
+            mark = {GENERATION_ANNOTATION: str(members["generation"])}
+            await self.client.patch(DEFINITION, members["name"], "", {"metadata": {"annotations": mark}})
         async with asyncio.timeout(SERVED_WITHIN_S):
             for document in definitions:
                 await self._until_served(document["metadata"]["name"])
@@ -264,6 +268,12 @@ def _marked(definition: Object) -> Object:
 
 def _digest_of(definition: Object) -> str:
     return str((definition["metadata"].get("annotations") or {}).get(DIGEST_ANNOTATION, ""))
+
+
+def _is_as_loaded(definition: Object) -> bool:
+    """Whether nobody has changed it since a lab loaded it."""
+    members = definition["metadata"]
+    return (members.get("annotations") or {}).get(GENERATION_ANNOTATION) == str(members.get("generation"))
 
 
 def _same_members(wanted: Object, published: Object) -> bool:
