@@ -68,7 +68,8 @@ class VirtController:
         await self._keeper.stop()
 
     def _last_words(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LAST_WORDS:])
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.is_file() else []
+        return "\n".join(lines[-LAST_WORDS:]) or "It said nothing."
 
 
 async def _led(client: Client) -> bool:
