@@ -5,6 +5,7 @@ import pytest
 from whimbrel_lab import fleet
 from whimbrel_lab.controlplane.real.plane import DEFINITION, RealControlPlane
 from whimbrel_lab.controlplane.real.server import Endpoint
+from whimbrel_lab.kubevirt.client import Client
 from whimbrel_lab.kubevirt.standin import USERS
 from whimbrel_lab.lab import Lab
 from whimbrel_lab.topology import simple
@@ -19,6 +20,24 @@ async def test_a_virtual_machine_moves_and_nothing_of_the_lab_is_left(api_server
 
             assert await lab.ended(migration) == "Succeeded"
             assert lab.node_of("vm-01") == "node-2"
+
+
+async def test_webhooks_that_a_killed_lab_left_are_swept(api_server: Endpoint) -> None:
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    left = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "lab-of-somebody"},
+    }
+    async with Client(api_server.access()) as client:
+        await client.send("POST", path, left)
+        plane = RealControlPlane(USERS.values(), api_server)
+        await plane.start()
+
+        await plane.stop()
+
+        names = [each["metadata"]["name"] for each in (await client.send("GET", path))["items"]]
+    assert [each for each in names if each.startswith("lab-")] == []
 
 
 async def test_a_definition_that_somebody_changed_is_loaded_again_and_an_unchanged_one_is_not(

@@ -70,6 +70,10 @@ class ControlPlaneFailed(LabError):
 class _PortTaken(ControlPlaneFailed):
     """A port that was free is not any more."""
 
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -116,9 +120,11 @@ class ApiServer:
             await self._stack.aclose()
 
     async def _end_children(self) -> None:
+        etcd = self._children.get("etcd")
         for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
             if (child := self._children.pop(name, None)) is not None:
-                await child.end(END_WITHIN_S)
+                orphaned = etcd is None or etcd.exit_code is not None  # then the API server would wait for it in vain
+                await child.end(0.0 if orphaned else END_WITHIN_S)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -140,7 +146,9 @@ class ApiServer:
         is_new = not (folder / "etcd").exists()
         try:
             await self._serve(paths, folder)
-        except _PortTaken:
+        except _PortTaken as taken:
+            if self._port and taken.name == "kube-apiserver":
+                raise  # the port was asked for
             await self._end_children()
             for name in paths:  # or else the last words of this attempt are taken for those of the next
                 (folder / f"{name}.log").unlink(missing_ok=True)
@@ -262,8 +270,8 @@ class ApiServer:
             if child.exit_code is None:
                 continue
             words = self.last_words(name)
-            kind = _PortTaken if PORT_TAKEN in words else ControlPlaneFailed
-            raise kind(f"{name} ended with {child.exit_code}:\n{words}")
+            text = f"{name} ended with {child.exit_code}:\n{words}"
+            raise _PortTaken(name, text) if PORT_TAKEN in words else ControlPlaneFailed(text)
 
     async def _api_server_is_ready(self) -> str:
         code, text = await self._get("/readyz")
