@@ -11,6 +11,10 @@ from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec, Move
 from whimbrel.domain import naming
 from whimbrel.domain.records import Instance, Key, Migration, MigrationState, Move
 
+STARTED = "Started"
+"""Reason in a move's status while its current attempt is known to have begun. The phase alone does not tell: it stays
+Moving while a further attempt waits."""
+
 IN_FLIGHT = frozenset(
     {
         MovePhase.STARTING,
@@ -42,6 +46,8 @@ class Evidence:
     """Whether the instance that was quoted is still there."""
     state: MigrationState | None
     """The instance's migration state if it is of the current attempt, else None."""
+    start_recorded: bool
+    """Whether the begin of the current attempt was recorded."""
     abort_recorded: bool
     """Whether an abort of the current attempt was recorded."""
     now: datetime
@@ -85,7 +91,9 @@ def gather(
     instance = instances.get(move.instance_key)
     same_guest = instance is not None and instance.uid == move.instance_uid
     state = instance.migration if same_guest and instance is not None else None
-    begun = recorded.phase == MovePhase.MOVING
+    started = recorded.phase == MovePhase.MOVING and recorded.reason == STARTED
+    aborted = recorded.abort is not None and attempt is not None and recorded.abort.number == attempt.number
+    begun = started or aborted
     if state is not None and (attempt is None or not _is_of(state, attempt, migration, ours, key, names_by_uid, begun)):
         state = None
     return Evidence(
@@ -97,7 +105,8 @@ def gather(
         instance=instance,
         same_guest=same_guest,
         state=state,
-        abort_recorded=(recorded.abort is not None and attempt is not None and recorded.abort.number == attempt.number),
+        start_recorded=started,
+        abort_recorded=aborted,
         now=now,
     )
 
@@ -126,7 +135,8 @@ def _is_of(
 
     With the migration gone, a state that is not the one seen when the attempt was decided, has its target, and is of
     no migration that is still there, is it. Where the scheduler chose the target that says little: anybody's migration
-    may have gone there. Then the move must have been recorded as begun, or the state show the attempt's own policy.
+    may have gone there. Then the attempt must have been recorded as begun, or the state show the attempt's own policy.
+    An attempt without either is not known again: its guest is quoted from where it is now, never called moved by us.
     """
     if migration is not None:
         return ours and state.migration_uid == migration.uid

@@ -13,7 +13,7 @@ from whimbrel.lifecycle.outcome import STARTING_LIMIT_S, Conclusion, NotYet, con
 
 @dataclass(frozen=True, slots=True)
 class RecordStarted:
-    """The move's status must say that it has begun."""
+    """The move's status must say that its current attempt has begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,5 +83,5 @@ def needs(evidence: Evidence, unwanted: tuple[str, str] | None) -> Iterator[Need
             yield RecordAbort("StartTimeout", message)
             return
         yield LookAgain(STARTING_LIMIT_S - waited_s)
-    if evidence.move.move.status.phase != MovePhase.MOVING:
+    if not evidence.start_recorded:
         yield RecordStarted()

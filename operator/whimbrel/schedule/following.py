@@ -18,7 +18,7 @@ from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
 from whimbrel.ladder.consent import disturbs_beyond
 from whimbrel.ladder.policy import unconsented
 from whimbrel.lifecycle import writes
-from whimbrel.lifecycle.evidence import Evidence
+from whimbrel.lifecycle.evidence import STARTED, Evidence
 from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
 from whimbrel.lifecycle.outcome import PLAN_DELETED, receipt
 from whimbrel.schedule.outlook import attempt_for, quote
@@ -88,9 +88,9 @@ def _started(evidence: Evidence, survey: Survey) -> Iterator[Followed]:
     stored = evidence.move.move.status
     message = f"{attempt.source_node} to {_target(attempt)}, {attempt.rung}."
     status = stored.model_copy(
-        update={"phase": MovePhase.MOVING, "reason": "Started", "message": message, "verdicts": ()}
+        update={"phase": MovePhase.MOVING, "reason": STARTED, "message": message, "verdicts": ()}
     )
-    yield from _status(evidence, status, "move has begun")
+    yield from _status(evidence, status, f"attempt {attempt.number} has begun")
     yield _announce(evidence, survey, "MigrationStarted", f"Live migration from {message}")
 
 

@@ -1,5 +1,7 @@
 """What the engine does with what KubeVirt can be told – and while that is not known."""
 
+from typing import Any
+
 from support.builders import CAPABILITIES, KUBEVIRT_1_4, KUBEVIRT_1_5
 from support.stage import DB1, STUN, Stage, emptying
 from whimbrel.domain.records import Key
@@ -151,6 +153,69 @@ def test_a_target_pod_on_any_allowed_node_goes_on() -> None:
 
     assert "abort" not in stage.move()["status"]
     assert "deletionTimestamp" not in stage.unfinished()["metadata"]
+
+
+def a_stage_between_attempts(**plan: Any) -> Stage:
+    """The first attempt has failed, the second one waits, and the scheduler chooses."""
+    stage = Stage(capabilities=KUBEVIRT_1_5, version="v1.5.3")
+    stage.plan(**plan)
+    stage.settle()
+    stage.hand_off(to="node-2")
+    stage.copy()
+    stage.settle()
+    stage.fail(failureReason="QEMU is cross")
+    stage.settle()
+    assert stage.move()["status"]["attempt"]["number"] == 2
+    return stage
+
+
+def test_a_guest_that_somebody_else_moved_while_a_further_attempt_waited_is_not_called_moved_by_us() -> None:
+    stage = a_stage_between_attempts()
+
+    theirs = stage.foreign_migration()
+    stage.hand_off(to="node-3")
+    stage.copy()
+    stage.arrive()
+    stage.delete(MIGRATIONS, Key("default", theirs["metadata"]["name"]))
+    stage.settle()
+
+    status = stage.move()["status"]
+    assert [each["outcome"] for each in status["history"]] == ["Failed"]
+    assert (status["phase"], status["reason"]) == ("Failed", "NoLongerSelected")
+
+
+def test_a_guest_that_somebody_else_moved_and_that_is_still_selected_is_moved_from_where_it_is() -> None:
+    stage = a_stage_between_attempts(virtualMachines={"names": ["db1"]})
+
+    theirs = stage.foreign_migration()
+    stage.hand_off(to="node-3")
+    stage.copy()
+    stage.arrive()
+    stage.delete(MIGRATIONS, Key("default", theirs["metadata"]["name"]))
+    stage.seconds += 60
+    stage.settle()
+
+    status = stage.move()["status"]
+    assert [each["outcome"] for each in status["history"]] == ["Failed"]
+    assert (status["attempt"]["number"], status["attempt"]["sourceNode"]) == (2, "node-3")
+    assert stage.unfinished()["metadata"]["labels"]["whimbrel.dev/attempt"] == "2"
+
+
+def test_a_further_attempt_that_was_recorded_as_begun_and_vanished_is_known_again() -> None:
+    stage = a_stage_between_attempts()
+    stage.seconds += 60
+    stage.settle()
+    stage.hand_off(to="node-3")
+    stage.copy()
+    stage.settle()
+    assert stage.outcome() == ("Moving", "Started")
+
+    key = Key("default", stage.unfinished()["metadata"]["name"])
+    stage.arrive()
+    stage.delete(MIGRATIONS, key)
+    stage.settle()
+
+    assert [each["outcome"] for each in stage.move()["status"]["history"]] == ["Failed", "Succeeded"]
 
 
 def test_a_named_target_is_held_to_as_well() -> None:

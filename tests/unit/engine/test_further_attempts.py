@@ -38,7 +38,9 @@ def test_the_outcome_of_one_attempt_and_the_specification_of_the_next_are_one_wr
 
     written = [w for w in stage.settle() if w.resource in (VIRTUAL_MACHINE_MOVES, INSTANCES, MIGRATIONS)]
 
-    assert [w.resource for w in written] == [VIRTUAL_MACHINE_MOVES, INSTANCES, MIGRATIONS]
+    assert [w.resource for w in written] == [VIRTUAL_MACHINE_MOVES, INSTANCES, MIGRATIONS, VIRTUAL_MACHINE_MOVES]
+    assert "attempt 1 ended" in written[0].why
+    assert "attempt 2 has begun" in written[3].why
 
 
 def test_without_consent_an_attempt_that_does_not_converge_is_repeated_as_it_was() -> None:

@@ -221,6 +221,9 @@ def test_a_failed_move_has_a_receipt_without_figures() -> None:
 
 FLOATING = {**an_attempt(), "allowedNodes": ["node-2", "node-3"]}
 """An attempt whose target the scheduler chooses; node-2 is expected."""
+BEGUN = {"phase": "Moving", "reason": "Started"}
+WAITED = {"phase": "Moving", "reason": "NotConverged"}
+"""What a move says while a further attempt waits."""
 
 
 def landed(node: str, **changed: Any) -> Instance:
@@ -253,7 +256,36 @@ def test_somebody_elses_vanished_migration_to_an_allowed_node_is_not_taken_for_o
     guest = landed("node-3", policy_name="foreign")
 
     assert not ended(guest, attempt=FLOATING, gone=True).spent
-    assert ended(guest, attempt=FLOATING, gone=True, status={"phase": "Moving"}).spent
+    assert ended(guest, attempt=FLOATING, gone=True, status=BEGUN).spent
+
+
+def further(state: dict[str, Any], **attempt: Any) -> dict[str, Any]:
+    """A status with a second attempt whose target the scheduler chooses."""
+    return {**state, "attempt": {**FLOATING, **attempt, "number": 2}}
+
+
+def test_a_migration_that_was_there_and_gone_while_a_further_attempt_waited_is_not_taken_for_it() -> None:
+    guest = landed("node-3", policy_name="foreign")
+
+    assert not ended(guest, attempt=FLOATING, gone=True, status=further(WAITED)).spent
+    assert not ended(landed("node-3"), attempt=FLOATING, gone=True, status=further(WAITED, policyName="")).spent
+
+
+def test_a_further_attempt_that_vanished_is_known_by_its_policy_or_by_the_record_that_it_began() -> None:
+    by_policy = ended(
+        landed("node-3", policy_name=FLOATING["policyName"]), attempt=FLOATING, gone=True, status=further(WAITED)
+    )
+    by_record = ended(landed("node-3"), attempt=FLOATING, gone=True, status=further(BEGUN, policyName=""))
+
+    for found in (by_policy, by_record):
+        assert verdict(found) == ("Succeeded", "Verified")
+        assert concluded(found).record.number == 2
+
+
+def test_a_further_attempt_whose_abort_was_recorded_is_known_without_a_policy() -> None:
+    status = {**further(WAITED, policyName=""), "abort": {**ABORT, "number": 2}}
+
+    assert verdict(ended(landed("node-3"), attempt=FLOATING, gone=True, status=status)) == ("Succeeded", "Verified")
 
 
 def test_a_vanished_migration_is_known_by_the_attempts_own_policy() -> None:
