@@ -285,6 +285,21 @@ async def test_every_write_is_one_log_line_with_its_reason(bench: Bench, caplog:
     ]
 
 
+async def test_a_status_that_the_served_definition_lacks_a_field_of_is_refused_with_the_remedy_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = await bench.loaded(MIGRATION_PLANS, a_plan("p1"))
+    body = stored | {"status": {"observedGeneration": 1, "ofANewerRelease": 1}}
+
+    outcome = await bench.send(ReplaceStatus(MIGRATION_PLANS, P1, body, "progress"))
+
+    assert outcome == Outcome(failed=1, retry_after_s=0.5)
+    (record,) = [each.getMessage() for each in caplog.records if each.name == "whimbrel.executor"]
+    assert 'unknown field "status.ofANewerRelease"' in record
+    assert record.endswith("; the CRDs are older than the operator: apply the crds/ of its release")
+    assert "status" not in await bench.api.get(MIGRATION_PLANS, P1)
+
+
 async def test_at_most_sixteen_writes_are_under_way(bench: Bench) -> None:
     bench.cluster.faults.add(Fault(verb="create", latency_s=0.1, times=None))
     began = asyncio.get_running_loop().time()

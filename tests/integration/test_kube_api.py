@@ -1,12 +1,13 @@
 """KubeApi against a server: verbs, fences, and every failure as one of our own errors."""
 
 from contextlib import aclosing
+from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
-from support.raw_objects import a_migration, a_plan, an_instance
+from support.raw_objects import a_migration, a_plan, an_instance, own_definitions
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, NAMESPACES, VIRTUAL_MACHINES
 from whimbrel.kube.api import KubeApi
@@ -77,6 +78,47 @@ async def test_what_the_schema_refuses_comes_back_in_the_servers_words(
 
     with pytest.raises(Invalid, match=r"spec\.virtualMachines"):
         await api.create(MIGRATION_PLANS, "shop", plan)
+
+
+async def test_no_write_drops_a_field_that_is_not_served_in_silence(
+    cluster: EmbeddedControlPlane, api: KubeApi
+) -> None:
+    key = Key("shop", "p1")
+    stored = await api.create(MIGRATION_PLANS, "shop", a_plan("p1"))
+    newer = {"status": {"observedGeneration": 1, "ofANewerRelease": 1}}
+    add = {"op": "add", "path": "/spec/ofANewerRelease", "value": 1}
+
+    for write in (
+        api.replace(MIGRATION_PLANS, key, {**stored, "spec": {**stored["spec"], "ofANewerRelease": 1}}),
+        api.replace_status(MIGRATION_PLANS, key, {**stored, **newer}),
+        api.patch(MIGRATION_PLANS, key, [add]),
+    ):
+        with pytest.raises(Invalid, match="ofANewerRelease") as refused:
+            await write
+        assert refused.value.of_unserved_field
+    assert await api.get(MIGRATION_PLANS, key) == stored
+
+
+async def test_what_was_stored_under_newer_definitions_can_be_written_under_older_ones(
+    bare_cluster: EmbeddedControlPlane, api: KubeApi
+) -> None:
+    older = own_definitions()
+    newer = deepcopy(older)
+    for each in newer:
+        schema = each["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        schema["properties"]["spec"]["properties"]["ofANewerRelease"] = {"type": "integer"}
+    await bare_cluster.load(newer)
+    plan, key = a_plan("p1"), Key("shop", "p1")
+    plan["spec"]["ofANewerRelease"] = 1
+    await api.create(MIGRATION_PLANS, "shop", plan)
+    await bare_cluster.load(older)
+
+    stored = await api.get(MIGRATION_PLANS, key)
+    add = {"op": "add", "path": "/metadata/finalizers", "value": ["whimbrel.dev/moves"]}
+
+    assert "ofANewerRelease" not in stored["spec"]
+    patched = await api.patch(MIGRATION_PLANS, key, [add])
+    await api.replace_status(MIGRATION_PLANS, key, {**patched, "status": {"observedGeneration": 1}})
 
 
 async def test_a_kind_that_is_not_served_is_no_missing_object(bare_cluster: EmbeddedControlPlane, api: KubeApi) -> None:

@@ -110,17 +110,18 @@ class KubeApi:
         return await self._call("create", resource.kind, path_of(resource, namespace), query=STRICT, body=body)
 
     async def replace(self, resource: Resource, key: Key, body: Mapping[str, Any]) -> Raw:
-        """PUT; `body` carries the resourceVersion that it supposes."""
-        return await self._call("update", resource.kind, path_of(resource, *key), body=body)
+        """PUT; `body` carries the resourceVersion that it supposes. Invalid where a field of it is not served."""
+        return await self._call("update", resource.kind, path_of(resource, *key), query=STRICT, body=body)
 
     async def replace_status(self, resource: Resource, key: Key, body: Mapping[str, Any]) -> Raw:
-        """PUT of the status; `body` carries the resourceVersion that it supposes."""
-        return await self._call("update", resource.kind, path_of(resource, *key, "status"), body=body)
+        """PUT of the status; `body` carries the resourceVersion that it supposes. Invalid where a field is not served."""
+        return await self._call("update", resource.kind, path_of(resource, *key, "status"), query=STRICT, body=body)
 
     async def patch(self, resource: Resource, key: Key, operations: Sequence[Mapping[str, Any]]) -> Raw:
-        """JSON patch; Invalid where one of its tests fails."""
+        """JSON patch; Invalid where one of its tests fails, or what it adds is not served."""
+        path = path_of(resource, *key)
         return await self._call(
-            "patch", resource.kind, path_of(resource, *key), body=list(operations), content_type=JSON_PATCH
+            "patch", resource.kind, path, query=STRICT, body=list(operations), content_type=JSON_PATCH
         )
 
     async def delete(self, resource: Resource, key: Key, uid: str) -> Raw:

@@ -47,6 +47,11 @@ class Invalid(ApiError):
 
     code = 422
 
+    @property
+    def of_unserved_field(self) -> bool:
+        """Whether strict validation met a field that is not served. Only the text tells it from other bad requests."""
+        return "strict decoding error" in self.message and "unknown field" in self.message
+
 
 class Forbidden(ApiError):
     """403: a role is missing, or admission denies it."""

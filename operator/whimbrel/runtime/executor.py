@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from whimbrel.api.definition import GROUP
 from whimbrel.domain.decision import (
     Announcement,
     Create,
@@ -164,9 +165,8 @@ class Executor:
                 if isinstance(error, Throttled):
                     self._throttled_until = self._clock() + error.retry_after_s
                 self._failed(what, immediate=isinstance(error, Conflict))
-                log.warning(
-                    "%s %s %s failed (%s): %s", VERBS[type(write)], write.resource.kind, write.key, write.why, error
-                )
+                verb, text = VERBS[type(write)], f"{error}{_remedy(write, error)}"
+                log.warning("%s %s %s failed (%s): %s", verb, write.resource.kind, write.key, write.why, text)
                 return self._count(write, _result_of(error))
         self._failures.pop(what, None)
         log.info("%s %s %s: %s", VERBS[type(write)], write.resource.kind, write.key, write.why)
@@ -361,6 +361,13 @@ def _irrevocable(migration_uid: str, live: Raw) -> str:
     if state.get("mode") == "PostCopy":
         return "is in post-copy"
     return "is completed" if state.get("completed") is True else ""
+
+
+def _remedy(write: Write, error: ApiError) -> str:
+    """What to do about an answer that people can mend and that does not say how, to be put behind it."""
+    if isinstance(error, Invalid) and error.of_unserved_field and write.resource.group == GROUP:
+        return "; the CRDs are older than the operator: apply the crds/ of its release"
+    return ""
 
 
 def _result_of(error: ApiError) -> str:
