@@ -51,6 +51,8 @@ class _Facts:
     """By key of the instance."""
     arrivals: Mapping[str, Pod]
     """Target launchers by UID of the migration."""
+    lingering: Mapping[str, int]
+    """Outbound slots by node that KubeVirt counts although nothing leaves there: see `_lingering`."""
 
 
 class Ledger:
@@ -95,6 +97,7 @@ class Ledger:
                 launchers={uid: tuple(sorted(pods, key=lambda pod: pod.uid)) for uid, pods in launchers.items()},
                 unfinished=_by_instance(flights, snapshot),
                 arrivals=arrivals,
+                lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
             )
         )
         for pod in snapshot.pods.values():
@@ -130,6 +133,10 @@ class Ledger:
     def outbound(self, node: str) -> int:
         """Unfinished migrations that leave the node."""
         return self._outbound[node]
+
+    def outbound_of_kubevirt(self, node: str) -> int:
+        """The same as KubeVirt counts them against its own limit: never fewer."""
+        return self._outbound[node] + self._facts.lingering.get(node, 0)
 
     def inbound(self, node: str) -> int:
         """Unfinished migrations that arrive at the node, as far as their targets are known."""
@@ -247,6 +254,17 @@ def _in_flight(
     if attempt is None or attempt.names_target:
         return InFlight(migration, source, "", ())
     return InFlight(migration, source, attempt.target_node, attempt.allowed_nodes)
+
+
+def _lingering(flight: InFlight, snapshot: Snapshot) -> set[str]:
+    """Nodes beside its source where KubeVirt counts an unfinished migration as outbound: it takes the guest's node and the
+    source that the instance still shows, be that of an earlier migration.
+    """
+    instance = snapshot.instances.get(flight.migration.instance_key)
+    if instance is None:
+        return set()
+    shown = instance.migration.source_node if instance.migration is not None else ""
+    return {instance.node, shown} - {"", flight.source}
 
 
 def _attempt_of(migration: Migration, snapshot: Snapshot) -> AttemptSpec | None:

@@ -297,3 +297,22 @@ def test_a_migration_that_only_a_forgotten_finalizer_keeps_takes_no_slot() -> No
         assert Ledger.of(a_snapshot(*NODES, still_counts)).in_flight == 1
     with_instance = a_snapshot(*NODES, of_nobody, gone)
     assert Ledger.of(with_instance).in_flight == 1
+
+
+def test_kubevirt_counts_a_guest_that_moved_before_at_the_node_that_it_came_from_too() -> None:
+    earlier = a_migration_state("earlier", source="node-1", target="node-2", completed=True)
+    instance = an_instance(node="node-2", migration=earlier)
+
+    ledger = Ledger.of(a_snapshot(*NODES, instance, a_migration(instance, uid="next", target="node-3")))
+
+    assert [ledger.outbound(node) for node in ("node-1", "node-2", "node-3")] == [0, 1, 0]
+    assert [ledger.outbound_of_kubevirt(node) for node in ("node-1", "node-2", "node-3")] == [1, 1, 0]
+
+
+def test_kubevirt_counts_a_guest_that_has_just_arrived_at_both_ends_until_its_migration_ends() -> None:
+    instance = an_instance(node="node-2", migration=a_migration_state("m", source="node-1", target="node-2"))
+
+    ledger = Ledger.of(a_snapshot(*NODES, instance, a_migration(instance, uid="m")))
+
+    assert [ledger.outbound(node) for node in ("node-1", "node-2")] == [1, 0]
+    assert [ledger.outbound_of_kubevirt(node) for node in ("node-1", "node-2")] == [1, 1]

@@ -13,7 +13,7 @@ def blocks(candidate: Candidate, ledger: Ledger, circumstances: Circumstances) -
     if ledger.in_flight >= cluster_limit:
         return Wait("ClusterLimit", f"KubeVirt allows {cluster_limit} migrations at once, all are in use.")
     node_limit = kubevirt.parallel_outbound_per_node
-    if ledger.outbound(candidate.instance.node) >= node_limit:
+    if ledger.outbound_of_kubevirt(candidate.instance.node) >= node_limit:
         message = f"KubeVirt allows {node_limit} migrations out of {candidate.instance.node} at once, all are in use."
         return Wait("KubeVirtOutboundLimit", message)
     return None
