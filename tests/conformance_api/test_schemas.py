@@ -44,6 +44,25 @@ async def test_pruned_fields_are_warned_of_ignored_or_refused_as_asked(
     )
 
 
+async def test_replaces_statuses_and_patches_are_as_strict_as_they_are_asked_to_be(
+    client: RawClient, widgets: str, build: Any
+) -> None:
+    made = (await client.create(widgets, build.widget())).body
+    one, add = f"{widgets}/one", {"op": "add", "path": "/spec/surprise", "value": 1}
+    told = {**made, "status": {"surprise": 1}}
+
+    answers = [
+        await client.replace(one, {**made, "spec": {**made["spec"], "surprise": 1}}, fieldValidation="Strict"),
+        await client.replace(f"{one}/status", told, fieldValidation="Strict"),
+        await client.patch(one, [add], "application/json-patch+json", fieldValidation="Strict"),
+    ]
+
+    assert [each.code // 100 for each in answers] == [4, 4, 4]
+    for answer in answers:
+        assert "strict decoding error: unknown field" in answer.body["message"]
+    assert (await client.get(one)).body == made
+
+
 async def test_a_field_given_twice_is_refused_when_strict(client: RawClient, widgets: str) -> None:
     body = '{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"one"},"spec":{"size":1,"size":2}}'
 
