@@ -301,7 +301,7 @@ async def embedded_server(plane: EmbeddedControlPlane) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         await plane.load(DEFINITIONS)
         backend = Embedded(plane)
-        client = await stack.enter_async_context(RawClient(plane.url, plane.access().token))
+        client = await stack.enter_async_context(RawClient(plane.url))
         yield await _opened(backend, client, stack)
 
 

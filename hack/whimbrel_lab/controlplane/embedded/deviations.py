@@ -103,8 +103,8 @@ DEVIATIONS = (
     Deviation(
         "who asks without a token",
         "nobody: 403",
-        "the administrator, with a Warning: it listens on loopback only, and without TLS",
-        "warned",
+        "the administrator: it listens on loopback only, and without TLS",
+        "silent",
     ),
     Deviation(
         "when a definition is served",

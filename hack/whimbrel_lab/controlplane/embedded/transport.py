@@ -36,9 +36,6 @@ from whimbrel_lab.controlplane.users import User
 
 LOG = logging.getLogger(__name__)
 MAXIMUM_BODY_BYTES = 3_145_728
-_NOBODY_WARNING = (
-    "embedded control plane: a request without a token is the administrator's here; a real API server forbids it"
-)
 _TOO_MANY = "Too many requests, please try again later."
 _REASONS = {
     401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired", 422: "Invalid",
@@ -118,8 +115,6 @@ class Transport:
         target = Target(client, user, verb, resource, route.subresource, route.namespace, route.name)
         parts.counters.count(RequestKey(client, verb, resource, route.subresource))
         call = Call(user, kind, route.namespace, route.name, route.subresource, query)
-        if not by_token:
-            call.warnings.append(_NOBODY_WARNING)
         view = View(
             requests.shape_of(request.headers.get("Accept", "")),
             lambda: parts.clock.now().timestamp(),
@@ -162,7 +157,7 @@ class Transport:
     async def _list(self, asked: _Asked) -> web.StreamResponse:
         call = asked.call
         page = list_page(self._parts.storage, call.kind, call.namespace, call.query)
-        return _json(asked.view.many(call.kind, page.records, page.metadata), warnings=call.warnings)
+        return _json(asked.view.many(call.kind, page.records, page.metadata))
 
     async def _watch(self, asked: _Asked) -> web.StreamResponse:
         call = asked.call
