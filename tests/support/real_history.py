@@ -85,7 +85,7 @@ class RealWitness:
 
     @property
     def history(self) -> list[Change]:
-        """Every revision until now, oldest first, with who wrote it."""
+        """Every revision until now, oldest first, with who wrote it; the audit log may be late with the newest."""
         log = self._lab.counters
         assert isinstance(log, AuditLog)
         log.read()
@@ -106,6 +106,8 @@ class RealWitness:
         self.checker = Checker(Mirror.as_world(objects))
         self.checker.begin()
         for change in self.history:
+            known = change.actor != SETUP or change.after is None or change.resource.group not in AUDITED
+            assert known, f"nobody wrote {change.resource.kind} {change.key} at {change.version}"
             held = objects.setdefault(change.resource, {})
             if change.after is None:
                 held.pop(change.key, None)
@@ -178,7 +180,6 @@ class _Authors:
             held = (seen.before or {}).get("metadata", {}).get("deletionTimestamp")
             request = None if held else self._deletes[at][-1]
         if request is None:
-            assert seen.after is None or seen.resource.group not in AUDITED, f"nobody wrote {at} at {seen.version}"
             verb = "create" if seen.before is None else "delete" if seen.after is None else "update"
             return SETUP, verb
         verb = "status" if request.subresource == "status" else request.verb

@@ -103,7 +103,7 @@ DEVIATIONS = (
     Deviation(
         "who asks without a token",
         "nobody: 403",
-        "the administrator: it listens on loopback only, and without TLS",
+        "the administrator: it listens on loopback only and without TLS, over which kubectl sends no token",
         "silent",
     ),
     Deviation(
