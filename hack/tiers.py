@@ -16,12 +16,15 @@ from pathlib import Path
 from whimbrel_lab.controlplane.real import binaries
 
 ROOT = Path(__file__).resolve().parent.parent
+INTERRUPTED = 130
+"""What shells say of a program that SIGINT ended."""
 NO_TESTS_COLLECTED = 5
 """pytest's exit code for a run that found nothing to do."""
 
 LIBVIRT_PROGRAMS = ("libvirtd", "qemu-system-x86_64", "as", "ld")
 KUBEVIRT_CRDS = "WHIMBREL_KUBEVIRT_CRDS"
 """Names a folder with the real CRDs of KubeVirt's releases, one file `vX.Y.Z.yaml` each."""
+KUBEVIRT_MINORS = range(3, 10)
 SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 
@@ -59,7 +62,8 @@ def lacks_releases() -> str | None:
     folder = os.environ.get(KUBEVIRT_CRDS)
     if not folder or not any(Path(folder).glob("v*.yaml")):
         return f"{KUBEVIRT_CRDS} names no folder with the CRDs of KubeVirt's releases"
-    return lacks_control_plane()
+    absent = [f"1.{minor}" for minor in KUBEVIRT_MINORS if not any(Path(folder).glob(f"v1.{minor}.*.yaml"))]
+    return f"{folder} has no CRDs of KubeVirt {', '.join(absent)}" if absent else lacks_control_plane()
 
 
 API_DIRECTORIES = ("tests/crds", "tests/project", "tests/embedded", "tests/conformance_api", "tests/integration")
@@ -127,11 +131,21 @@ def run(tier: Tier, without_kubectl: bool) -> Outcome:
         command += ["-n", str(tier.workers), "--dist", "loadfile"]
     print(f"\n== {tier.name}: {' '.join(directories)}", flush=True)
     began = time.monotonic()
-    code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+    code = _until_it_ended(command)
     duration_s = time.monotonic() - began
     if code == NO_TESTS_COLLECTED:
         return Outcome(tier, "empty", NO_TEST_YET, duration_s)
     return Outcome(tier, "failed" if code else "passed", f"pytest exit {code}" if code else "", duration_s)
+
+
+def _until_it_ended(command: list[str]) -> int:
+    """The exit code. On Ctrl-C pytest, which hears it too, is left the time to take down what it started."""
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL) as running:
+        try:
+            return running.wait()
+        except KeyboardInterrupt:
+            running.wait()
+            raise
 
 
 def coverage_line(suite: str, left_out: dict[str, str]) -> str:
@@ -152,7 +166,13 @@ def main(suite: str) -> int:
         left_out["tests marked kubectl"] = without_kubectl
     print(coverage_line(suite, left_out), flush=True)
 
-    outcomes = [run(tier, without_kubectl is not None) for tier in tiers]
+    outcomes: list[Outcome] = []
+    interrupted = False
+    try:
+        outcomes.extend(run(tier, without_kubectl is not None) for tier in tiers)  # what ran before stays
+    except KeyboardInterrupt:
+        interrupted = True
+        left_out |= {tier.name: "interrupted" for tier in tiers[len(outcomes) :]}
 
     print()
     for outcome in outcomes:
@@ -163,7 +183,7 @@ def main(suite: str) -> int:
         print("Nothing may be left out where CI or WHIMBREL_NO_SKIP is set: this run has failed.")
         failed = True
     print(coverage_line(suite, left_out), flush=True)
-    return int(failed)
+    return INTERRUPTED if interrupted else int(failed)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from whimbrel_lab import topology
 from whimbrel_lab.controlplane.plane import check_kubeconfig_is_ours, write_kubeconfig
+from whimbrel_lab.controlplane.real import binaries
 from whimbrel_lab.hypervisor import HypervisorError
 from whimbrel_lab.lab import Lab, LabError
 from whimbrel_lab.topology import TopologyError
@@ -68,6 +69,12 @@ async def up(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def tools(lab: Lab) -> str:
+    """On a real API server: a line that puts the kubectl of its release first."""
+    found = binaries.search("kubectl").path if lab.plane.name == "real" else None
+    return f"\n  export PATH={found.parent}:$PATH" if found is not None else ""
+
+
 def welcome(lab: Lab, path: Path) -> str:
     """What to try next."""
     first = lab.topology.guests[0].name if lab.topology.guests else "vm-01"
@@ -75,7 +82,7 @@ def welcome(lab: Lab, path: Path) -> str:
     size = f"{len(lab.topology.hosts)} hosts, {len(lab.topology.guests)} virtual machines"
     return f"""{size}, hypervisor: {lab.hypervisor_name}, API server: {lab.url}
 
-  export KUBECONFIG={path}
+  export KUBECONFIG={path}{tools(lab)}
   kubectl get nodes
   kubectl get vm,vmi -o wide
   kubectl apply -f - <<EOF

@@ -55,7 +55,7 @@ async def server(endpoint: "Endpoint | None") -> AsyncIterator[Server]:
         async with real_server(endpoint) as opened:
             yield opened
         return
-    async with EmbeddedControlPlane(bookmark_interval_s=0.2) as plane, embedded_server(plane) as opened:
+    async with EmbeddedControlPlane() as plane, embedded_server(plane) as opened:
         yield opened
 
 

@@ -89,7 +89,7 @@ def test_what_lies_in_the_cache_is_named_after_its_version_and_not_asked(environ
 
 
 def test_what_is_missing_is_named_with_a_way_out(environment: dict[str, str]) -> None:
-    with pytest.raises(binaries.BinariesMissing, match=r"missing helm.*hack/control-plane/build"):
+    with pytest.raises(binaries.BinariesMissing, match=r"missing helm.*make control-plane"):
         binaries.find("helm", environment)
     assert binaries.obstacle(("etcd", "helm"), environment) == "missing etcd, helm"
 

@@ -136,7 +136,7 @@ def find(name: str, environment: Mapping[str, str] = os.environ) -> Path:
     """A program's path; raises BinariesMissing."""
     found = search(name, environment)
     if found.path is None:
-        raise BinariesMissing(f"{obstacle((name,), environment)}. hack/control-plane/build makes it.")
+        raise BinariesMissing(f"{obstacle((name,), environment)}. `make control-plane` builds what is missing.")
     return found.path
 
 

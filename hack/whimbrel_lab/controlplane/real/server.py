@@ -25,6 +25,7 @@ from whimbrel_lab.certs import authority, private_file, signing_keys
 from whimbrel_lab.controlplane.plane import write_kubeconfig
 from whimbrel_lab.controlplane.real import binaries
 from whimbrel_lab.controlplane.real.audit import AuditLog
+from whimbrel_lab.controlplane.real.binaries import BinariesMissing
 from whimbrel_lab.controlplane.users import ADMINISTRATOR, MASTERS, Access, User
 from whimbrel_lab.errors import LabError
 from whimbrel_lab.processes import ChildProcess, ProcessKeeper
@@ -37,6 +38,7 @@ PORT_TAKEN = "address already in use"
 """What a program says of a port that somebody else has taken since it was found free."""
 CONTROLLER_MANAGER = User("system:kube-controller-manager", (MASTERS, "system:authenticated"))
 SCHEDULER = User("system:kube-scheduler")
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ISSUER = "https://kubernetes.default.svc"
 CONTROLLERS = (
     "garbage-collector-controller", "namespace-controller", "serviceaccount-controller", "resourcequota-controller",
@@ -136,10 +138,9 @@ class ApiServer:
         await self.stop()
 
     async def _start(self) -> None:
-        paths = {
-            name: binaries.find(name)
-            for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-        }
+        if lacking := binaries.obstacle(PROGRAMS):
+            raise BinariesMissing(f"{lacking}. `make control-plane` builds what is missing.")
+        paths = {name: binaries.find(name) for name in PROGRAMS}
         self._keeper = await self._stack.enter_async_context(ProcessKeeper())
         folder = self._folder or self._own_folder()
         folder.mkdir(parents=True, exist_ok=True)
