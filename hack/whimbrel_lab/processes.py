@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,13 @@ KEEPER_SCRIPT = Path(__file__).with_name("process_keeper.py")
 
 class ProcessError(LabError):
     """A process could not be started; the text names the program and says why."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports for programs to listen on; free at once, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in held]
 
 
 class ChildProcess:

@@ -151,16 +151,16 @@ async def test_a_scheduler_or_controllers_that_end_at_once_fail_the_start(
 async def test_ports_that_somebody_took_meanwhile_are_replaced_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free_ports = server._free_ports
+    free_ports = server.free_ports
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         taken = somebody.getsockname()[1]
         answers = iter([[taken, *free_ports(2)], free_ports(3)])
-        monkeypatch.setattr(server, "_free_ports", lambda _count: next(answers))
+        monkeypatch.setattr(server, "free_ports", lambda _count: next(answers))
 
         async with ApiServer(folder=tmp_path) as up:
             assert str(taken) not in up.endpoint.etcd_url
 
-        monkeypatch.setattr(server, "_free_ports", free_ports)
+        monkeypatch.setattr(server, "free_ports", free_ports)
         with pytest.raises(ControlPlaneFailed, match=r"(?s)kube-apiserver ended with .*already in use"):
             async with ApiServer(folder=tmp_path, port=taken):
                 pass

@@ -6,7 +6,6 @@ Used by the benches, which read its memory from outside.
 import asyncio
 import os
 import re
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 
-from whimbrel_lab.processes import ProcessKeeper
+from whimbrel_lab.processes import ProcessKeeper, free_ports
 
 READY_S = 90.0
 MIB = 1024**2
@@ -72,7 +71,7 @@ class OperatorProcess:
 @asynccontextmanager
 async def operator(kubeconfig: Path, log: Path, namespace: str = "default") -> AsyncIterator[OperatorProcess]:
     """From its readiness to its end. Raises BenchFailed with its last words where it does not get ready."""
-    port = _free_port()
+    port = free_ports(1)[0]
     command = [sys.executable, "-m", "whimbrel", "--kubeconfig", str(kubeconfig), "--namespace", namespace]
     command += ["--health-address", "127.0.0.1", "--health-port", str(port), "--metrics-interval", "1"]
     async with ProcessKeeper() as keeper, aiohttp.ClientSession() as session:
@@ -99,13 +98,6 @@ async def _readiness(running: OperatorProcess, said: str) -> tuple[bool, str]:
             return answer.status == 200, (await answer.text()).strip()
     except aiohttp.ClientError:
         return False, said
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _last_words(log: Path) -> str:

@@ -1,7 +1,6 @@
 """What the demo's story plays on: which hypervisor and why, the lab's topology, the operator as a process of its own."""
 
 import asyncio
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +15,7 @@ from whimbrel_lab.demo.data_centre import CHARACTERS, HOSTS, NAMESPACE, SOURCE, 
 from whimbrel_lab.demo.spectator import Spectator
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor, available
 from whimbrel_lab.hypervisor.model import ModelHypervisor
-from whimbrel_lab.processes import ProcessKeeper
+from whimbrel_lab.processes import ProcessKeeper, free_ports
 from whimbrel_lab.topology import LabGuest, LabHost, Topology
 
 READY_S = 30.0
@@ -80,7 +79,7 @@ def _guest(name: str) -> LabGuest:
 @asynccontextmanager
 async def operator(kubeconfig: Path, namespace: str, log: Path) -> AsyncIterator[None]:
     """The operator as it ships; begins when it says that it is ready. Raises DemoFailed with its last words."""
-    port = _free_port()
+    port = free_ports(1)[0]
     command = [sys.executable, "-m", "whimbrel", "--kubeconfig", str(kubeconfig), "--namespace", namespace]
     command += ["--health-address", "127.0.0.1", "--health-port", str(port), "--metrics-interval", "1"]
     async with ProcessKeeper() as keeper:
@@ -107,13 +106,6 @@ async def _readiness(session: aiohttp.ClientSession, port: int, said: str) -> tu
             return answer.status, (await answer.text()).strip()
     except aiohttp.ClientError:
         return 0, said
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _last_words(log: Path) -> str:

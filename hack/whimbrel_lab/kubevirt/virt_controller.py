@@ -5,7 +5,6 @@ suite to hold the stand-in to the real thing.
 """
 
 import asyncio
-import socket
 from pathlib import Path
 
 from whimbrel.simulation.kubevirt.launchers import LAUNCHER_IMAGE
@@ -15,7 +14,7 @@ from whimbrel_lab.controlplane.plane import write_kubeconfig
 from whimbrel_lab.controlplane.users import Access
 from whimbrel_lab.errors import LabError
 from whimbrel_lab.kubevirt.client import Client
-from whimbrel_lab.processes import ChildProcess, ProcessKeeper
+from whimbrel_lab.processes import ChildProcess, ProcessKeeper, free_ports
 from whimbrel_lab.topology import INSTALL_NAMESPACE
 
 LEASE = "virt-controller"
@@ -51,7 +50,7 @@ class VirtController:
         certificates.mkdir(exist_ok=True)
         certificate, key = authority().server_files(certificates, "server", ["localhost"], ["127.0.0.1"])
         argv: list[str | Path] = [
-            self._program, f"--kubeconfig={kubeconfig}", "--listen=127.0.0.1", f"--port={_free_port()}",
+            self._program, f"--kubeconfig={kubeconfig}", "--listen=127.0.0.1", f"--port={free_ports(1)[0]}",
             f"--launcher-image={LAUNCHER_IMAGE}", f"--prom-cert-file={certificate}",
             f"--prom-key-file={key}",
         ]  # fmt: skip
@@ -75,9 +74,3 @@ class VirtController:
 async def _led(client: Client) -> bool:
     lease = await client.find("Lease", LEASE, INSTALL_NAMESPACE)
     return bool(spec(lease or {}).get("holderIdentity"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

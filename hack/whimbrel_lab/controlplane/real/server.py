@@ -6,10 +6,8 @@ node controller are off.
 """
 
 import asyncio
-import contextlib
 import secrets
 import shutil
-import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -28,7 +26,7 @@ from whimbrel_lab.controlplane.real.audit import AuditLog
 from whimbrel_lab.controlplane.real.binaries import BinariesMissing
 from whimbrel_lab.controlplane.users import ADMINISTRATOR, MASTERS, Access, User
 from whimbrel_lab.errors import LabError
-from whimbrel_lab.processes import ChildProcess, ProcessKeeper
+from whimbrel_lab.processes import ChildProcess, ProcessKeeper, free_ports
 
 READY_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.05
@@ -166,7 +164,7 @@ class ApiServer:
 
     async def _serve(self, paths: Mapping[str, Path], folder: Path) -> None:
         """etcd and the API server, on ports that are free now."""
-        etcd_port, peer_port, free_port = _free_ports(3)
+        etcd_port, peer_port, free_port = free_ports(3)
         port = self._port or free_port
         self.endpoint = self._prepare(folder, port, etcd_port)
         etcd: list[str | Path] = [
@@ -300,10 +298,3 @@ class ApiServer:
         path = self.endpoint.folder / f"{name}.log"
         lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
         return "\n".join(lines[-LAST_WORDS:]) or "It said nothing."
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free at once, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in held]
