@@ -33,6 +33,13 @@ CLUSTER = {
     ("", "nodes"): {*FOLLOW},
     ("", "namespaces"): {*FOLLOW},
     ("", "pods"): {*FOLLOW},
+    ("", "persistentvolumeclaims"): {*FOLLOW},
+    ("", "persistentvolumes"): {*FOLLOW},
+    ("", "resourcequotas"): {*FOLLOW},
+    ("", "limitranges"): {*FOLLOW},
+    ("storage.k8s.io", "csinodes"): {*FOLLOW},
+    ("storage.k8s.io", "volumeattachments"): {*FOLLOW},
+    ("k8s.cni.cncf.io", "network-attachment-definitions"): {*FOLLOW},
     ("events.k8s.io", "events"): {"create"},
 }
 """All that the operator may do in the whole cluster; a change here is a change that users must be told of."""

@@ -31,6 +31,8 @@ from support.foreign import (
     node_labels,
 )
 from support.own import a_move, a_plan, a_profile, an_attempt
+from whimbrel.domain.networks import NetworkAttachment
+from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.records import (
     Capabilities,
     Instance,
@@ -47,6 +49,7 @@ from whimbrel.domain.records import (
     Profile,
     VirtualMachine,
 )
+from whimbrel.domain.storage import Attachment, Claim, CsiNode, Volume
 from whimbrel.inventory.snapshot import Refusal, Snapshot
 
 __all__ = [
@@ -79,7 +82,26 @@ __all__ = [
     "node_labels",
 ]
 
-AnyRecord = Plan | Profile | Move | VirtualMachine | Instance | Migration | Node | Namespace | Pod | KubeVirt | Policy
+AnyRecord = (
+    Plan
+    | Profile
+    | Move
+    | VirtualMachine
+    | Instance
+    | Migration
+    | Node
+    | Namespace
+    | Pod
+    | KubeVirt
+    | Policy
+    | Claim
+    | Volume
+    | CsiNode
+    | Attachment
+    | Quota
+    | Limits
+    | NetworkAttachment
+)
 
 
 _FIELDS: Mapping[type, str] = {
@@ -94,6 +116,13 @@ _FIELDS: Mapping[type, str] = {
     Pod: "pods",
     KubeVirt: "kubevirts",
     Policy: "policies",
+    Claim: "claims",
+    Volume: "volumes",
+    CsiNode: "csi_nodes",
+    Attachment: "attachments",
+    Quota: "quotas",
+    Limits: "limits",
+    NetworkAttachment: "networks",
 }
 
 

@@ -129,9 +129,21 @@ class AttemptSpec(ApiModel):
         return self.allowed_nodes or (self.target_node,)
 
 
-class Verdict(ApiModel):
-    """One reason why a virtual machine cannot move."""
+class Judgement(StrEnum):
+    """What a verdict means; what passes has none."""
 
+    BLOCK = "Block"
+    WARN = "Warn"
+    UNKNOWN = "Unknown"
+
+
+class Verdict(ApiModel):
+    """One reason why a virtual machine cannot move, or what is to be known of its move beforehand."""
+
+    judgement: Judgement = Field(
+        Judgement.BLOCK,
+        description="Block: it cannot move. Warn: it can, with this consequence. Unknown: what decides is not known.",
+    )
     code: Reason = Field(description="Stable code of the reason.")
     node: ShortText = Field("", description="Node that it is about; empty when it holds everywhere.")
     field: ShortText = Field("", description="Field that decides.")
@@ -210,6 +222,9 @@ class VirtualMachineMoveSpec(ApiModel):
     instance: InstanceReference = Field(description="The VirtualMachineInstance that moves.")
     attempt: AttemptSpec | None = Field(None, description="Attempt 1; absent while the virtual machine cannot move.")
     rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that may be tried, in this order.")
+    notes: tuple[Verdict, ...] = Field(
+        (), max_length=16, description="Warnings about this move, and what is not known of it."
+    )
 
 
 class VirtualMachineMoveStatus(ApiModel):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from whimbrel.api import HostProfile, MigrationPlan, VirtualMachineMove
 from whimbrel.api.migration_plan import MigrationPlanStatus
+from whimbrel.domain.guests import NO_HARDWARE, GuestHardware, GuestInterface, GuestVolume
+from whimbrel.domain.scheduling import Amounts, Scheduling
 
 
 class Key(NamedTuple):
@@ -126,6 +128,10 @@ class Instance:
     there are some of a size that the API does not tell."""
     migration: MigrationState | None
     resource_version: str
+    storage_live_migratable: Condition | None = None
+    hardware: GuestHardware = NO_HARDWARE
+    interfaces: tuple[GuestInterface, ...] = ()
+    volumes: tuple[GuestVolume, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,10 @@ class Node:
     allocatable_memory_bytes: int
     allocatable_cpu_millicores: int
     allocatable_pods: int
+    allocatable: Amounts = ()
+    """Everything else: ephemeral storage, huge pages, devices."""
+    heartbeat_at: datetime | None = field(default=None, compare=False)
+    """KubeVirt's; None where there is none. It changes each minute and by itself changes nothing, so it is not compared."""
 
     @property
     def name(self) -> str:
@@ -216,6 +226,10 @@ class Pod:
     """Launchers and virt-handlers only."""
     metrics_port: int
     """Container port named `metrics` of a virt-handler, else 0."""
+    requests: Amounts = ()
+    """Everything else that it asks for: ephemeral storage, huge pages, devices."""
+    scheduling: Scheduling | None = None
+    """Of launchers, and of other pods that keep pods away from themselves; None: it has no say."""
 
     @property
     def ended(self) -> bool:

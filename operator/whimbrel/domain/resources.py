@@ -37,6 +37,13 @@ MIGRATION_POLICIES = Resource(
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 PODS = Resource("", "v1", "pods", "Pod")
+CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
+CSI_NODES = Resource("storage.k8s.io", "v1", "csinodes", "CSINode", namespaced=False)
+ATTACHMENTS = Resource("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", namespaced=False)
+QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
+LIMITS = Resource("", "v1", "limitranges", "LimitRange")
+NETWORK_ATTACHMENTS = Resource("k8s.cni.cncf.io", "v1", "network-attachment-definitions", "NetworkAttachmentDefinition")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")
@@ -54,5 +61,15 @@ WATCHED_BY_REFLECTORS = (
     PODS,
     KUBEVIRTS,
     MIGRATION_POLICIES,
+    CLAIMS,
+    VOLUMES,
+    CSI_NODES,
+    ATTACHMENTS,
+    QUOTAS,
+    LIMITS,
+    NETWORK_ATTACHMENTS,
 )
 """Kinds that the reflectors list and watch; Kopf brings MIGRATION_PLANS and HOST_PROFILES."""
+
+OPTIONAL_KINDS = frozenset({NETWORK_ATTACHMENTS})
+"""Kinds that a cluster may do without: where they are not served, there are none."""

@@ -6,12 +6,17 @@ Each preflight family subclasses `Reason`; the class name is the stable code, it
 from dataclasses import dataclass
 from typing import ClassVar
 
+from whimbrel.api.virtual_machine_move import Judgement
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a virtual machine cannot go to a node, or nowhere at all (empty `node`)."""
+    """Why a virtual machine cannot go to a node, or nowhere at all (empty `node`); or what is to be known beforehand."""
 
     remedy: ClassVar[str] = ""
+    judgement: ClassVar[Judgement] = Judgement.BLOCK
+    blocks: ClassVar[bool] = True
+    """Whether nothing may start. Warnings never block; unknowns only where a rule says so."""
 
     field: str
     found: str

@@ -14,11 +14,11 @@ from whimbrel.inventory.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A Node and what its profile declares. Without a profile `migration` is None: it is neither source nor target."""
+    """A Node and what its profile declares. Without a profile it is neither source nor target."""
 
     node: Node
     profile_name: str
-    migration: HostMigration | None
+    profile: HostProfileSpec | None
     conflicts: tuple[str, ...] = ()
     """Names of other profiles that select the node too, best match first."""
 
@@ -26,6 +26,11 @@ class Host:
     def name(self) -> str:
         """The node's name."""
         return self.node.name
+
+    @property
+    def migration(self) -> HostMigration | None:
+        """What the profile says about live migration."""
+        return self.profile.migration if self.profile is not None else None
 
     @property
     def enabled(self) -> bool:
@@ -50,7 +55,7 @@ def effective_hosts(snapshot: Snapshot) -> Mapping[str, Host]:
     for node in sorted(snapshot.nodes.values(), key=lambda node: node.name):
         matching = list(_matching(node, ranked))
         name, spec = matching[0] if matching else ("", None)
-        hosts[node.name] = Host(node, name, spec.migration if spec else None, tuple(other for other, _ in matching[1:]))
+        hosts[node.name] = Host(node, name, spec, tuple(other for other, _ in matching[1:]))
     return hosts
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from whimbrel.domain.networks import NetworkAttachment
+from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.records import (
     Capabilities,
     Instance,
@@ -24,19 +26,27 @@ from whimbrel.domain.records import (
     VirtualMachine,
 )
 from whimbrel.domain.resources import (
+    ATTACHMENTS,
+    CLAIMS,
+    CSI_NODES,
     HOST_PROFILES,
     INSTANCES,
     KUBEVIRTS,
+    LIMITS,
     MIGRATION_PLANS,
     MIGRATION_POLICIES,
     MIGRATIONS,
     NAMESPACES,
+    NETWORK_ATTACHMENTS,
     NODES,
     PODS,
+    QUOTAS,
     VIRTUAL_MACHINE_MOVES,
     VIRTUAL_MACHINES,
+    VOLUMES,
     Resource,
 )
+from whimbrel.domain.storage import Attachment, Claim, CsiNode, Volume
 
 FIELDS: Mapping[Resource, str] = {
     MIGRATION_PLANS: "plans",
@@ -50,6 +60,13 @@ FIELDS: Mapping[Resource, str] = {
     PODS: "pods",
     KUBEVIRTS: "kubevirts",
     MIGRATION_POLICIES: "policies",
+    CLAIMS: "claims",
+    VOLUMES: "volumes",
+    CSI_NODES: "csi_nodes",
+    ATTACHMENTS: "attachments",
+    QUOTAS: "quotas",
+    LIMITS: "limits",
+    NETWORK_ATTACHMENTS: "networks",
 }
 """Where the records of a kind are in a Snapshot."""
 
@@ -78,10 +95,19 @@ class Snapshot:
     pods: Mapping[Key, Pod] = field(default_factory=dict)
     kubevirts: Mapping[Key, KubeVirt] = field(default_factory=dict)
     policies: Mapping[Key, Policy] = field(default_factory=dict)
+    claims: Mapping[Key, Claim] = field(default_factory=dict)
+    volumes: Mapping[Key, Volume] = field(default_factory=dict)
+    csi_nodes: Mapping[Key, CsiNode] = field(default_factory=dict)
+    attachments: Mapping[Key, Attachment] = field(default_factory=dict)
+    quotas: Mapping[Key, Quota] = field(default_factory=dict)
+    limits: Mapping[Key, Limits] = field(default_factory=dict)
+    networks: Mapping[Key, NetworkAttachment] = field(default_factory=dict)
     samples: Mapping[Key, MigrationSample] = field(default_factory=dict)
     """By key of the instance; only of migrations that are in flight."""
     refusals: Mapping[Key, Refusal] = field(default_factory=dict)
     """By key of the migration whose create was refused."""
+    unread: frozenset[str] = frozenset()
+    """Fields of this snapshot (`FIELDS`) that nobody may read or that are not served: empty there means unknown."""
     capabilities: Capabilities | None = None
     """What KubeVirt can be told; None while its schemas have not been read."""
     generation: int = 0

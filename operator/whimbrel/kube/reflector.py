@@ -30,7 +30,7 @@ log = logging.getLogger("whimbrel.reflector")
 
 
 class State(StrEnum):
-    """How far a reflector is. Everything but SYNCED is worth a line in /readyz."""
+    """How far a reflector is. Everything but SYNCED and ABSENT is worth a line in /readyz."""
 
     STARTING = "starting"
     SYNCED = "synced"
@@ -38,6 +38,8 @@ class State(StrEnum):
     FORBIDDEN = "forbidden"
     UNAUTHORIZED = "unauthorized"
     UNREACHABLE = "unreachable"
+    ABSENT = "absent"
+    """Not served, and the cluster may do without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Pace:
     lifetime_s: float = 300.0
     first_backoff_s: float = 0.25
     last_backoff_s: float = 15.0
+    absent_s: float = 60.0
+    """How often a kind that need not be there is asked for again."""
     stale_s: float = 180.0
     page_size: int = PAGE_SIZE
 
@@ -88,6 +92,7 @@ class Reflector:
         *,
         pace: Pace = FOREIGN_KINDS_PACE,
         watching: bool = True,
+        optional: bool = False,
         on_state: Callable[[], None] = lambda: None,
         turns: asyncio.Semaphore | None = None,
         rng: random.Random | None = None,
@@ -102,7 +107,7 @@ class Reflector:
         self.list_began_at = 0.0
         """Monotonic time at which the last list that was taken whole began."""
         self._api, self._store, self._telemetry = api, store, telemetry
-        self._pace, self._watching, self._on_state = pace, watching, on_state
+        self._pace, self._watching, self._optional, self._on_state = pace, watching, optional, on_state
         self._turns = turns or asyncio.Semaphore()
         """Who lists takes a turn per page, so that not all kinds fill the memory at once."""
         self._rng = rng or random.Random()
@@ -185,9 +190,17 @@ class Reflector:
                 why = "expired" if isinstance(error, Gone) else "garbled"
                 wait_s = backoff.next_s()
                 log.debug("%s: listing again: %s", self.resource.kind, error)
+            except NotFound as error:
+                why = why or "returned"
+                if self._optional:
+                    self._do_without(error)
+                    wait_s = self._jittered(self._pace.absent_s)
+                else:
+                    self._blame(error)
+                    wait_s = backoff.next_s()
             except ApiError as error:
                 self._blame(error)
-                if isinstance(error, (NotFound, Forbidden, Unauthorized)):
+                if isinstance(error, (Forbidden, Unauthorized)):
                     why = why or "returned"
                 wait_s = backoff.next_s()
             await asyncio.sleep(wait_s)
@@ -221,6 +234,14 @@ class Reflector:
                 await self.list_once("resync")
             except ApiError as error:
                 log.debug("%s: resync failed: %s", self.resource.kind, error)
+
+    def _do_without(self, error: NotFound) -> None:
+        """A kind that need not be there is not served: there are none of it, and that is known."""
+        self._store.intake(self.resource).finish("")
+        self._alive()
+        self.synced = True
+        self._listed.set()
+        self._enter(State.ABSENT, error.message)
 
     def _opened(self) -> None:
         self._alive()

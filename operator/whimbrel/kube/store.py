@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from whimbrel.domain.records import Capabilities, Key, MigrationSample
-from whimbrel.domain.resources import Resource
+from whimbrel.domain.resources import NODES, Resource
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 
 log = logging.getLogger("whimbrel.store")
@@ -21,6 +21,8 @@ Projection = Callable[[Mapping[str, Any]], Any]
 TOMBSTONES_PER_KIND = 4096
 SAMPLE_LIFETIME = timedelta(seconds=60)
 UNORDERED = -1
+_QUIETLY_REFRESHED = frozenset({NODES})
+"""Kinds with members that are not compared: an equal record is newer all the same."""
 """Version of an object whose server does not number its versions: always taken as the newest."""
 
 
@@ -117,7 +119,7 @@ class Store:
         self._samples = {
             key: sample for key, sample in self._samples.items() if sample.sampled_at > now - SAMPLE_LIFETIME
         }
-        fields: dict[str, Mapping[Key, Any]] = {}
+        fields: dict[str, Any] = {}
         for resource, shelf in self._shelves.items():
             if shelf.copy is None:
                 shelf.copy = dict(shelf.records)
@@ -218,6 +220,8 @@ class Store:
             return True
         shelf.versions[key] = version
         if held == record:
+            if resource in _QUIETLY_REFRESHED:
+                shelf.records[key], shelf.copy = record, None
             return False
         shelf.records[key] = record
         shelf.copy = None

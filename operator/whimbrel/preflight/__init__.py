@@ -51,11 +51,10 @@ def assess(
     """Judge a plan's guests against all hosts. Not for guests that a migration of ours already moves: the ledger counts
     those at their targets.
     """
-    lineup = Lineup(hosts, Terms(plan_spec.target, ledger))
-    default = _default_cpu_model(snapshot)
+    lineup = Lineup(hosts, Terms(plan_spec.target, ledger, snapshot))
     around = None if snapshot.capabilities and snapshot.capabilities.added_node_selector else Surroundings(lineup)
     guests = (
-        candidate(instance, hosts, ledger, default, around.of(instance) if around is not None else None)
+        candidate(instance, hosts, ledger, snapshot, around.of(instance) if around is not None else None)
         for instance in instances
     )
     return Assessment.of(guests, lineup, EVERYWHERE, BY_HOST)
@@ -70,14 +69,16 @@ def recheck(
     snapshot: Snapshot,
     allowed_nodes: Collection[str] = (),
 ) -> tuple[PreflightReason, ...]:
-    """Every reason against one guest on one host, just before a start. The ledger must not hold its reservation.
+    """Every blocking reason against one guest on one host, just before a start. The ledger must not hold its reservation.
 
     `allowed_nodes`: where it may land, given where the scheduler chooses and the host is only the expected one.
     """
-    terms = Terms(plan_spec.target, ledger)
+    terms = Terms(plan_spec.target, ledger, snapshot)
     reach = Surroundings(Lineup(hosts, terms), allowed_nodes).of(instance) if allowed_nodes else None
-    asked = candidate(instance, hosts, ledger, _default_cpu_model(snapshot), reach)
-    found = [reason for guest_family in EVERYWHERE for reason in guest_family.judge(guest_family.demand(asked))]
+    asked = candidate(instance, hosts, ledger, snapshot, reach)
+    found: list[PreflightReason] = []
+    for guest_family in EVERYWHERE:
+        found += guest_family.judge(guest_family.demand(asked))
     host = hosts.get(target_node)
     if host is None:
         missing = target.HostMissing(field="metadata.name", found="absent", needed=target_node, node=target_node)
@@ -88,7 +89,7 @@ def recheck(
         reasons = family.judge(host_demand(family, asked, lineup), lineup.supply(family.supply, host))
         found += [replace(reason, node=target_node) for reason in reasons]
     elsewhere = (hosts[name] for name in allowed_nodes if name != target_node and name in hosts)
-    return (*found, *_headroom_at_risk(asked.requests, elsewhere, terms))
+    return tuple(reason for reason in (*found, *_headroom_at_risk(asked.requests, elsewhere, terms)) if reason.blocks)
 
 
 def _headroom_at_risk(demand: PodDemand, hosts: Iterable[Host], terms: Terms) -> Iterator[PreflightReason]:
@@ -97,7 +98,3 @@ def _headroom_at_risk(demand: PodDemand, hosts: Iterable[Host], terms: Terms) ->
         if not host.node.unschedulable and terms.ledger.fits(demand, host.name):
             for reason in capacity.judge(demand, capacity.supply(host, terms)):
                 yield replace(reason, node=host.name)
-
-
-def _default_cpu_model(snapshot: Snapshot) -> str:
-    return snapshot.kubevirt.cpu_model if snapshot.kubevirt is not None else ""

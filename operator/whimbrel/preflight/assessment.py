@@ -10,6 +10,7 @@ from itertools import islice
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight.family import Candidate, GuestFamily, HostFamily, PreflightReason, Reach
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -30,7 +31,7 @@ class _Case:
 
 
 def candidate(
-    instance: Instance, hosts: Mapping[str, Host], ledger: Ledger, default_cpu_model: str, reach: Reach | None
+    instance: Instance, hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot, reach: Reach | None
 ) -> Candidate:
     """An instance with what the cluster says of it."""
     return Candidate(
@@ -39,7 +40,7 @@ def candidate(
         migration=ledger.unfinished_migration(instance.key),
         launchers=ledger.launchers(instance),
         requests=ledger.demand(instance),
-        default_cpu_model=default_cpu_model,
+        snapshot=snapshot,
         reach=reach,
     )
 
@@ -102,12 +103,12 @@ class Assessment:
     def movable(self, uid: str) -> bool:
         """Whether it may start now: nothing stands in the way, and some host takes it."""
         case = self._cases.get(uid)
-        return case is not None and not case.everywhere and case.possible != 0
+        return case is not None and not any(reason.blocks for reason in case.everywhere) and case.possible != 0
 
     def transient(self, uid: str) -> bool:
         """Whether it cannot move now, but only because of what passes by itself: it waits and is not blocked."""
         case = self._cases.get(uid)
-        return case is not None and bool(case.everywhere) and self.mask(uid) != 0
+        return case is not None and any(reason.blocks for reason in case.everywhere) and self.mask(uid) != 0
 
     def mask(self, uid: str) -> int:
         """Hosts that can take it now, or when what passes has passed; 0 where a lasting reason stands against it."""
@@ -154,6 +155,13 @@ class Assessment:
         host = next((host for host in self._lineup.hosts if host.name == node), None)
         return () if case is None or host is None else tuple(self._on(case, host))
 
+    def notes(self, uid: str, node: str) -> tuple[PreflightReason, ...]:
+        """What is to be known of a move that can be: warnings, and what is unknown."""
+        case = self._cases.get(uid)
+        return (
+            () if case is None else tuple(_notes(_sorted(case.everywhere))) + tuple(_notes(self.reasons_on(uid, node)))
+        )
+
     def _reasons(self, uid: str) -> Iterator[PreflightReason]:
         case = self._cases.get(uid)
         if case is None:
@@ -173,7 +181,11 @@ class Assessment:
 
 
 def _lasting(case: _Case) -> bool:
-    return any(not reason.transient for reason in case.everywhere)
+    return any(reason.blocks and not reason.transient for reason in case.everywhere)
+
+
+def _notes(reasons: Iterable[PreflightReason]) -> Iterator[PreflightReason]:
+    return (reason for reason in reasons if not reason.blocks)
 
 
 def _sorted(reasons: Iterable[PreflightReason]) -> list[PreflightReason]:

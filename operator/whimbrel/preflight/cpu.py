@@ -94,9 +94,7 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     """What KubeVirt will ask of the target for this guest. An unlabelled source asks for nothing."""
     cpu = candidate.instance.cpu
     architecture = candidate.instance.architecture or (home.architecture if home else "")
-    named = (
-        cpu.model or candidate.default_cpu_model or ("host-passthrough" if architecture == "arm64" else "host-model")
-    )
+    named = cpu.model or _default_model(candidate) or ("host-passthrough" if architecture == "arm64" else "host-model")
     features = frozenset(name for name, policy in cpu.features if policy in NEEDED_POLICIES)
     by_host_model = named == "host-model"
     if by_host_model:
@@ -106,6 +104,12 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     elif named == "host-passthrough":
         named = ""
     return Demand(architecture, named, by_host_model, features, home.vendors if home else frozenset())
+
+
+def _default_model(candidate: Candidate) -> str:
+    """The cluster's, for guests that name none; may be empty."""
+    kubevirt = candidate.snapshot.kubevirt
+    return kubevirt.cpu_model if kubevirt is not None else ""
 
 
 def supply(host: Host, terms: Terms) -> Supply:

@@ -8,10 +8,12 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from whimbrel.api.virtual_machine_move import Judgement
 from whimbrel.domain.records import Instance, Migration, Pod
 from whimbrel.domain.verdict import Reason
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import PodDemand
+from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight.lineup import Lineup, Terms
 
 
@@ -20,6 +22,20 @@ class PreflightReason(Reason):
 
     transient: ClassVar[bool] = False
     """True: it passes without anybody's doing, so the virtual machine waits instead of being blocked."""
+
+
+class PreflightWarning(PreflightReason):
+    """Base of the reasons that announce a consequence and keep nobody from moving."""
+
+    judgement = Judgement.WARN
+    blocks = False
+
+
+class PreflightUnknown(PreflightReason):
+    """Base of the reasons that something decisive is not known. They say how to supply it, and block only where they say so."""
+
+    judgement = Judgement.UNKNOWN
+    blocks = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +61,8 @@ class Candidate:
     """Its launchers that have not ended."""
     requests: PodDemand
     """What its launcher takes of a node."""
-    default_cpu_model: str
-    """The cluster's, for guests that name none; may be empty."""
+    snapshot: Snapshot
+    """For what belongs to the guest: its claims, networks, namespace. Read by `demand` alone."""
     reach: Reach | None
     """Where the scheduler could put it; None where its migration names a target."""
 
@@ -83,7 +99,7 @@ class HostFamily(Protocol):
         """What the host offers under the plan's terms."""
 
     def mask(self, demand: Any, lineup: Lineup) -> int:
-        """The hosts that nothing is said against; equal to asking `judge` about each."""
+        """The hosts that nothing blocks; equal to asking `judge` about each."""
 
     def judge(self, demand: Any, supply: Any) -> Iterator[PreflightReason]:
         """Every reason against this guest on this host."""

@@ -8,6 +8,7 @@ admission accepts a migration of a guest that does not run, which then waits for
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from whimbrel.api.virtual_machine_move import Judgement
 from whimbrel.domain.records import Condition
 from whimbrel.preflight.family import Candidate, PreflightReason
 
@@ -79,6 +80,7 @@ class NotLiveMigratable(PreflightReason):
 class LiveMigratableUnknown(PreflightReason):
     """KubeVirt has not said whether this guest can be moved live."""
 
+    judgement = Judgement.UNKNOWN
     transient = True
     remedy = "Wait for virt-handler to judge it. If this stays, see whether virt-handler runs on its node."
 

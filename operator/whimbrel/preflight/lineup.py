@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from whimbrel.api.migration_plan import Target
+from whimbrel.domain.verdict import Reason
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.labels import carries
 from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.snapshot import Snapshot
 
 D = TypeVar("D", bound=Hashable)
 S = TypeVar("S", bound=Hashable)
@@ -23,6 +25,8 @@ class Terms:
 
     target: Target
     ledger: Ledger
+    snapshot: Snapshot
+    """For what belongs to a host. Read by `supply` alone."""
 
     @property
     def headroom_percent(self) -> int:
@@ -74,8 +78,8 @@ class Lineup:
             self._supplies[known] = supply(host, self.terms)
         return cast(S, self._supplies[known])
 
-    def by_class(self, demand: D, supply: Callable[[Host, Terms], S], judge: Callable[[D, S], Iterable[object]]) -> int:
-        """The hosts that `judge` says nothing against, asked once for each distinct supply."""
+    def by_class(self, demand: D, supply: Callable[[Host, Terms], S], judge: Callable[[D, S], Iterable[Reason]]) -> int:
+        """The hosts that `judge` finds nothing blocking against, asked once for each distinct supply."""
         if supply not in self._classes:
             grouped: dict[Hashable, int] = {}
             for host in self.hosts:
@@ -84,7 +88,7 @@ class Lineup:
             self._classes[supply] = grouped
         passed = 0
         for known, mask in self._classes[supply].items():
-            if next(iter(judge(demand, cast(S, known))), None) is None:
+            if not any(reason.blocks for reason in judge(demand, cast(S, known))):
                 passed |= mask
         return passed
 

@@ -19,6 +19,7 @@ from whimbrel.domain.resources import (
     MIGRATION_PLANS,
     MIGRATION_POLICIES,
     MIGRATIONS,
+    OPTIONAL_KINDS,
     OWN_KINDS,
     VIRTUAL_MACHINE_MOVES,
     WATCHED_BY_REFLECTORS,
@@ -94,6 +95,7 @@ class Operator:
                 telemetry,
                 pace=settings.own_kinds_pace if resource in OWN_KINDS else settings.pace,
                 watching=resource not in (MIGRATION_PLANS, HOST_PROFILES),
+                optional=resource in OPTIONAL_KINDS,
                 on_state=self._looked,
                 turns=turns,
             )

@@ -59,7 +59,7 @@ def reflector_problems(reflectors: Iterable[Followed]) -> list[Problem]:
     """What reflectors cannot see, put together by cause."""
     by_state: dict[State, list[Followed]] = {}
     for reflector in reflectors:
-        if reflector.state is not State.SYNCED:
+        if reflector.state not in (State.SYNCED, State.ABSENT):
             by_state.setdefault(reflector.state, []).append(reflector)
         elif not reflector.fresh:
             by_state.setdefault(State.UNREACHABLE, []).append(reflector)

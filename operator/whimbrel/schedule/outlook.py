@@ -33,6 +33,7 @@ from whimbrel.placement import capacity_reasons, place, planned
 from whimbrel.preflight import Assessment, assess
 
 MAX_VERDICTS = 64
+MAX_NOTES = 16
 STALL_DETECTION = "MigrationStallDetection"
 
 
@@ -60,6 +61,8 @@ class Line:
     """Rungs that the plan permits and that are not offered."""
     allowed_nodes: tuple[str, ...] = ()
     """Where it may land if KubeVirt cannot be told the target; empty where it can."""
+    notes: tuple[Reason, ...] = ()
+    """What is to be known of the move beforehand, where it has a target."""
 
     @property
     def settled(self) -> bool:
@@ -90,17 +93,19 @@ class Line:
 
     def verdicts(self) -> tuple[Verdict, ...]:
         """The reasons as they stand in the move's status."""
-        return tuple(
-            Verdict(
-                code=reason.code,
-                node=reason.node,
-                field=reason.field[:256],
-                found=reason.found[:256],
-                needed=reason.needed[:256],
-                remedy=reason.cure()[:4096],
-            )
-            for reason in self.reasons[:MAX_VERDICTS]
-        )
+        return tuple(_verdict(reason) for reason in self.reasons[:MAX_VERDICTS])
+
+
+def _verdict(reason: Reason) -> Verdict:
+    return Verdict(
+        judgement=reason.judgement,
+        code=reason.code,
+        node=reason.node,
+        field=reason.field[:256],
+        found=reason.found[:256],
+        needed=reason.needed[:256],
+        remedy=reason.cure()[:4096],
+    )
 
 
 def quote(
@@ -181,6 +186,7 @@ def _line(
         capacity_only=False,
         withheld=withheld(load, disruption),
         allowed_nodes=assessment.landing(instance.uid),
+        notes=assessment.notes(instance.uid, target.name),
     )
 
 
@@ -233,6 +239,7 @@ def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
         ),
         attempt=attempt_for(line, 1, (), snapshot),
         rungs=line.rungs,
+        notes=tuple(_verdict(reason) for reason in line.notes[:MAX_NOTES]),
     )
 
 

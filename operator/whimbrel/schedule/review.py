@@ -18,7 +18,13 @@ from whimbrel.api.migration_plan import (
     QuotedMove,
     TargetChoice,
 )
-from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec, MovePhase, VirtualMachineMoveStatus
+from whimbrel.api.virtual_machine_move import (
+    TERMINAL_PHASES,
+    AttemptSpec,
+    Judgement,
+    MovePhase,
+    VirtualMachineMoveStatus,
+)
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Write
 from whimbrel.domain.records import Instance, Key, Move, Plan
@@ -249,7 +255,8 @@ def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidenc
 def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachineMoveStatus:
     if line.target is None:
         verdicts = line.verdicts()
-        codes_of_interest = [v.code for v in verdicts if v.code not in _TRIVIAL] or [v.code for v in verdicts]
+        blocking = [v.code for v in verdicts if v.judgement == Judgement.BLOCK] or [v.code for v in verdicts]
+        codes_of_interest = [code for code in blocking if code not in _TRIVIAL] or blocking
         reason = codes_of_interest[0] if codes_of_interest else "NoTarget"
         codes = ", ".join(dict.fromkeys(codes_of_interest))
         message = f"It cannot move: {codes or 'no host fits'}. Each verdict names the field, the values and the remedy."

@@ -95,6 +95,9 @@ class _View:
         self._versions[resource][key] = version
         record = PROJECTIONS[resource](body) if body is not None else None
         if record == self._records[resource].get(key):
+            if record is not None:
+                self._records[resource][key] = record  # what is not compared may be newer
+                self._copies.pop(resource, None)
             return False
         self._copies.pop(resource, None)
         self.generation += 1

@@ -8,6 +8,7 @@ import pytest
 from support.builders import (
     GIB,
     a_cluster,
+    a_kubevirt,
     a_node,
     a_plan,
     a_pod,
@@ -41,12 +42,13 @@ def judged(
 ) -> list[PreflightReason]:
     """What a family says of a guest on node-1 that would go to `there`."""
     instance = instance or an_instance()
-    snapshot = a_cluster(instance, here or a_node("node-1"), there, *others)
+    installed = a_kubevirt(cpu_model=default_cpu_model)
+    snapshot = a_cluster(instance, here or a_node("node-1"), there, installed, *others)
     hosts, ledger = effective_hosts(snapshot), Ledger.of(snapshot)
     plan = a_plan(target=terms).plan
     assert plan is not None
-    lineup = Lineup(hosts, Terms(plan.spec.target, ledger))
-    demand = host_demand(family, candidate(instance, hosts, ledger, default_cpu_model, None), lineup)
+    lineup = Lineup(hosts, Terms(plan.spec.target, ledger, snapshot))
+    demand = host_demand(family, candidate(instance, hosts, ledger, snapshot, None), lineup)
     reasons = list(family.judge(demand, lineup.supply(family.supply, hosts[there.name])))
     assert bool(family.mask(demand, lineup) & lineup.bit(there.name)) is not bool(reasons)
     return reasons

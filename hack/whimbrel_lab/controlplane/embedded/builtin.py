@@ -175,6 +175,8 @@ _GROUPS: tuple[Kind, ...] = (
         "coordination.k8s.io", "v1", "Lease", "leases", True, creates_on_update=True, checked=True,
         columns=columns.LEASE, check=check_lease,
     ),
+    Kind("storage.k8s.io", "v1", "CSINode", "csinodes", False, stored_only=True),
+    Kind("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", False, status=True, stored_only=True),
     Kind(_RBAC, "v1", "Role", "roles", True, columns=columns.ROLE),
     Kind(_RBAC, "v1", "RoleBinding", "rolebindings", True, check_update=_role_ref_update),
     Kind(_RBAC, "v1", "ClusterRole", "clusterroles", False, columns=columns.ROLE),

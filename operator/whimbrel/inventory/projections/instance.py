@@ -4,7 +4,10 @@ from functools import lru_cache
 
 from whimbrel.domain.records import CpuDemand, Instance, MigrationState
 from whimbrel.inventory.projections import configuration, reading
+from whimbrel.inventory.projections.hardware import hardware
+from whimbrel.inventory.projections.interfaces import interfaces
 from whimbrel.inventory.projections.reading import Json
+from whimbrel.inventory.projections.volumes import volumes
 
 _SHARED_VOLUMES = frozenset({"persistentVolumeClaim", "dataVolume"})
 _SMALL_VOLUMES = frozenset(
@@ -52,6 +55,10 @@ def project(raw: Json) -> Instance | None:
         local_disk_bytes=_local_disk_bytes(raw),
         migration=_migration_state(raw),
         resource_version=reading.text(raw, "metadata", "resourceVersion"),
+        storage_live_migratable=reading.condition(raw, "StorageLiveMigratable"),
+        hardware=hardware(raw),
+        interfaces=interfaces(raw),
+        volumes=volumes(raw),
     )
 
 

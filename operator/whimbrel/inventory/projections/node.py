@@ -2,7 +2,11 @@
 
 from whimbrel.domain.records import Node, Taint
 from whimbrel.inventory.projections import reading
+from whimbrel.inventory.projections.amounts import amounts
 from whimbrel.inventory.projections.reading import Json
+
+HEARTBEAT_ANNOTATION = "kubevirt.io/heartbeat"
+_COUNTED_APART = frozenset({"cpu", "memory", "pods"})
 
 
 def project(raw: Json) -> Node | None:
@@ -24,4 +28,6 @@ def project(raw: Json) -> Node | None:
         allocatable_memory_bytes=reading.memory_bytes(raw, "status", "allocatable", "memory"),
         allocatable_cpu_millicores=reading.millicores(raw, "status", "allocatable", "cpu"),
         allocatable_pods=reading.count(raw, "status", "allocatable", "pods"),
+        allocatable=amounts(raw, "status", "allocatable", without=_COUNTED_APART),
+        heartbeat_at=reading.moment(raw, "metadata", "annotations", HEARTBEAT_ANNOTATION),
     )

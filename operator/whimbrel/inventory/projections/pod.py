@@ -7,9 +7,11 @@ maximum, a request for the whole pod replaces both, and the runtime's overhead c
 from collections.abc import Callable
 
 from whimbrel.domain.records import Pod
-from whimbrel.inventory.projections import reading
+from whimbrel.domain.scheduling import Amounts
+from whimbrel.inventory.projections import amounts, reading, scheduling
 from whimbrel.inventory.projections.reading import Json
 
+_COUNTED_APART = frozenset({"cpu", "memory"})
 _OF_ONE_POD = frozenset(
     {
         "kubevirt.io/created-by",
@@ -44,7 +46,21 @@ def project(raw: Json) -> Pod | None:
         handler=handler,
         ip=reading.text(raw, "status", "podIP") if launcher or handler else "",
         metrics_port=_metrics_port(raw) if handler else 0,
+        requests=_other_requests(raw),
+        scheduling=scheduling.scheduling(raw) if launcher or scheduling.keeps_others_away(raw) else None,
     )
+
+
+def _other_requests(raw: Json) -> Amounts:
+    names = {
+        str(name)
+        for part in ("containers", "initContainers")
+        for container in reading.items(raw, "spec", part)
+        for kind in ("requests", "limits")
+        for name in reading.member(container, "resources", kind)
+    } | {str(name) for name in reading.member(raw, "spec", "overhead")}
+    asked = ((name, _requested(raw, name, reading.optional_bytes)) for name in names - _COUNTED_APART)
+    return amounts.shared(tuple(sorted(pair for pair in asked if pair[1])))
 
 
 def _requested(raw: Json, resource: str, read: Callable[..., int | None]) -> int:

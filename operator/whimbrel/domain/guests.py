@@ -1,0 +1,45 @@
+"""What a guest is made of, as far as a target must have it: hardware, network interfaces, volumes.
+
+Parts of `records.Instance`, made by the projections of their names and shared by value: a thousand guests of one template
+hold one of each.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GuestHardware:
+    """Virtual hardware beside model and features of the processor; equal for all guests of one template."""
+
+    machine_type: str = ""
+    """`status.machine.type`: what it booted with."""
+    huge_page_size: str = ""
+    """`memory.hugepages.pageSize`, or empty."""
+    dedicated_cpus: bool = False
+
+
+NO_HARDWARE = GuestHardware()
+"""Nothing special is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestInterface:
+    """A network interface with the network that it is on."""
+
+    name: str
+    binding: str
+    """masquerade, bridge, sriov, passt, or the name of a binding plugin; empty where none is stated."""
+    network: str
+    """`namespace/name` of the NetworkAttachmentDefinition; empty: the pod network."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestVolume:
+    """A volume of the guest."""
+
+    name: str
+    kind: str
+    """The member of `spec.volumes[]` that says what it is: persistentVolumeClaim, containerDisk, …"""
+    claim: str = ""
+    """Name of the PersistentVolumeClaim, in the guest's namespace; empty where it has none."""
+    hotplugged: bool = False

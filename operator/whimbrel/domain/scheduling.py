@@ -1,0 +1,62 @@
+"""What a pod asks of the scheduler beside room.
+
+`Scheduling` is a part of a launcher's `records.Pod`, shared by value: all launchers of one template hold one.
+"""
+
+from dataclasses import dataclass
+
+from whimbrel.domain.selectors import LabelSelector, NodeSelectorTerm
+
+Amounts = tuple[tuple[str, int], ...]
+"""Sorted pairs of resource name and amount; CPU in millicores, everything else in its base unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toleration:
+    """A toleration; empty members match everything, as in Kubernetes."""
+
+    key: str
+    operator: str
+    """Equal or Exists."""
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodTerm:
+    """A required term of a pod affinity or anti-affinity."""
+
+    topology_key: str
+    selector: LabelSelector | None
+    """None selects no pod."""
+    namespaces: tuple[str, ...]
+    """Named ones, the pod's own where the term names none and selects none."""
+    namespace_selector: LabelSelector | None
+    """Of namespaces by label, beside the named ones; None: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadConstraint:
+    """A topology spread constraint that keeps pods out (`whenUnsatisfiable: DoNotSchedule`)."""
+
+    topology_key: str
+    max_skew: int
+    min_domains: int
+    selector: LabelSelector | None
+    honours_node_affinity: bool
+    honours_taints: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduling:
+    """Everything that keeps a pod from a node, apart from room."""
+
+    node_selector: tuple[tuple[str, str], ...] = ()
+    node_affinity: tuple[NodeSelectorTerm, ...] | None = None
+    """Terms of `nodeAffinity.required`, any of which suffices; None: not stated."""
+    tolerations: tuple[Toleration, ...] = ()
+    affinity: tuple[PodTerm, ...] = ()
+    anti_affinity: tuple[PodTerm, ...] = ()
+    spread: tuple[SpreadConstraint, ...] = ()
+    priority: int = 0
+    preempts: bool = True

@@ -1,0 +1,81 @@
+"""What a pod asks of the scheduler beside room, as a value that all pods of one template share."""
+
+from functools import lru_cache
+
+from whimbrel.domain.scheduling import PodTerm, Scheduling, SpreadConstraint, Toleration
+from whimbrel.inventory.projections import reading, selectors
+from whimbrel.inventory.projections.reading import Json
+
+
+@lru_cache(maxsize=4096)
+def _shared(scheduling: Scheduling) -> Scheduling:
+    return scheduling
+
+
+def scheduling(raw: Json) -> Scheduling:
+    """Everything that keeps the pod from a node, apart from room."""
+    spec = reading.member(raw, "spec")
+    affinity = reading.member(spec, "affinity")
+    terms = selectors.node_terms(affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
+    priority = reading.find(spec, "priority")
+    return _shared(
+        Scheduling(
+            node_selector=tuple(sorted(reading.string_map(spec, "nodeSelector").items())),
+            node_affinity=terms,
+            tolerations=tuple(_toleration(item) for item in reading.items(spec, "tolerations")),
+            affinity=_pod_terms(raw, affinity, "podAffinity"),
+            anti_affinity=_pod_terms(raw, affinity, "podAntiAffinity"),
+            spread=tuple(_spread(raw)),
+            priority=priority if isinstance(priority, int) and not isinstance(priority, bool) else 0,
+            preempts=reading.word(spec, "preemptionPolicy") != "Never",
+        )
+    )
+
+
+def keeps_others_away(raw: Json) -> bool:
+    """Whether the pod has required anti-affinity, which the scheduler honours towards whoever comes later."""
+    path = ("spec", "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
+    return any(True for _ in reading.items(raw, *path))
+
+
+def _toleration(item: Json) -> Toleration:
+    return Toleration(
+        key=reading.word(item, "key"),
+        operator=reading.word(item, "operator") or "Equal",
+        value=reading.word(item, "value"),
+        effect=reading.word(item, "effect"),
+    )
+
+
+def _pod_terms(raw: Json, affinity: Json, kind: str) -> tuple[PodTerm, ...]:
+    own = reading.word(raw, "metadata", "namespace")
+
+    def of(term: Json) -> PodTerm:
+        by_label = selectors.label_selector(term, "namespaceSelector")
+        named = reading.strings(term, "namespaces")
+        return PodTerm(
+            topology_key=reading.word(term, "topologyKey"),
+            selector=selectors.label_selector(term, "labelSelector"),
+            namespaces=named or (() if by_label is not None else (own,)),
+            namespace_selector=by_label,
+        )
+
+    return tuple(of(term) for term in reading.items(affinity, kind, "requiredDuringSchedulingIgnoredDuringExecution"))
+
+
+def _spread(raw: Json) -> list[SpreadConstraint]:
+    found = []
+    for item in reading.items(raw, "spec", "topologySpreadConstraints"):
+        if reading.word(item, "whenUnsatisfiable") != "DoNotSchedule":
+            continue
+        found.append(
+            SpreadConstraint(
+                topology_key=reading.word(item, "topologyKey"),
+                max_skew=reading.whole(item, "maxSkew", default=1),
+                min_domains=reading.whole(item, "minDomains", default=1),
+                selector=selectors.label_selector(item, "labelSelector"),
+                honours_node_affinity=reading.word(item, "nodeAffinityPolicy") != "Ignore",
+                honours_taints=reading.word(item, "nodeTaintsPolicy") == "Honor",
+            )
+        )
+    return found
