@@ -37,6 +37,8 @@ from whimbrel_lab.topology import INSTALL_NAMESPACE, LabGuest, LabHost, Topology
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFINITIONS = (Path(__file__).resolve().parent / "kubevirt" / "crds", ROOT / "crds")
+NETWORK_DEFINITIONS = Path(__file__).resolve().parent / "multus"
+"""Of secondary networks, which a cluster may do without."""
 REGISTRY = "quay.io/kubevirt"
 _CLAIM = "data"
 

@@ -79,7 +79,7 @@ class Lab:
         if virt_controller is not None and self.plane.scalable_clock:
             raise LabError("KubeVirt's own virt-controller needs a real API server: use control_plane='real'")
         self._folder = folder
-        shipped = fleet.DEFINITIONS if with_definitions else fleet.DEFINITIONS[:1]
+        shipped = (*(fleet.DEFINITIONS if with_definitions else fleet.DEFINITIONS[:1]), fleet.NETWORK_DEFINITIONS)
         self._definitions = fleet.definitions(shipped, topology.version) if definitions is None else list(definitions)
         self._stack = AsyncExitStack()
         self._waiters: set[asyncio.Event] = set()

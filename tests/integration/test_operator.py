@@ -14,7 +14,14 @@ import pytest
 from support.raw_objects import a_kubevirt, a_migration, a_namespace, a_plan, kubevirt_definitions, own_definitions
 from whimbrel.domain.decision import Create, Decisions
 from whimbrel.domain.records import Key
-from whimbrel.domain.resources import LEASES, MIGRATION_PLANS, MIGRATIONS
+from whimbrel.domain.resources import (
+    HOST_PROFILES,
+    LEASES,
+    MIGRATION_PLANS,
+    MIGRATIONS,
+    OPTIONAL_KINDS,
+    WATCHED_BY_REFLECTORS,
+)
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.client import Connection, connect
@@ -172,7 +179,7 @@ async def test_a_first_start_lists_each_kind_once(whole_cluster: EmbeddedControl
         if key.verb == "list" and key.client.startswith("whimbrel")
     }
     assert set(lists.values()) == {1}
-    assert len(lists) == 11
+    assert len(lists) == len({*WATCHED_BY_REFLECTORS, MIGRATION_PLANS, HOST_PROFILES} - OPTIONAL_KINDS)
 
 
 async def test_kopf_leaves_no_trace_on_plans(whole_cluster: EmbeddedControlPlane, start: Start) -> None:

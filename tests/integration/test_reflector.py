@@ -25,7 +25,7 @@ async def follow(api: KubeApi, store: WaitingStore, telemetry: Telemetry) -> Asy
     """Starts a reflector of migrations; all are stopped at the end."""
     running: list[asyncio.Task[None]] = []
 
-    def start(pace: Pace = BRISK, *, watching: bool = True) -> Reflector:
+    def start(pace: Pace = BRISK, *, watching: bool = True, optional: bool = False) -> Reflector:
         reflector = Reflector(
             api,
             store,
@@ -33,6 +33,7 @@ async def follow(api: KubeApi, store: WaitingStore, telemetry: Telemetry) -> Asy
             telemetry,
             pace=pace,
             watching=watching,
+            optional=optional,
             on_state=store.changed.set,
             rng=random.Random(1),
         )
@@ -202,6 +203,19 @@ async def test_a_kind_that_is_installed_later_is_found(
 ) -> None:
     reflector = follow()
     await store.until(lambda: reflector.state is State.MISSING)
+
+    await bare_cluster.load([definition(MIGRATIONS, status=False), a_migration("m1")])
+
+    await store.until(lambda: reflector.state is State.SYNCED)
+    assert names(store) == {"m1"}
+
+
+async def test_a_kind_that_need_not_be_there_keeps_nobody_waiting_and_is_found_when_it_comes(
+    bare_cluster: EmbeddedControlPlane, store: WaitingStore, follow: Follow
+) -> None:
+    reflector = follow(replace(BRISK, absent_s=0.05), optional=True)
+    await reflector.wait_synced()
+    assert (reflector.state, reflector.fresh, names(store)) == (State.ABSENT, True, set())
 
     await bare_cluster.load([definition(MIGRATIONS, status=False), a_migration("m1")])
 
