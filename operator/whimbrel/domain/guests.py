@@ -16,6 +16,11 @@ class GuestHardware:
     huge_page_size: str = ""
     """`memory.hugepages.pageSize`, or empty."""
     dedicated_cpus: bool = False
+    realtime: bool = False
+    tsc_frequency_hz: int = 0
+    """What its clock ticks with, where the guest relies on that to stay; 0: it does not, or it is not known."""
+    hyperv: tuple[str, ...] = ()
+    """Enabled Hyper-V enlightenments of those that nodes tell by label, sorted."""
 
 
 NO_HARDWARE = GuestHardware()

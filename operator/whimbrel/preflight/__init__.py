@@ -19,6 +19,7 @@ from whimbrel.preflight import (
     elsewhere,
     guest,
     in_flight,
+    node_features,
     node_selector,
     source,
     target,
@@ -32,7 +33,7 @@ from whimbrel.preflight.reach import Surroundings
 EVERYWHERE: tuple[GuestFamily, ...] = (guest, in_flight, source, target_choice)
 """Families whose reasons hold for every target."""
 
-BY_HOST: tuple[HostFamily, ...] = (target, elsewhere, cpu, cpu_compatibility, node_selector, capacity)
+BY_HOST: tuple[HostFamily, ...] = (target, elsewhere, cpu, cpu_compatibility, node_features, node_selector, capacity)
 """Families that look at each target."""
 
 FAMILIES: tuple[GuestFamily | HostFamily, ...] = EVERYWHERE + BY_HOST

@@ -1,4 +1,4 @@
-"""Families that look at a guest's hardware: CPU compatibility."""
+"""Families that look at a guest's hardware: CPU compatibility, node features."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,7 +12,8 @@ from whimbrel.domain.guests import GuestHardware
 from whimbrel.domain.records import Instance, Node, Profile
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
-from whimbrel.preflight import PreflightReason, cpu_compatibility
+from whimbrel.inventory.projections.hardware import hardware
+from whimbrel.preflight import PreflightReason, cpu_compatibility, node_features
 from whimbrel.preflight.assessment import candidate, host_demand
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -107,3 +108,112 @@ def test_the_virtual_machine_can_say_that_its_guest_needs_performance_counters()
 
     assert codes(judged(cpu_compatibility, an_instance(), owner)) == ["PerformanceCountersMismatch"]
     assert judged(cpu_compatibility, an_instance()) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({}, ["TscFrequencyMismatch"]),
+        ({"cpu-timer.node.kubevirt.io/tsc-frequency": "2600000000"}, ["TscFrequencyMismatch"]),
+        ({"cpu-timer.node.kubevirt.io/tsc-frequency": "fast"}, ["TscFrequencyMismatch"]),
+        ({"cpu-timer.node.kubevirt.io/tsc-frequency": "2500625000"}, []),
+        ({"cpu-timer.node.kubevirt.io/tsc-frequency": "2500625001"}, ["TscFrequencyMismatch"]),
+        ({"scheduling.node.kubevirt.io/tsc-frequency-2500000000": "true"}, []),
+        ({"scheduling.node.kubevirt.io/tsc-frequency-2500000000": "false"}, ["TscFrequencyMismatch"]),
+        (
+            {
+                "cpu-timer.node.kubevirt.io/tsc-frequency": "2100000000",
+                "cpu-timer.node.kubevirt.io/tsc-scalable": "true",
+            },
+            [],
+        ),
+    ],
+)
+def test_a_guest_that_relies_on_its_clock_goes_only_where_it_keeps_time(
+    labels: dict[str, str], expected: list[str]
+) -> None:
+    guest = with_hardware(tsc_frequency_hz=2_500_000_000)
+
+    assert codes(judged(node_features, guest, there=a_node("node-2", labels=labels))) == expected
+    assert judged(node_features, an_instance(), there=a_node("node-2", labels=labels)) == []
+
+
+def test_a_guest_with_hyperv_enlightenments_goes_only_where_each_is_offered() -> None:
+    guest = with_hardware(hyperv=("ipi", "vpindex"))
+    both = {"hyperv.node.kubevirt.io/ipi": "true", "hyperv.node.kubevirt.io/vpindex": "true"}
+    here = a_node("node-1", labels=both)
+
+    lacking = judged(node_features, guest, here=here, there=a_node("node-2"))
+
+    assert [(reason.code, reason.needed) for reason in lacking] == [
+        ("HypervFeatureMissing", "ipi"),
+        ("HypervFeatureMissing", "vpindex"),
+    ]
+    assert judged(node_features, guest, here=here, there=a_node("node-2", labels=both)) == []
+    assert judged(node_features, guest) == [], "nobody is labelled: nothing can be told"
+
+
+def test_a_guest_keeps_its_machine_type_where_nodes_tell_theirs() -> None:
+    guest = with_hardware(machine_type="pc-q35-rhel9.4.0")
+    fits = a_node("node-2", labels={"machine-type.node.kubevirt.io/pc-q35-rhel9.4.0": "true"})
+    newer = a_node("node-2", labels={"machine-type.node.kubevirt.io/pc-q35-rhel9.6.0": "true"})
+    here = a_node("node-1", labels={"machine-type.node.kubevirt.io/pc-q35-rhel9.4.0": "true"})
+
+    assert judged(node_features, guest, there=fits) == []
+    assert codes(judged(node_features, guest, there=newer)) == ["MachineTypeMissing"]
+    assert codes(judged(node_features, guest, here=here)) == ["MachineTypeMissing"]
+    assert judged(node_features, guest) == [], "before KubeVirt 1.5.1 no node tells"
+
+
+def test_a_realtime_guest_goes_only_where_realtime_is_set_up() -> None:
+    guest = with_hardware(realtime=True)
+
+    assert codes(judged(node_features, guest)) == ["RealtimeMissing"]
+    assert judged(node_features, guest, there=a_node("node-2", labels={"kubevirt.io/realtime": "true"})) == []
+
+
+@pytest.mark.parametrize("label", ["cpumanager", "kubevirt.io/cpumanager"])
+def test_a_guest_with_cpus_of_its_own_goes_only_where_the_cpu_manager_gives_some(label: str) -> None:
+    guest = with_hardware(dedicated_cpus=True)
+
+    assert codes(judged(node_features, guest)) == ["CpuManagerMissing"]
+    assert judged(node_features, guest, there=a_node("node-2", labels={label: "true"})) == []
+
+
+def test_hardware_is_read_off_the_instance() -> None:
+    raw = {
+        "spec": {
+            "domain": {
+                "cpu": {"realtime": {}, "dedicatedCpuPlacement": True},
+                "features": {
+                    "hyperv": {
+                        "vpindex": {},
+                        "ipi": {"enabled": False},
+                        "reenlightenment": {"enabled": True},
+                        "vapic": {},
+                    }
+                },
+            }
+        },
+        "status": {"topologyHints": {"tscFrequency": 2_500_000_000}, "machine": {"type": "pc-q35-rhel9.4.0"}},
+    }
+
+    assert hardware(raw) == GuestHardware(
+        machine_type="pc-q35-rhel9.4.0",
+        dedicated_cpus=True,
+        realtime=True,
+        tsc_frequency_hz=2_500_000_000,
+        hyperv=("reenlightenment", "vpindex"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("require", 2_500_000_000), ("", 2_500_000_000), ("optional", 0), ("forbid", 0)]
+)
+def test_the_clock_matters_to_a_guest_that_requires_an_invariant_one(policy: str, expected: int) -> None:
+    raw = {
+        "spec": {"domain": {"cpu": {"features": [{"name": "invtsc", "policy": policy}]}}},
+        "status": {"topologyHints": {"tscFrequency": 2_500_000_000}},
+    }
+
+    assert hardware(raw).tsc_frequency_hz == expected
