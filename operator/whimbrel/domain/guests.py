@@ -21,6 +21,14 @@ class GuestHardware:
     """What its clock ticks with, where the guest relies on that to stay; 0: it does not, or it is not known."""
     hyperv: tuple[str, ...] = ()
     """Enabled Hyper-V enlightenments of those that nodes tell by label, sorted."""
+    hyperv_passthrough: bool = False
+    host_devices: tuple[str, ...] = ()
+    """Names of the devices of its host that it holds, USB devices among them."""
+    gpus: tuple[str, ...] = ()
+    launch_security: str = ""
+    """What encrypts its memory: SEV, SEV-SNP, TDX or Secure Execution; empty: nothing does."""
+    client_usb: bool = False
+    """Whether clients may redirect their USB devices to it."""
 
 
 NO_HARDWARE = GuestHardware()

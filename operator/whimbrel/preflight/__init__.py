@@ -13,6 +13,7 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import (
+    attached_devices,
     capacity,
     cpu,
     cpu_compatibility,
@@ -30,7 +31,7 @@ from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.reach import Surroundings
 
-EVERYWHERE: tuple[GuestFamily, ...] = (guest, in_flight, source, target_choice)
+EVERYWHERE: tuple[GuestFamily, ...] = (guest, attached_devices, in_flight, source, target_choice)
 """Families whose reasons hold for every target."""
 
 BY_HOST: tuple[HostFamily, ...] = (target, elsewhere, cpu, cpu_compatibility, node_features, node_selector, capacity)

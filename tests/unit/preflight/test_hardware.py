@@ -1,4 +1,4 @@
-"""Families that look at a guest's hardware: CPU compatibility, node features."""
+"""Families that look at a guest's hardware: CPU compatibility, node features, attached devices."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from whimbrel.domain.records import Instance, Node, Profile
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.projections.hardware import hardware
-from whimbrel.preflight import PreflightReason, cpu_compatibility, node_features
+from whimbrel.preflight import PreflightReason, attached_devices, cpu_compatibility, node_features
 from whimbrel.preflight.assessment import candidate, host_demand
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -217,3 +217,73 @@ def test_the_clock_matters_to_a_guest_that_requires_an_invariant_one(policy: str
     }
 
     assert hardware(raw).tsc_frequency_hz == expected
+
+
+def held(instance: Instance) -> list[PreflightReason]:
+    """What is said of the devices that a guest holds."""
+    snapshot = a_cluster(instance)
+    asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, None)
+    return list(attached_devices.judge(attached_devices.demand(asked)))
+
+
+@pytest.mark.parametrize(
+    ("guest", "expected"),
+    [
+        (an_instance(), []),
+        (
+            with_hardware(host_devices=("nic", "dongle")),
+            [("HostDeviceAttached", "nic"), ("HostDeviceAttached", "dongle")],
+        ),
+        (with_hardware(gpus=("a", "b")), [("SeveralGpus", "a, b")]),
+        (with_hardware(gpus=("a",)), []),
+        (with_hardware(launch_security="TDX"), [("EncryptedMemory", "TDX")]),
+        (with_hardware(hyperv_passthrough=True), [("HypervPassthrough", "enabled")]),
+    ],
+)
+def test_a_guest_stays_with_what_cannot_leave_its_host(guest: Instance, expected: list[tuple[str, str]]) -> None:
+    reasons = held(guest)
+
+    assert [(reason.code, reason.found) for reason in reasons] == expected
+    assert all(reason.blocks for reason in reasons)
+
+
+def test_a_guest_with_redirected_usb_devices_moves_and_loses_them() -> None:
+    (reason,) = held(with_hardware(client_usb=True))
+
+    assert (reason.code, reason.judgement, reason.blocks) == ("ClientUsbDetached", Judgement.WARN, False)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "security", "expected"),
+    [
+        ("amd64", {"sev": {}}, "SEV"),
+        ("amd64", {"snp": {}}, "SEV-SNP"),
+        ("amd64", {"tdx": {}}, "TDX"),
+        ("s390x", {}, "Secure Execution"),
+        ("amd64", {}, ""),
+        ("s390x", None, ""),
+    ],
+)
+def test_what_encrypts_a_guests_memory_is_known(architecture: str, security: Any, expected: str) -> None:
+    raw = {"spec": {"architecture": architecture, "domain": {"launchSecurity": security}}}
+
+    assert hardware(raw).launch_security == expected
+
+
+def test_devices_are_read_off_the_instance() -> None:
+    raw = {
+        "spec": {
+            "domain": {
+                "features": {"hypervPassthrough": {"enabled": True}},
+                "devices": {
+                    "hostDevices": [{"name": "dongle", "deviceName": "kubevirt.io/usb"}],
+                    "gpus": [{"name": "a"}, {"name": "b"}],
+                    "clientPassthrough": {},
+                },
+            }
+        }
+    }
+
+    assert hardware(raw) == GuestHardware(
+        hyperv_passthrough=True, host_devices=("dongle",), gpus=("a", "b"), client_usb=True
+    )

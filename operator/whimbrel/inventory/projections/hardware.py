@@ -20,6 +20,8 @@ ENLIGHTENMENTS = (
 )
 """Hyper-V features that KubeVirt labels nodes with (KubeVirt contract §10)."""
 
+_ENCRYPTION = {"sev": "SEV", "snp": "SEV-SNP", "tdx": "TDX"}
+
 
 @lru_cache(maxsize=2048)
 def _shared(hardware: GuestHardware) -> GuestHardware:
@@ -38,6 +40,11 @@ def hardware(raw: Json) -> GuestHardware:
             realtime=reading.find(domain, "cpu", "realtime") is not None,
             tsc_frequency_hz=_tsc_frequency(raw, domain, hyperv),
             hyperv=hyperv,
+            hyperv_passthrough=_on(reading.member(domain, "features"), "hypervPassthrough"),
+            host_devices=_names(domain, "hostDevices"),
+            gpus=_names(domain, "gpus"),
+            launch_security=_launch_security(raw, domain),
+            client_usb=reading.find(domain, "devices", "clientPassthrough") is not None,
         )
     )
 
@@ -50,6 +57,20 @@ def _hyperv(domain: Json) -> tuple[str, ...]:
 def _on(features: Json, name: str) -> bool:
     """A feature that is mentioned is on unless it says otherwise."""
     return isinstance(features.get(name), Mapping) and reading.find(features, name, "enabled") is not False
+
+
+def _names(domain: Json, kind: str) -> tuple[str, ...]:
+    return tuple(reading.word(device, "name") for device in reading.items(domain, "devices", kind))
+
+
+def _launch_security(raw: Json, domain: Json) -> str:
+    """On s390x any launch security is Secure Execution."""
+    security = reading.find(domain, "launchSecurity")
+    if not isinstance(security, Mapping):
+        return ""
+    if reading.word(raw, "spec", "architecture") == "s390x":
+        return "Secure Execution"
+    return next((name for member, name in _ENCRYPTION.items() if security.get(member) is not None), "")
 
 
 def _tsc_frequency(raw: Json, domain: Json, hyperv: tuple[str, ...]) -> int:
