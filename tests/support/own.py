@@ -19,6 +19,8 @@ def a_profile(
     link_speed_mbps: int = 1000,
     outbound: int = 2,
     inbound: int = 2,
+    baseline: str = "",
+    performance_counters: str = "",
     status: Mapping[str, Any] | None = None,
     error: str = "",
     created_at: datetime = BORN,
@@ -32,6 +34,7 @@ def a_profile(
                 "network": {"linkSpeedMbps": link_speed_mbps},
                 "limits": {"parallelOutbound": outbound, "parallelInbound": inbound},
             },
+            "cpu": {"baseline": baseline or None, "performanceCounters": performance_counters or None},
         },
         "status": dict(status or {}),
     }

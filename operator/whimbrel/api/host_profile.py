@@ -34,11 +34,30 @@ class HostMigration(ApiModel):
     limits: HostLimits = Field(default=HostLimits(), description="How many migrations at once.")
 
 
+class HostCpu(ApiModel):
+    """What these nodes' processors have in common with other nodes'."""
+
+    baseline: ShortText | None = Field(
+        None,
+        description="Name shared by nodes with identical processors, microcode and settings. A guest with the CPU model "
+        "host-passthrough moves only between nodes that declare the same name; where it is absent, not at all.",
+    )
+    performance_counters: ShortText | None = Field(
+        None,
+        description="Name shared by nodes with compatible performance counters. A guest whose VirtualMachine has the "
+        "annotation whimbrel.dev/performance-counters: Required moves only between nodes that declare the same name, or "
+        "the same baseline.",
+    )
+
+
 class HostProfileSpec(ApiModel):
     """What the administrator declares."""
 
     node_selector: LabelMap = Field(description="Labels that the nodes of this class carry. Empty: all nodes.")
     migration: HostMigration = Field(description="Live migration on these nodes.")
+    cpu: HostCpu = Field(
+        default=HostCpu(), description="What these nodes' processors have in common with other nodes'."
+    )
 
 
 class OverriddenNode(ApiModel):

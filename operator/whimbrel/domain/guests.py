@@ -16,6 +16,19 @@ class GuestHardware:
     huge_page_size: str = ""
     """`memory.hugepages.pageSize`, or empty."""
     dedicated_cpus: bool = False
+    realtime: bool = False
+    tsc_frequency_hz: int = 0
+    """What its clock ticks with, where the guest relies on that to stay; 0: it does not, or it is not known."""
+    hyperv: tuple[str, ...] = ()
+    """Enabled Hyper-V enlightenments of those that nodes tell by label, sorted."""
+    hyperv_passthrough: bool = False
+    host_devices: tuple[str, ...] = ()
+    """Names of the devices of its host that it holds, USB devices among them."""
+    gpus: tuple[str, ...] = ()
+    launch_security: str = ""
+    """What encrypts its memory: SEV, SEV-SNP, TDX or Secure Execution; empty: nothing does."""
+    client_usb: bool = False
+    """Whether clients may redirect their USB devices to it."""
 
 
 NO_HARDWARE = GuestHardware()

@@ -22,6 +22,8 @@ ANNOTATION_PLAN = "whimbrel.dev/plan"
 ANNOTATION_MOVE = "whimbrel.dev/move"
 ANNOTATION_BUDGET_MS = "whimbrel.dev/max-downtime-ms"
 ANNOTATION_DEADLINE_S = "whimbrel.dev/deadline-seconds"
+ANNOTATION_PERFORMANCE_COUNTERS = "whimbrel.dev/performance-counters"
+"""Of a VirtualMachine or its instance: `Required` where the guest counts on performance counters."""
 ANNOTATION_STUN = "whimbrel.dev/stun"
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 

@@ -6,10 +6,12 @@ The profile with the most matched selector keys wins, then the lexicographically
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from whimbrel.api.host_profile import HostMigration, HostProfileSpec
+from whimbrel.api.host_profile import HostCpu, HostMigration, HostProfileSpec
 from whimbrel.domain.records import Node
 from whimbrel.inventory.labels import carries
 from whimbrel.inventory.snapshot import Snapshot
+
+_NOTHING_DECLARED = HostCpu()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,11 @@ class Host:
     def migration(self) -> HostMigration | None:
         """What the profile says about live migration."""
         return self.profile.migration if self.profile is not None else None
+
+    @property
+    def cpu(self) -> HostCpu:
+        """What the profile says about the processor; nothing without a profile."""
+        return self.profile.cpu if self.profile is not None else _NOTHING_DECLARED
 
     @property
     def enabled(self) -> bool:

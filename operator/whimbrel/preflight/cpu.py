@@ -24,6 +24,8 @@ HOST_MODEL = "host-model-cpu.node.kubevirt.io"
 HOST_MODEL_FEATURE = "host-model-required-features.node.kubevirt.io"
 OBSOLETE_LABEL = "node-labeller.kubevirt.io/obsolete-host-model"
 
+HOST_PASSTHROUGH = "host-passthrough"
+
 _FAMILIES = frozenset({MODEL, MIGRATION_MODEL, FEATURE, VENDOR, HOST_MODEL, HOST_MODEL_FEATURE})
 NEEDED_POLICIES = frozenset({"", "require"})
 _MOST_SHOWN = 8
@@ -94,16 +96,25 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     """What KubeVirt will ask of the target for this guest. An unlabelled source asks for nothing."""
     cpu = candidate.instance.cpu
     architecture = candidate.instance.architecture or (home.architecture if home else "")
-    named = cpu.model or _default_model(candidate) or ("host-passthrough" if architecture == "arm64" else "host-model")
+    named = model_of(candidate, architecture)
     features = frozenset(name for name, policy in cpu.features if policy in NEEDED_POLICIES)
     by_host_model = named == "host-model"
     if by_host_model:
         named = min(home.host_models, default="") if home else ""
         required = home.host_model_features if home else frozenset()
         features = features | required if features else required
-    elif named == "host-passthrough":
+    elif named == HOST_PASSTHROUGH:
         named = ""
     return Demand(architecture, named, by_host_model, features, home.vendors if home else frozenset())
+
+
+def model_of(candidate: Candidate, architecture: str) -> str:
+    """The guest's CPU model: its own, else the cluster's default, else KubeVirt's for the architecture."""
+    return (
+        candidate.instance.cpu.model
+        or _default_model(candidate)
+        or (HOST_PASSTHROUGH if architecture == "arm64" else "host-model")
+    )
 
 
 def _default_model(candidate: Candidate) -> str:

@@ -1,10 +1,26 @@
 """Virtual hardware of a guest beside model and features of its processor (KubeVirt contract §2)."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from whimbrel.domain.guests import GuestHardware
 from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
+
+ENLIGHTENMENTS = (
+    "frequencies",
+    "ipi",
+    "reenlightenment",
+    "reset",
+    "runtime",
+    "synic",
+    "synictimer",
+    "tlbflush",
+    "vpindex",
+)
+"""Hyper-V features that KubeVirt labels nodes with (KubeVirt contract §10)."""
+
+_ENCRYPTION = {"sev": "SEV", "snp": "SEV-SNP", "tdx": "TDX"}
 
 
 @lru_cache(maxsize=2048)
@@ -15,10 +31,54 @@ def _shared(hardware: GuestHardware) -> GuestHardware:
 def hardware(raw: Json) -> GuestHardware:
     """What the instance's domain asks of a host."""
     domain = reading.member(raw, "spec", "domain")
+    hyperv = _hyperv(domain)
     return _shared(
         GuestHardware(
             machine_type=reading.word(raw, "status", "machine", "type"),
             huge_page_size=reading.word(domain, "memory", "hugepages", "pageSize"),
             dedicated_cpus=reading.flag(domain, "cpu", "dedicatedCpuPlacement"),
+            realtime=reading.find(domain, "cpu", "realtime") is not None,
+            tsc_frequency_hz=_tsc_frequency(raw, domain, hyperv),
+            hyperv=hyperv,
+            hyperv_passthrough=_on(reading.member(domain, "features"), "hypervPassthrough"),
+            host_devices=_names(domain, "hostDevices"),
+            gpus=_names(domain, "gpus"),
+            launch_security=_launch_security(raw, domain),
+            client_usb=reading.find(domain, "devices", "clientPassthrough") is not None,
         )
     )
+
+
+def _hyperv(domain: Json) -> tuple[str, ...]:
+    features = reading.member(domain, "features", "hyperv")
+    return tuple(name for name in ENLIGHTENMENTS if _on(features, name))
+
+
+def _on(features: Json, name: str) -> bool:
+    """A feature that is mentioned is on unless it says otherwise."""
+    return isinstance(features.get(name), Mapping) and reading.find(features, name, "enabled") is not False
+
+
+def _names(domain: Json, kind: str) -> tuple[str, ...]:
+    return tuple(reading.word(device, "name") for device in reading.items(domain, "devices", kind))
+
+
+def _launch_security(raw: Json, domain: Json) -> str:
+    """On s390x any launch security is Secure Execution."""
+    security = reading.find(domain, "launchSecurity")
+    if not isinstance(security, Mapping):
+        return ""
+    if reading.word(raw, "spec", "architecture") == "s390x":
+        return "Secure Execution"
+    return next((name for member, name in _ENCRYPTION.items() if security.get(member) is not None), "")
+
+
+def _tsc_frequency(raw: Json, domain: Json, hyperv: tuple[str, ...]) -> int:
+    """Of guests with re-enlightenment or an invariant TSC; KubeVirt hints it to others too, who can do without."""
+    invariant = any(
+        feature.get("name") == "invtsc" and reading.word(feature, "policy") in ("", "require")
+        for feature in reading.items(domain, "cpu", "features")
+    )
+    if not invariant and "reenlightenment" not in hyperv:
+        return 0
+    return reading.whole(raw, "status", "topologyHints", "tscFrequency")

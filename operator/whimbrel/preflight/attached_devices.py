@@ -1,0 +1,83 @@
+"""Attached devices: does the guest hold on to something that stays behind with its host?
+
+KubeVirt names the first such thing in its own verdict, and only until the next is found (KubeVirt contract §2.1); here each
+is named, with the field to change. Called through `preflight.FAMILIES`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What ties the guest to its host; equal for all guests that nothing ties."""
+
+    host_devices: tuple[str, ...]
+    gpus: tuple[str, ...]
+    """Empty for a single one: whether that can be moved, KubeVirt knows."""
+    launch_security: str
+    hyperv_passthrough: bool
+    client_usb: bool
+
+
+class HostDeviceAttached(PreflightReason):
+    """The guest holds a device of its host, PCI or USB, which cannot come along."""
+
+    remedy = "Disconnect {found}: remove it from {field} of the virtual machine and restart it, then plan again."
+
+
+class SeveralGpus(PreflightReason):
+    """The guest holds several GPUs, and KubeVirt moves a guest with one mediated GPU at most."""
+
+    remedy = (
+        "Leave the virtual machine one mediated GPU of {found} and restart it, or shut it down to place it elsewhere."
+    )
+
+
+class EncryptedMemory(PreflightReason):
+    """The guest's memory is encrypted with a key that its host alone has."""
+
+    remedy = "Shut the virtual machine down to place it elsewhere, or remove {field} ({found}) and restart it."
+
+
+class HypervPassthrough(PreflightReason):
+    """The guest sees every Hyper-V feature of its host, whatever another host has."""
+
+    remedy = "Replace {field} by the single features that it needs, in spec.domain.features.hyperv, and restart it."
+
+
+class ClientUsbDetached(PreflightWarning):
+    """USB devices that a client redirects to the guest are detached when it moves: the client is connected to the source."""
+
+    remedy = "Have users of redirected USB devices close them before, and connect again afterwards (virtctl usbredir)."
+
+
+REASONS = (HostDeviceAttached, SeveralGpus, EncryptedMemory, HypervPassthrough, ClientUsbDetached)
+
+
+def demand(candidate: Candidate) -> Demand:
+    """What of the guest's hardware stays behind."""
+    hardware = candidate.instance.hardware
+    return Demand(
+        host_devices=hardware.host_devices,
+        gpus=hardware.gpus if len(hardware.gpus) > 1 else (),
+        launch_security=hardware.launch_security,
+        hyperv_passthrough=hardware.hyperv_passthrough,
+        client_usb=hardware.client_usb,
+    )
+
+
+def judge(demand: Demand) -> Iterator[PreflightReason]:
+    """Everything that ties the guest to its host."""
+    for device in demand.host_devices:
+        yield HostDeviceAttached(field="spec.domain.devices.hostDevices", found=device or "unnamed", needed="none")
+    if demand.gpus:
+        yield SeveralGpus(field="spec.domain.devices.gpus", found=", ".join(demand.gpus), needed="one")
+    if demand.launch_security:
+        yield EncryptedMemory(field="spec.domain.launchSecurity", found=demand.launch_security, needed="absent")
+    if demand.hyperv_passthrough:
+        yield HypervPassthrough(field="spec.domain.features.hypervPassthrough", found="enabled", needed="absent")
+    if demand.client_usb:
+        yield ClientUsbDetached(field="spec.domain.devices.clientPassthrough", found="present", needed="absent")
