@@ -12,16 +12,28 @@ from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.preflight import capacity, cpu, elsewhere, guest, in_flight, node_selector, source, target, target_choice
+from whimbrel.preflight import (
+    capacity,
+    cpu,
+    disks,
+    elsewhere,
+    guest,
+    in_flight,
+    node_selector,
+    source,
+    storage,
+    target,
+    target_choice,
+)
 from whimbrel.preflight.assessment import Assessment, candidate, host_demand
 from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.reach import Surroundings
 
-EVERYWHERE: tuple[GuestFamily, ...] = (guest, in_flight, source, target_choice)
+EVERYWHERE: tuple[GuestFamily, ...] = (guest, disks, in_flight, source, target_choice)
 """Families whose reasons hold for every target."""
 
-BY_HOST: tuple[HostFamily, ...] = (target, elsewhere, cpu, node_selector, capacity)
+BY_HOST: tuple[HostFamily, ...] = (target, elsewhere, cpu, node_selector, storage, capacity)
 """Families that look at each target."""
 
 FAMILIES: tuple[GuestFamily | HostFamily, ...] = EVERYWHERE + BY_HOST
