@@ -56,3 +56,7 @@ class GuestVolume:
     claim: str = ""
     """Name of the PersistentVolumeClaim, in the guest's namespace; empty where it has none."""
     hotplugged: bool = False
+    migrated: bool = False
+    """Whether the migration copies it too (`status.migratedVolumes`), so that nothing need be shared."""
+    shared: bool = False
+    """Of a hostDisk: whether it is declared to be the same on every node."""

@@ -17,12 +17,14 @@ from whimbrel.preflight import (
     capacity,
     cpu,
     cpu_compatibility,
+    disks,
     elsewhere,
     guest,
     in_flight,
     node_features,
     node_selector,
     source,
+    storage,
     target,
     target_choice,
 )
@@ -31,10 +33,19 @@ from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.reach import Surroundings
 
-EVERYWHERE: tuple[GuestFamily, ...] = (guest, attached_devices, in_flight, source, target_choice)
+EVERYWHERE: tuple[GuestFamily, ...] = (guest, attached_devices, disks, in_flight, source, target_choice)
 """Families whose reasons hold for every target."""
 
-BY_HOST: tuple[HostFamily, ...] = (target, elsewhere, cpu, cpu_compatibility, node_features, node_selector, capacity)
+BY_HOST: tuple[HostFamily, ...] = (
+    target,
+    elsewhere,
+    cpu,
+    cpu_compatibility,
+    node_features,
+    node_selector,
+    storage,
+    capacity,
+)
 """Families that look at each target."""
 
 FAMILIES: tuple[GuestFamily | HostFamily, ...] = EVERYWHERE + BY_HOST

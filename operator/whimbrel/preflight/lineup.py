@@ -5,10 +5,12 @@ Whatever would ask every host about every guest asks here about classes instead:
 
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar, cast
 
 from whimbrel.api.migration_plan import Target
+from whimbrel.domain.selectors import NodeSelectorTerm, Requirement
 from whimbrel.domain.verdict import Reason
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.labels import carries
@@ -19,6 +21,19 @@ D = TypeVar("D", bound=Hashable)
 S = TypeVar("S", bound=Hashable)
 
 
+class Drivers:
+    """The CSI drivers of a snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Counts nothing yet."""
+        self._snapshot = snapshot
+
+    @cached_property
+    def anywhere(self) -> frozenset[str]:
+        """Drivers that some node runs."""
+        return frozenset(driver for node in self._snapshot.csi_nodes.values() for driver in node.attach_limits)
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a plan asks of targets, and the ledger that they are counted on."""
@@ -27,6 +42,11 @@ class Terms:
     ledger: Ledger
     snapshot: Snapshot
     """For what belongs to a host. Read by `supply` alone."""
+    csi: Drivers = field(init=False, compare=False, repr=False)
+    """Which CSI drivers any node runs, found out when first asked."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "csi", Drivers(self.snapshot))
 
     @property
     def headroom_percent(self) -> int:
@@ -45,7 +65,7 @@ class Terms:
 class Lineup:
     """Hosts by bit, with what was already found out about them. Lives as long as one assessment."""
 
-    __slots__ = ("_amounts", "_bits", "_classes", "_labels", "_supplies", "everybody", "hosts", "terms")
+    __slots__ = ("_amounts", "_bits", "_classes", "_labels", "_supplies", "_terms", "everybody", "hosts", "terms")
 
     def __init__(self, hosts: Mapping[str, Host], terms: Terms) -> None:
         """All hosts of the cluster under a plan's terms."""
@@ -56,6 +76,7 @@ class Lineup:
         self._supplies: dict[tuple[Callable[..., Hashable], str], Hashable] = {}
         self._classes: dict[Callable[..., Hashable], dict[Hashable, int]] = {}
         self._labels: dict[str, dict[str, int]] = {}
+        self._terms: dict[tuple[NodeSelectorTerm, ...], int] = {}
         self._amounts: dict[Callable[..., int], tuple[list[int], list[int]]] = {}
 
     def bit(self, name: str) -> int:
@@ -102,6 +123,29 @@ class Lineup:
                 if found is not None:
                     values[found] = values.get(found, 0) | self._bits[host.name]
         return values.get(value, 0)
+
+    def selected(self, terms: tuple[NodeSelectorTerm, ...]) -> int:
+        """The hosts that any of these terms selects, found out once for each set of terms."""
+        if terms not in self._terms:
+            passed = 0
+            for term in terms:
+                mask = self.everybody if term.by_label or term.by_field else 0
+                for requirement in term.by_label:
+                    mask &= self._labelled(requirement)
+                if term.by_field:
+                    fields = NodeSelectorTerm(by_field=term.by_field)
+                    mask &= sum(bit for name, bit in self._bits.items() if fields.selects(name, {}))
+                passed |= mask
+            self._terms[terms] = passed
+        return self._terms[terms]
+
+    def _labelled(self, requirement: Requirement) -> int:
+        if requirement.operator != "In":
+            return sum(self._bits[host.name] for host in self.hosts if requirement.holds(host.node.labels))
+        mask = 0
+        for value in requirement.values:
+            mask |= self.carrying(requirement.key, value)
+        return mask
 
     def at_least(self, measure: Callable[[Host, Terms], int], amount: int) -> int:
         """The hosts that have at least this amount of what is measured."""
