@@ -16,7 +16,7 @@ NAME +PHASE +PROGRESS +PERCENT +MESSAGE +AGE
 migrationplan\.whimbrel\.dev/tidy +Succeeded +3/3 +100 +2 moved; .+ +\d+s
 
 NAME +VM +PHASE +FROM +TO +DURATION-MS +DOWNTIME-MS +ATTEMPTS +REASON +AGE
-virtualmachinemove\.whimbrel\.dev/tidy-stuck-{HASH} +stuck +Skipped +NotLiveMigratable +\d+s
+virtualmachinemove\.whimbrel\.dev/tidy-stuck-{HASH} +stuck +Skipped +HostDeviceAttached +\d+s
 virtualmachinemove\.whimbrel\.dev/tidy-vm-1-{HASH} +vm-1 +Succeeded +node-1 +node-[23] +\d+ +1 +Verified +\d+s
 virtualmachinemove\.whimbrel\.dev/tidy-vm-2-{HASH} +vm-2 +Succeeded +node-1 +node-[23] +\d+ +1 +Verified +\d+s
 
