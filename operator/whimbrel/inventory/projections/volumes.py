@@ -17,13 +17,13 @@ def volumes(raw: Json) -> tuple[GuestVolume, ...]:
 def _volume(item: Json, migrated: Set[str]) -> GuestVolume:
     kind = min((str(member) for member in item if member != "name"), default="")
     source = reading.member(item, kind)
-    claim = {"persistentVolumeClaim": "claimName", "dataVolume": "name", "ephemeral": ""}.get(kind, "")
+    claim = {"persistentVolumeClaim": "claimName", "dataVolume": "name"}.get(kind, "")
     name = reading.word(item, "name")
     return GuestVolume(
         name=name,
         kind=kind,
         claim=reading.text(source, claim) if claim else "",
-        hotplugged=reading.flag(source, "hotpluggable"),
+        hotplugged=bool(claim) and reading.flag(source, "hotpluggable"),
         migrated=name in migrated,
         shared=kind == "hostDisk" and reading.flag(source, "shared"),
     )
