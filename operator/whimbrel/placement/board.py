@@ -66,7 +66,9 @@ class Board:
         "place", "standings", "there",
     )  # fmt: skip
 
-    def __init__(self, frame: Frame, guests: Iterable[int] | None = None, without: frozenset[Member] = frozenset()) -> None:
+    def __init__(
+        self, frame: Frame, guests: Iterable[int] | None = None, without: frozenset[Member] = frozenset()
+    ) -> None:
         """All guests are nowhere. `guests` defaults to all."""
         problem = frame.problem
         self.frame = frame

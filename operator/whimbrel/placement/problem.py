@@ -136,11 +136,12 @@ class Problem:
         placed = tuple(rooms)
         if any(a.name >= b.name for a, b in zip(placed, placed[1:], strict=False)):
             raise ValueError("rooms must be sorted by name, because masks count them by position")
-        known = {guest.uid: guest for guest in (ordered := sorted(guests, key=_rank))}
+        ordered, listed = sorted(guests, key=_rank), sorted(rules, key=_rule_rank)
+        known = {guest.uid for guest in ordered}
         if len(known) != len(ordered):
             raise ValueError("two guests have the same UID")
-        for rule in (listed := sorted(rules, key=_rule_rank)):
-            if unknown := _named(rule) - known.keys():
+        for rule in listed:
+            if unknown := _named(rule) - known:
                 raise ValueError(f"a rule names guests that are not in the problem: {', '.join(sorted(unknown))}")
         return cls(tuple(resources), placed, tuple(ordered), tuple(listed), host_failures)
 

@@ -34,21 +34,29 @@ class Undecided:
 
 
 def search(
-    frame: Frame, guests: Iterable[int], meter: Meter, without: frozenset[Member] = frozenset()
+    frame: Frame,
+    guests: Iterable[int],
+    meter: Meter,
+    without: frozenset[Member] = frozenset(),
+    first: Mapping[int, int] | None = None,
 ) -> Feasible | Infeasible | Undecided:
-    """Place these guests as if there were no others, without some rules."""
+    """Place these guests as if there were no others, without some rules. `first`: the room to try first, by guest."""
     board = Board(frame, guests, without)
+    if not meter.spend(len(board.guests)):
+        return Undecided({})
     if not all(board.domains.values()) or _overbooked(board):
         return Infeasible()
     if len(board.guests) > MOST_GUESTS:
         return Undecided({})
-    return _Search(board, meter).run()
+    return _Search(board, meter, first or {}).run()
 
 
 def _overbooked(board: Board) -> bool:
     """Whether those who have only the rooms of one guest ask for more than these have in all."""
     frame, guests = board.frame, board.frame.problem.guests
-    if any(board.source(guest) is not None and board.domains[guest] >> board.source(guest) & 1 for guest in board.guests):
+    if any(
+        board.source(guest) is not None and board.domains[guest] >> board.source(guest) & 1 for guest in board.guests
+    ):
         return False
     for mask in sorted(set(board.domains.values()))[:64]:
         inside = [guest for guest in board.guests if not board.domains[guest] & ~mask]
@@ -63,8 +71,9 @@ def _overbooked(board: Board) -> bool:
 class _Search:
     """One search. `_weight` remembers which guests ran out of rooms, so that trouble is met early."""
 
-    def __init__(self, board: Board, meter: Meter) -> None:
+    def __init__(self, board: Board, meter: Meter, first: Mapping[int, int]) -> None:
         self._board = board
+        self._first = first
         self._meter = meter
         self._weight = dict.fromkeys(board.guests, 1)
         self._best: dict[int, int] = {}
@@ -141,14 +150,16 @@ class _Search:
             if (chosen < 0 or score < fewest) and self._twin.get(guest, -1) not in waiting:
                 chosen, rooms, fewest = guest, found, score
         rest = [guest for guest in waiting if guest != chosen]
-        home = board.source(chosen)
-        rooms.sort(key=lambda room: (room != home, -board.left[room][0], room))
+        preferred = self._first.get(chosen, board.source(chosen))
+        rooms.sort(key=lambda room: (room != preferred, -board.left[room][0], room))
+        bounds = sorted({board.place[twin] for guest in rest if (twin := self._twin.get(guest, -1)) in board.place})
         tried: set[object] = set()
         for room in rooms:
-            if room not in board.there or not board.there[room]:
-                if self._looks[room] in tried:
+            if not board.there.get(room):
+                look = (self._looks[room], tuple(room >= bound for bound in bounds))
+                if look in tried:
                     continue
-                tried.add(self._looks[room])
+                tried.add(look)
             if board.try_put(chosen, room):
                 found_all = self._place(rest)
                 if found_all is not False:
@@ -186,4 +197,3 @@ def feasible(
             return False
         case Undecided():
             return None
-

@@ -83,7 +83,17 @@ class _Apart:
 
 
 class _Together:
-    __slots__ = ("_absent", "_arrived", "_bound", "_domain_of", "_everywhere", "_fixed", "_partners", "_present", "_rule")
+    __slots__ = (
+        "_absent",
+        "_arrived",
+        "_bound",
+        "_domain_of",
+        "_everywhere",
+        "_fixed",
+        "_partners",
+        "_present",
+        "_rule",
+    )
 
     def __init__(self, rule: Together, rooms: int, positions: Mapping[str, int]) -> None:
         self._rule = rule

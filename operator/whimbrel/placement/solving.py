@@ -1,0 +1,140 @@
+"""Solving: greedy for everybody, then exact search where greedy left somebody over, then the reasons for the rest."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from whimbrel.placement import conflicts
+from whimbrel.placement.assign import fill, lodge, seat, squeeze
+from whimbrel.placement.board import Board, Frame, rooms_of
+from whimbrel.placement.problem import Conflict, Meter, Problem
+from whimbrel.placement.search import Feasible, Undecided, search
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """Steps that may be spent: a step is one look at one room. About a million are done in a second."""
+
+    repair: int = 200_000
+    """For moving others on."""
+    search: int = 400_000
+    """For exact search, of each group of guests that compete for the same rooms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """The placement. Who is in none of the three may stay where it is for want of room that a conflict explains."""
+
+    assignment: Mapping[str, int]
+    """Room by guest UID; possible as a whole while everybody else stays at its source."""
+    conflicts: tuple[Conflict, ...]
+    """Why not all are placed; no two name the same guest."""
+    undecided: tuple[str, ...]
+    """Guests without a room for which the steps showed neither a room nor a conflict."""
+
+    @property
+    def feasible(self) -> bool:
+        """Whether everybody has a room."""
+        return not self.conflicts and not self.undecided
+
+
+def solve(problem: Problem, effort: Effort | None = None) -> Solution:
+    """Assign rooms to all guests, or say why that cannot be. The same problem and effort give the same solution."""
+    effort = effort or Effort()
+    frame = Frame(problem)
+    board = Board(frame)
+    guests = problem.guests
+    seat(board, board.guests, {number: guest.keep for number, guest in enumerate(guests) if guest.keep is not None})
+    repair = Meter(effort.repair)
+    left = squeeze(board, fill(board), repair)
+    found: list[Conflict] = []
+    for guest in left:
+        if (hopeless := conflicts.narrow(frame, guest)) is not None:
+            found.append(hopeless)
+    left = [guest for guest in left if frame.domains[guest]]
+    rivals = [guest for guest in range(len(guests)) if frame.domains[guest]]
+    unknown: set[int] = set()
+    for group in _groups(frame, rivals, left):
+        told, settled = _settle_group(board, group, effort, repair)
+        found += told
+        if not settled:
+            unknown.update(group)
+    explained = {uid for conflict in found for uid in conflict.guests}
+    return Solution(
+        {guests[guest].uid: board.place[guest] for guest in range(len(guests)) if board.placed(guest)},
+        tuple(sorted(found, key=lambda conflict: conflict.guests)),
+        tuple(sorted({guests[guest].uid for guest in unknown if not board.placed(guest)} - explained)),
+    )
+
+
+def _settle_group(board: Board, group: list[int], effort: Effort, repair: Meter) -> tuple[list[Conflict], bool]:
+    """Place a group by search, or name its conflicts and place the others; and whether that settles it."""
+    frame = board.frame
+    found: list[Conflict] = []
+    rest = group
+    now = {guest: board.place[guest] for guest in group if board.placed(guest)}
+    meter = Meter(effort.search)
+    best: Mapping[int, int] = {}
+    while any(guest not in now for guest in rest):
+        outcome = search(frame, rest, Meter(effort.search), first=now)
+        if isinstance(outcome, Feasible):
+            best = outcome.rooms
+            break
+        if isinstance(outcome, Undecided):
+            best = max(best, outcome.rooms, key=len)
+        conflict = conflicts.find(frame, rest, [guest for guest in rest if guest not in now], meter)
+        if conflict is None:
+            _take_better(board, group, best, repair)
+            return found, False
+        found.append(conflict)
+        named = {frame.positions[uid] for uid in conflict.guests}
+        rest = [guest for guest in rest if guest not in named]
+    _take_better(board, group, best, repair)
+    return found, True
+
+
+def _take_better(board: Board, group: list[int], rooms: Mapping[int, int], repair: Meter) -> None:
+    """Seat a group as the search says if that places more of it than now; else leave it."""
+    now = {guest: board.place[guest] for guest in group if board.placed(guest)}
+    if rooms and len(now) < len(group):
+        _reseat(board, group, rooms)
+        for guest in group:
+            if not board.placed(guest):
+                board.take(guest)
+                if not lodge(board, guest, 1, repair):
+                    board.sit(guest)
+        if sum(board.placed(guest) for guest in group) < len(now):
+            _reseat(board, group, now)
+
+
+def _reseat(board: Board, group: list[int], rooms: Mapping[int, int]) -> None:
+    for guest in group:
+        board.take(guest)
+    seat(board, group, rooms)
+
+
+def _groups(frame: Frame, guests: Iterable[int], left: Iterable[int]) -> Iterator[list[int]]:
+    """Of all guests those that compete with one left over for a room or are bound to it by a rule, group by group."""
+    leader: dict[object, object] = {}
+
+    def head(item: object) -> object:
+        while (up := leader.setdefault(item, item)) != item:
+            leader[item] = item = leader[up]
+        return item
+
+    listed = list(guests)
+    whole = bool(frame.problem.host_failures)
+    for guest in listed:
+        home = frame.problem.guests[guest].source
+        mask = frame.domains[guest] | (0 if home is None else 1 << home)
+        for tie in (("rooms", mask), *(("rule", number) for number in frame.rules_of.get(guest, ()))):
+            leader[head(guest)] = head(tie)
+        if whole:
+            leader[head(guest)] = head("everybody")
+    for mask in sorted({item[1] for item in list(leader) if isinstance(item, tuple) and item[0] == "rooms"}):
+        for room in rooms_of(mask):
+            leader[head(("rooms", mask))] = head(("room", room))
+    wanted: dict[object, list[int]] = {head(guest): [] for guest in left}
+    for guest in listed:
+        if head(guest) in wanted:
+            wanted[head(guest)].append(guest)
+    yield from wanted.values()
