@@ -62,9 +62,22 @@ class Board:
     """Positions of some guests of a frame, without the rules in `without`."""
 
     __slots__ = (
-        "_failures", "_largest", "_loose", "_sizes", "_unreserved", "_witnesses", "arrivals", "domains", "frame", "free", "guests", "left",
-        "place", "standings", "there",
-    )  # fmt: skip
+        "_failures",
+        "_largest",
+        "_loose",
+        "_sizes",
+        "_unreserved",
+        "_witnesses",
+        "arrivals",
+        "domains",
+        "frame",
+        "free",
+        "guests",
+        "left",
+        "place",
+        "standings",
+        "there",
+    )
 
     def __init__(
         self, frame: Frame, guests: Iterable[int] | None = None, without: frozenset[Member] = frozenset()

@@ -87,8 +87,9 @@ def _orders(frame: Frame, guests: Sequence[int]) -> Iterator[list[Member]]:
     """The rules that bear on some guests, what should rather be left out first."""
     problem = frame.problem
     everywhere = 0
-    facts, between = [], set()
-    percents = set()
+    facts: list[Member] = []
+    between: set[int] = set()
+    percents: set[int] = set()
     for guest in guests:
         entry = problem.guests[guest]
         everywhere |= frame.domains[guest]

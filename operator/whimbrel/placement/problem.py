@@ -7,6 +7,7 @@ are tuples aligned with `Problem.resources`, of which the first is memory in byt
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 
 Amounts = tuple[int, ...]
 Words = str | Callable[[], str]
@@ -134,7 +135,7 @@ class Problem:
         Raises ValueError where rooms are not sorted by name, a UID occurs twice, or a rule names an unknown guest.
         """
         placed = tuple(rooms)
-        if any(a.name >= b.name for a, b in zip(placed, placed[1:], strict=False)):
+        if any(a.name >= b.name for a, b in pairwise(placed)):
             raise ValueError("rooms must be sorted by name, because masks count them by position")
         ordered, listed = sorted(guests, key=_rank), sorted(rules, key=_rule_rank)
         known = {guest.uid for guest in ordered}

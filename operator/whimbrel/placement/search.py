@@ -55,7 +55,9 @@ def _overbooked(board: Board) -> bool:
     """Whether those who have only the rooms of one guest ask for more than these have in all."""
     frame, guests = board.frame, board.frame.problem.guests
     if any(
-        board.source(guest) is not None and board.domains[guest] >> board.source(guest) & 1 for guest in board.guests
+        home is not None and board.domains[guest] >> home & 1
+        for guest in board.guests
+        for home in (board.source(guest),)
     ):
         return False
     for mask in sorted(set(board.domains.values()))[:64]:

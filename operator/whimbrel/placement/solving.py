@@ -46,10 +46,7 @@ def solve(problem: Problem, effort: Effort | None = None) -> Solution:
     seat(board, board.guests, {number: guest.keep for number, guest in enumerate(guests) if guest.keep is not None})
     repair = Meter(effort.repair)
     left = squeeze(board, fill(board), repair)
-    found: list[Conflict] = []
-    for guest in left:
-        if (hopeless := conflicts.narrow(frame, guest)) is not None:
-            found.append(hopeless)
+    found = [hopeless for guest in left if (hopeless := conflicts.narrow(frame, guest)) is not None]
     left = [guest for guest in left if frame.domains[guest]]
     rivals = [guest for guest in range(len(guests)) if frame.domains[guest]]
     unknown: set[int] = set()

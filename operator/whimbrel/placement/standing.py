@@ -167,9 +167,9 @@ class _EvenSpread:
         if source is not None:
             domain = self._domain_of[source]
             free &= ~(1 << source)
-            level = self._count[domain] if domain >= 0 else None
-            after = max(highest, level + 1) if level is not None and self._arrived[domain] else highest
-            stays = self._lacking(after, level) <= coming
+            counted = self._count[domain] if domain >= 0 else None
+            after = highest if counted is None or not self._arrived[domain] else max(highest, counted + 1)
+            stays = self._lacking(after, counted) <= coming
             free |= stays << source
         return free
 
