@@ -42,7 +42,7 @@ def a_random_problem(seed: int) -> Problem:
     guests = []
     for number in range(dice.randint(1, 6)):
         facts = tuple(
-            Fact(f"family-{index}", dice.choice([everywhere, dice.randint(1, everywhere), dice.randint(1, everywhere)]))
+            Fact(f"family-{index}", dice.choice([everywhere, dice.randint(1, everywhere) | dice.randint(0, everywhere)]))
             for index in range(dice.randint(0, 2))
         )
         source = dice.choice([None, *range(hosts)])
@@ -52,7 +52,7 @@ def a_random_problem(seed: int) -> Problem:
             Guest(
                 uid=f"u{number}",
                 name=f"vm-{number}",
-                demand=(dice.choice([1, 2, 2, 3, 4]), dice.randint(1, 2), dice.choice([0, 0, 0, 1])),
+                demand=(dice.choice([1, 2, 2, 3, 4]), dice.randint(1, 2), dice.choice([0, 0, 0, 0, 1])),
                 facts=facts,
                 source=source,
                 headroom_percent=dice.choice([0, 0, 0, 20, 50]),
@@ -60,11 +60,11 @@ def a_random_problem(seed: int) -> Problem:
         )
     rooms = []
     for number in range(hosts):
-        free = (dice.randint(0, 6 + 3 * failures), dice.randint(0, 6), dice.randint(0, 2))
+        free = (dice.randint(0, 9 + 3 * failures), dice.randint(0, 8), dice.randint(0, 2))
         used = sum(guest.demand[0] for guest in guests if guest.source == number)
         restarts = (dice.randint(0, 1), 0, 0) if failures else ()
         rooms.append(Room(f"node-{number}", free, (free[0] + used, 9, 9), restarts))
-    rules = [rule for _ in range(dice.choice([0, 0, 1, 1, 2])) if (rule := _a_rule(dice, hosts, len(guests)))]
+    rules = [rule for _ in range(dice.choice([0, 0, 0, 1, 1, 2])) if (rule := _a_rule(dice, hosts, len(guests)))]
     dice.shuffle(guests)
     return Problem.of((*RESOURCES, "gpu"), rooms, guests, rules, failures)
 
