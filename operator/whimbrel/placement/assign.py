@@ -6,6 +6,7 @@ that others leave, and at last by moving others on (`lodge`). Called by `solving
 """
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -58,15 +59,11 @@ def fill(board: Board) -> list[int]:
     for guest in moved:
         _keep_home(board, guest, 1)
     waiting = [guest for guest in board.guests if not board.placed(guest)]
-    alike: dict[_Class, list[int]] = {}
-    for guest in waiting:
-        alike.setdefault(_class(board, guest), []).append(guest)
-    shelves = {
-        same: _Shelf(board, guests, same) for same, guests in alike.items() if same.mask.bit_count() > _FEW_ROOMS
-    }
+    classes = _classes(board, waiting)
+    shelves = {same: _Shelf(board, guests, same) for same, guests in _by_class(classes).items()}
     for guest in waiting:
         board.take(guest)
-        shelf = shelves.get(_class(board, guest))
+        shelf = shelves.get(classes[guest])
         rooms = by_preference(board, guest, rooms_of(board.open(guest))) if shelf is None else shelf.rooms(guest)
         if not _stay(board, guest) and not any(board.try_put(guest, room) for room in rooms):
             board.sit(guest)
@@ -104,15 +101,33 @@ class _Class(NamedTuple):
     """What guests have in common that look for a room on the same shelf."""
 
     mask: int
-    """Suitable rooms, with the guest's own: the rebalanced differ in nothing else."""
     strategy: Strategy
     percent: int
 
 
-def _class(board: Board, guest: int) -> _Class:
-    entry = board.frame.problem.guests[guest]
-    home = 0 if entry.source is None else 1 << entry.source
-    return _Class(board.domains[guest] | home, entry.strategy, entry.headroom_percent)
+def _classes(board: Board, guests: list[int]) -> dict[int, _Class]:
+    """By guest its class. The mask holds all its rooms, and its source, too, where that makes more guests alike: those of
+    a cluster that is rebalanced differ in nothing else.
+    """
+    masks = {}
+    for guest in guests:
+        home = board.source(guest)
+        masks[guest] = board.domains[guest] | (0 if home is None else 1 << home)
+    plain, wide = Counter(board.domains[guest] for guest in guests), Counter(masks.values())
+    found = {}
+    for guest, mask in masks.items():
+        entry, domain = board.frame.problem.guests[guest], board.domains[guest]
+        found[guest] = _Class(mask if wide[mask] > plain[domain] else domain, entry.strategy, entry.headroom_percent)
+    return found
+
+
+def _by_class(classes: Mapping[int, _Class]) -> dict[_Class, list[int]]:
+    """Guests of each class with so many rooms that it gets a shelf."""
+    found: dict[_Class, list[int]] = {}
+    for guest, same in classes.items():
+        if same.mask.bit_count() > _FEW_ROOMS:
+            found.setdefault(same, []).append(guest)
+    return found
 
 
 class _Shelf:

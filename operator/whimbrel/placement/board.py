@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from whimbrel.placement.problem import Amounts, Kind, Member, Problem
-from whimbrel.placement.standing import Standing, bits, standing
+from whimbrel.placement.standing import Standing, bits, domain_of, standing
 
 _NO_FLOOR = -(1 << 80)
 
@@ -18,7 +18,7 @@ _NO_FLOOR = -(1 << 80)
 class Frame:
     """What does not change while a problem is solved. Guests and rooms are positions in the problem."""
 
-    __slots__ = ("base", "domains", "everywhere", "failing", "percents", "positions", "problem", "rules_of")
+    __slots__ = ("base", "domain_maps", "domains", "everywhere", "failing", "positions", "problem", "rules_of")
 
     def __init__(self, problem: Problem) -> None:
         """Linear in guests, rooms and rules."""
@@ -43,7 +43,8 @@ class Frame:
             named = rule.guests | getattr(rule, "partners", frozenset())
             for position in sorted(self.positions[uid] for uid in named):
                 self.rules_of.setdefault(position, []).append(number)
-        self.percents = sorted({guest.headroom_percent for guest in problem.guests} - {0})
+        self.domain_maps = {rule.domains: domain_of(rule.domains, len(problem.rooms)) for rule in problem.rules}
+        """By the domains of a rule, and by room, the number of its domain or -1."""
         self.failing = []
         """What the hosts that may be lost hold at most, of memory and of CPU."""
         for resource in range(min(2, len(problem.resources))):
@@ -105,7 +106,7 @@ class Board:
         self._unreserved = {member.number for member in without if member.kind is Kind.HEADROOM}
         wanted = sorted({number for guest in self.guests for number in frame.rules_of.get(guest, ())})
         self.standings: dict[int, Standing] = {
-            number: standing(problem.rules[number], len(problem.rooms), frame.positions)
+            number: standing(problem.rules[number], frame.domain_maps[problem.rules[number].domains], frame.positions)
             for number in wanted
             if Member(Kind.RULE, number=number) not in without
         }

@@ -30,7 +30,10 @@ def _suspects(frame: Frame, guests: Sequence[int], waiting: Iterable[int]) -> It
     """Groups that may be infeasible by themselves, small and cheap ones first; the last is everybody."""
     everybody = sorted(guests)
     stuck = sorted(waiting)
-    yield from ([guest] for guest in stuck)
+    alike = {
+        (frame.domains[g], frame.problem.guests[g].demand, frame.problem.guests[g].headroom_percent): g for g in stuck
+    }
+    yield from ([guest] for guest in sorted(alike.values()))
     for mask in sorted({frame.domains[guest] for guest in stuck}, key=lambda mask: (mask.bit_count(), mask)):
         yield [other for other in everybody if not frame.domains[other] & ~mask]
     numbers = {number for guest in stuck for number in frame.rules_of.get(guest, ())}

@@ -41,9 +41,10 @@ def search(
     first: Mapping[int, int] | None = None,
 ) -> Feasible | Infeasible | Undecided:
     """Place these guests as if there were no others, without some rules. `first`: the room to try first, by guest."""
-    board = Board(frame, guests, without)
-    if not meter.spend(len(board.guests)):
+    listed = list(guests)
+    if not meter.spend(len(listed) + len(frame.base)):
         return Undecided({})
+    board = Board(frame, listed, without)
     if not all(board.domains.values()) or _overbooked(board):
         return Infeasible()
     if len(board.guests) > MOST_GUESTS:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from whimbrel.placement import conflicts
 from whimbrel.placement.assign import fill, lodge, seat, squeeze
-from whimbrel.placement.board import Board, Frame, rooms_of
+from whimbrel.placement.board import Board, Frame
 from whimbrel.placement.problem import Conflict, Meter, Problem
 from whimbrel.placement.search import Feasible, Undecided, search
 
@@ -109,29 +109,29 @@ def _reseat(board: Board, group: list[int], rooms: Mapping[int, int]) -> None:
     seat(board, group, rooms)
 
 
-def _groups(frame: Frame, guests: Iterable[int], left: Iterable[int]) -> Iterator[list[int]]:
+def _groups(frame: Frame, guests: Iterable[int], left: list[int]) -> Iterator[list[int]]:
     """Of all guests those that compete with one left over for a room or are bound to it by a rule, group by group."""
-    leader: dict[object, object] = {}
-
-    def head(item: object) -> object:
-        while (up := leader.setdefault(item, item)) != item:
-            leader[item] = item = leader[up]
-        return item
-
-    listed = list(guests)
-    whole = bool(frame.problem.host_failures)
-    for guest in listed:
+    if not left:
+        return
+    ties: dict[int, tuple[int, frozenset[int]]] = {}
+    for guest in guests:
         home = frame.problem.guests[guest].source
         mask = frame.domains[guest] | (0 if home is None else 1 << home)
-        for tie in (("rooms", mask), *(("rule", number) for number in frame.rules_of.get(guest, ()))):
-            leader[head(guest)] = head(tie)
-        if whole:
-            leader[head(guest)] = head("everybody")
-    for mask in sorted({item[1] for item in list(leader) if isinstance(item, tuple) and item[0] == "rooms"}):
-        for room in rooms_of(mask):
-            leader[head(("rooms", mask))] = head(("room", room))
-    wanted: dict[object, list[int]] = {head(guest): [] for guest in left}
-    for guest in listed:
-        if head(guest) in wanted:
-            wanted[head(guest)].append(guest)
-    yield from wanted.values()
+        ties[guest] = (
+            frame.everywhere if frame.problem.host_failures else mask,
+            frozenset(frame.rules_of.get(guest, ())),
+        )
+    groups: list[tuple[int, frozenset[int]]] = []
+    for mask, rules in dict.fromkeys(ties.values()):
+        apart = []
+        for other_mask, other_rules in groups:
+            if mask & other_mask or rules & other_rules:
+                mask, rules = mask | other_mask, rules | other_rules
+            else:
+                apart.append((other_mask, other_rules))
+        groups = [*apart, (mask, rules)]
+    wanted = set(left)
+    for mask, _ in sorted(groups, key=lambda group: group[0]):
+        group = [guest for guest, tie in ties.items() if tie[0] & mask]
+        if not wanted.isdisjoint(group):
+            yield group

@@ -27,7 +27,7 @@ class Standing(Protocol):
         """Whether every arrival so far is as the rule wants it."""
 
 
-def _domain_of(domains: Collection[int], rooms: int) -> list[int]:
+def domain_of(domains: Collection[int], rooms: int) -> list[int]:
     """By room the number of its domain, or -1."""
     found = [-1] * rooms
     for number, mask in enumerate(domains):
@@ -49,10 +49,10 @@ def bits(mask: int) -> list[int]:
 class _Apart:
     __slots__ = ("_arrived", "_domain_of", "_everybody", "_present", "_rule", "_taken")
 
-    def __init__(self, rule: Apart, rooms: int) -> None:
+    def __init__(self, rule: Apart, domain_of: list[int]) -> None:
         self._rule = rule
-        self._everybody = (1 << rooms) - 1
-        self._domain_of = _domain_of(rule.domains, rooms)
+        self._everybody = (1 << len(domain_of)) - 1
+        self._domain_of = domain_of
         self._present: Counter[int] = Counter()
         self._arrived: Counter[int] = Counter()
         self._taken = 0
@@ -95,11 +95,11 @@ class _Together:
         "_rule",
     )
 
-    def __init__(self, rule: Together, rooms: int, positions: Mapping[str, int]) -> None:
+    def __init__(self, rule: Together, domain_of: list[int], positions: Mapping[str, int]) -> None:
         self._rule = rule
         self._bound = {positions[uid] for uid in rule.guests}
         self._partners = {positions[uid] for uid in rule.partners}
-        self._domain_of = _domain_of(rule.domains, rooms)
+        self._domain_of = domain_of
         self._everywhere = 0
         self._fixed = 0
         for mask in rule.domains:
@@ -145,9 +145,9 @@ class _Together:
 class _EvenSpread:
     __slots__ = ("_absent", "_arrived", "_count", "_domain_of", "_level_masks", "_levels", "_rule")
 
-    def __init__(self, rule: EvenSpread, rooms: int) -> None:
+    def __init__(self, rule: EvenSpread, domain_of: list[int]) -> None:
         self._rule = rule
-        self._domain_of = _domain_of(rule.domains, rooms)
+        self._domain_of = domain_of
         self._count = list(rule.fixed or (0,) * len(rule.domains))
         self._arrived: Counter[int] = Counter()
         self._levels = Counter(self._count)
@@ -211,12 +211,12 @@ class _EvenSpread:
         return not highest or self._lacking(highest, None) <= self._absent
 
 
-def standing(rule: Rule, rooms: int, positions: Mapping[str, int]) -> Standing:
-    """A rule with nobody placed. `positions`: of guests by UID."""
+def standing(rule: Rule, domain_of: list[int], positions: Mapping[str, int]) -> Standing:
+    """A rule with nobody placed. `domain_of`: by room the number of its domain; `positions`: of guests by UID."""
     match rule:
         case Apart():
-            return _Apart(rule, rooms)
+            return _Apart(rule, domain_of)
         case Together():
-            return _Together(rule, rooms, positions)
+            return _Together(rule, domain_of, positions)
         case EvenSpread():
-            return _EvenSpread(rule, rooms)
+            return _EvenSpread(rule, domain_of)
