@@ -43,7 +43,8 @@ class Frame:
             named = rule.guests | getattr(rule, "partners", frozenset())
             for position in sorted(self.positions[uid] for uid in named):
                 self.rules_of.setdefault(position, []).append(number)
-        self.domain_maps = {rule.domains: domain_of(rule.domains, len(problem.rooms)) for rule in problem.rules}
+        distinct = dict.fromkeys(rule.domains for rule in problem.rules)
+        self.domain_maps = {domains: domain_of(domains, len(problem.rooms)) for domains in distinct}
         """By the domains of a rule, and by room, the number of its domain or -1."""
         self.failing = []
         """What the hosts that may be lost hold at most, of memory and of CPU."""

@@ -30,9 +30,11 @@ def _suspects(frame: Frame, guests: Sequence[int], waiting: Iterable[int]) -> It
     """Groups that may be infeasible by themselves, small and cheap ones first; the last is everybody."""
     everybody = sorted(guests)
     stuck = sorted(waiting)
-    alike = {
-        (frame.domains[g], frame.problem.guests[g].demand, frame.problem.guests[g].headroom_percent): g for g in stuck
-    }
+    alike: dict[object, int] = {}
+    for guest in stuck:
+        entry = frame.problem.guests[guest]
+        plain = guest not in frame.rules_of
+        alike.setdefault((frame.domains[guest], entry.demand, entry.headroom_percent) if plain else guest, guest)
     yield from ([guest] for guest in sorted(alike.values()))
     for mask in sorted({frame.domains[guest] for guest in stuck}, key=lambda mask: (mask.bit_count(), mask)):
         yield [other for other in everybody if not frame.domains[other] & ~mask]
@@ -55,9 +57,8 @@ def _smallest(frame: Frame, group: Sequence[int], meter: Meter) -> Conflict | No
     found: list[tuple[int, tuple[int, ...], tuple[Member, ...]]] = []
     cores: set[tuple[int, ...]] = set()
     for order in (sorted(group), sorted(group, reverse=True)):
-        core = shrink(order, lambda some: _asked(frame, some, meter) is False)
-        proven = all(_asked(frame, [g for g in core if g != guest], meter) for guest in core)
-        if proven:
+        core = shrink(order, lambda some: _denied(_asked(frame, some, meter)))
+        if core is not None:
             cores.add(tuple(sorted(core)))
     for guests in sorted(cores):
         for rules in _orders(frame, guests):
@@ -76,14 +77,14 @@ def _necessary(frame: Frame, guests: Sequence[int], rules: Sequence[Member], met
     """Those rules without any one of which the guests could be placed; None where the steps do not suffice to tell."""
     everything = frozenset(rules)
 
-    def infeasible(some: Sequence[Member]) -> bool:
-        return _asked(frame, guests, meter, everything.difference(some)) is False
+    def infeasible(some: Sequence[Member]) -> bool | None:
+        return _denied(_asked(frame, guests, meter, everything.difference(some)))
 
-    if not infeasible(rules):
-        return None
-    kept = shrink(rules, infeasible)
-    without = everything.difference(kept)
-    return kept if all(_asked(frame, guests, meter, without | {rule}) for rule in kept) else None
+    return shrink(rules, infeasible) if infeasible(rules) else None
+
+
+def _denied(answer: bool | None) -> bool | None:
+    return None if answer is None else not answer
 
 
 def _orders(frame: Frame, guests: Sequence[int]) -> Iterator[list[Member]]:
@@ -114,10 +115,11 @@ def _orders(frame: Frame, guests: Sequence[int]) -> Iterator[list[Member]]:
     yield [*facts, *others, *capacity]
 
 
-def shrink(items: Sequence[M], infeasible: Callable[[Sequence[M]], bool]) -> list[M]:
+def shrink(items: Sequence[M], infeasible: Callable[[Sequence[M]], bool | None]) -> list[M] | None:
     """What is left of an infeasible collection when no single item can be dropped; earlier items are dropped rather.
 
-    Large pieces are tried first, so few necessary items among many are found in few questions.
+    Large pieces are tried first, so few necessary items among many are found in few questions. None where a question
+    that decides was not answered.
     """
     kept = list(items)
     size = max(1, len(kept) // 2)
@@ -125,7 +127,10 @@ def shrink(items: Sequence[M], infeasible: Callable[[Sequence[M]], bool]) -> lis
         start = 0
         while start < len(kept):
             rest = kept[:start] + kept[start + size :]
-            if infeasible(rest):
+            answer = infeasible(rest)
+            if answer is None and size == 1:
+                return None
+            if answer:
                 kept = rest
             else:
                 start += size
@@ -148,7 +153,8 @@ def narrow(frame: Frame, guest: int) -> Conflict | None:
         return not mask
 
     orders = (range(len(entry.facts)), range(len(entry.facts) - 1, -1, -1))
-    kept = min((sorted(shrink(order, suited_nowhere)) for order in orders), key=lambda some: (len(some), some))
+    found = (sorted(shrink(order, suited_nowhere) or ()) for order in orders)
+    kept = min(found, key=lambda some: (len(some), some))
     rules = [Member(Kind.FACT, entry.uid, number) for number in kept]
     members = (Member(Kind.GUEST, entry.uid), *rules)
     return Conflict((entry.uid,), tuple(sorted(members)), describe(frame, (entry.uid,), rules))
