@@ -33,8 +33,11 @@ def by_name(problem: Problem, assignment: Mapping[str, int]) -> dict[str, str]:
     }
 
 
-def a_random_problem(seed: int) -> Problem:
-    """At most six guests and four hosts, with rules of every kind; about every other one is infeasible."""
+def a_random_problem(seed: int, *, running: bool = False) -> Problem:
+    """At most six guests and four hosts, with rules of every kind; about every other one is infeasible.
+
+    `running`: all guests are on a host already.
+    """
     dice = random.Random(seed)
     hosts = dice.randint(2, 4)
     everywhere = (1 << hosts) - 1
@@ -45,7 +48,7 @@ def a_random_problem(seed: int) -> Problem:
             Fact(f"family-{index}", dice.choice([everywhere, dice.randint(1, everywhere) | dice.randint(0, everywhere)]))
             for index in range(dice.randint(0, 2))
         )
-        source = dice.choice([None, *range(hosts)])
+        source = dice.choice([0 if running else None, *range(hosts)])
         if source is not None and dice.random() < 0.7:
             facts = (*facts, Fact("another host", everywhere & ~(1 << source)))
         guests.append(

@@ -70,7 +70,7 @@ def _facts(problem: Problem, guests: Mapping[str, Guest], rules: Iterable[Member
             needed.setdefault((text(fact.words), fact.mask), []).append(guest.name)
     everywhere = (1 << len(problem.rooms)) - 1
     found = []
-    for (words, mask), needing in sorted(needed.items()):
+    for (words, mask), needing in needed.items():
         subject = _subject(sorted(needing), who)
         verb = "need" if len(needing) > 1 else "needs"
         if not mask & everywhere:
