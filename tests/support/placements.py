@@ -45,7 +45,9 @@ def a_random_problem(seed: int, *, running: bool = False) -> Problem:
     guests = []
     for number in range(dice.randint(1, 6)):
         facts = tuple(
-            Fact(f"family-{index}", dice.choice([everywhere, dice.randint(1, everywhere) | dice.randint(0, everywhere)]))
+            Fact(
+                f"family-{index}", dice.choice([everywhere, dice.randint(1, everywhere) | dice.randint(0, everywhere)])
+            )
             for index in range(dice.randint(0, 2))
         )
         source = dice.choice([0 if running else None, *range(hosts)])

@@ -247,6 +247,10 @@ class Board:
                 return False
         return self.survives()
 
+    def keeps(self) -> bool:
+        """Whether all rules hold, and hosts may fail."""
+        return all(standing.holds() for standing in self.standings.values()) and self.survives()
+
     def survives(self) -> bool:
         """Whether so many hosts can be lost: see `Problem.host_failures`."""
         if not self._failures or not self.arrivals:
@@ -282,6 +286,23 @@ class Board:
             return True
         self.take(guest)
         return False
+
+    def arrive(self, guest: int, room: int) -> bool:
+        """A migration of a guest that is nowhere, judged as it is when it arrives: who is there already is not asked."""
+        if not self.open(guest) >> room & 1 or not self.fits(guest, room):
+            return False
+        self.put(guest, room)
+        if self.survives():
+            return True
+        self.take(guest)
+        return False
+
+    def back(self, guest: int, room: int | None) -> None:
+        """A guest that is nowhere is again where it was, asked nothing."""
+        if room is not None and self.stays(guest, room):
+            self.sit(guest)
+        elif room is not None:
+            self.put(guest, room)
 
 
 def rooms_of(mask: int) -> list[int]:

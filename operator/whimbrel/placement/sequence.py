@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 from whimbrel.placement.assign import by_preference
 from whimbrel.placement.board import Board, Frame, rooms_of
-from whimbrel.placement.problem import Problem
+from whimbrel.placement.detours import MOST_GUESTS, State, way
+from whimbrel.placement.problem import Meter, Problem
 from whimbrel.placement.wording import names
 
 _TARGETS = 8
 """Detour hosts that are considered for one guest."""
+_EXPLORED = 20_000
+"""Moves that are looked at where simple detours fail."""
 _ASIDE = 4
 """At most so many guests make way for one that is stuck."""
 
@@ -45,6 +48,8 @@ class Sequence:
 
     steps: tuple[Step, ...]
     stuck: tuple[Stuck, ...]
+    rerouted: Mapping[str, int]
+    """Guests that end in another room than assigned, because no order leads there; as good for everything that must be."""
 
 
 def sequence(problem: Problem, assignment: Mapping[str, int]) -> Sequence:
@@ -67,45 +72,68 @@ class _Journey:
                 self._target[number] = room
 
     def run(self) -> Sequence:
-        """Move whoever can move; where nobody can, let somebody make way; where that does not help, say who is stuck."""
+        """Move whoever can move; where nobody can, let somebody make way; where that does not help, look further."""
         waiting = list(self._target)
+        rerouted: dict[int, int] = {}
+        stuck: tuple[Stuck, ...] = ()
         while waiting:
             left = [guest for guest in waiting if not self._go(guest, self._target[guest])]
             if len(left) == len(waiting) and not any(self._make_way(guest, left) for guest in left):
-                return Sequence(tuple(self._steps), tuple(self._explain(guest, left) for guest in left))
+                if not self._wander(left, rerouted):
+                    stuck = tuple(self._explain(guest, left) for guest in left)
+                break
             waiting = [guest for guest in left if self._board.place.get(guest) != self._target[guest]]
-        return Sequence(tuple(self._steps), ())
+        uids = self._frame.problem.guests
+        return Sequence(tuple(self._steps), stuck, {uids[guest].uid: room for guest, room in sorted(rerouted.items())})
+
+    def _wander(self, waiting: list[int], rerouted: dict[int, int]) -> bool:
+        """Any way to where these are to go, else to where they can be as well; for a few guests only."""
+        if len(waiting) > MOST_GUESTS:
+            return False
+        board = self._board
+        wanted = tuple(self._target[guest] for guest in waiting)
+        rooms = [self._rooms_near(guest, waiting) for guest in waiting]
+        suitable = [board.domains[guest] for guest in waiting]
+
+        def as_good(state: State) -> bool:
+            suits = all(room is not None and mask >> room & 1 for room, mask in zip(state, suitable, strict=True))
+            return suits and not any(board.overfull(room) for room in board.arrivals) and board.keeps()
+
+        found = way(board, waiting, rooms, lambda state: state == wanted, Meter(_EXPLORED))
+        found = found or way(board, waiting, rooms, as_good, Meter(_EXPLORED))
+        if found is None:
+            return False
+        ends = dict(found)
+        for guest in waiting:
+            if ends.get(guest, board.place.get(guest)) != self._target[guest]:
+                self._target[guest] = rerouted[guest] = ends[guest]
+        for number, (guest, room) in enumerate(found):
+            last = all(other != guest for other, _ in found[number + 1 :])
+            self._note(guest, board.place.get(guest), room, detour=not last)
+            board.take(guest)
+            board.put(guest, room)
+        return True
+
+    def _rooms_near(self, guest: int, waiting: list[int]) -> list[int]:
+        """Rooms that are of interest to a guest: those of the others, and some that it would prefer."""
+        board = self._board
+        rooms = by_preference(board, guest, rooms_of(board.domains[guest]))[:_TARGETS]
+        near = {self._target[other] for other in waiting} | {board.place.get(other) for other in waiting}
+        return sorted({*rooms, *(room for room in near if room is not None)})
 
     def _go(self, guest: int, room: int) -> bool:
         """One step, if it is possible now."""
         board = self._board
         before = board.place.get(guest)
         board.take(guest)
-        if board.domains[guest] >> room & 1 and self._arrives(guest, room):
-            self._steps.append(
-                Step(self._frame.problem.guests[guest].uid, before, room, detour=room != self._target[guest])
-            )
+        if board.arrive(guest, room):
+            self._note(guest, before, room, detour=room != self._target[guest])
             return True
-        self._return(guest, before)
+        board.back(guest, before)
         return False
 
-    def _arrives(self, guest: int, room: int) -> bool:
-        board = self._board
-        if not board.open(guest) >> room & 1 or not board.fits(guest, room):
-            return False
-        board.put(guest, room)
-        if board.survives():
-            return True
-        board.take(guest)
-        return False
-
-    def _return(self, guest: int, before: int | None) -> None:
-        if before is None:
-            return
-        if self._board.stays(guest, before):
-            self._board.sit(guest)
-        else:
-            self._board.put(guest, before)
+    def _note(self, guest: int, source: int | None, target: int, *, detour: bool) -> None:
+        self._steps.append(Step(self._frame.problem.guests[guest].uid, source, target, detour))
 
     def _make_way(self, guest: int, waiting: list[int]) -> bool:
         """Detours of guests that wait themselves, until this one can go; undone where it cannot. Few, then small ones."""
@@ -141,7 +169,7 @@ class _Journey:
             step = self._steps.pop()
             guest = self._frame.positions[step.guest]
             self._board.take(guest)
-            self._return(guest, step.source)
+            self._board.back(guest, step.source)
             self._detoured.discard(guest)
 
     def _explain(self, guest: int, waiting: Iterable[int]) -> Stuck:

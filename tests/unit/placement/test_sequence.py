@@ -128,8 +128,9 @@ def test_every_step_is_possible_where_those_before_it_led(seed: int) -> None:
 
     stuck = {stuck.guest for stuck in order.stuck}
     for uid, room in assignment.items():
-        assert uid in stuck or places[uid] == room
-    assert len(order.steps) <= 2 * len(assignment)
+        assert uid in stuck or places[uid] == order.rerouted.get(uid, room)
+    arrived = frozenset(uid for uid, place in places.items() if place != sources[uid])
+    assert not Judge(problem).wrong(places, arrived) or order.stuck
 
 
 def _possible(problem: Problem, places: dict[str, int], step: Step) -> None:
