@@ -65,48 +65,89 @@ class _Journey:
         self._steps: list[Step] = []
         self._target: dict[int, int] = {}
         self._detoured: set[int] = set()
+        self._placed: list[int] = []
+        """Guests with a room, be it their own; the others are not ours to move."""
         for number, guest in enumerate(problem.guests):
             self._board.sit(number)
             room = assignment.get(guest.uid)
-            if room is not None and room != guest.source:
-                self._target[number] = room
+            if room is not None:
+                self._placed.append(number)
+                if room != guest.source:
+                    self._target[number] = room
 
     def run(self) -> Sequence:
         """Move whoever can move; where nobody can, let somebody make way; where that does not help, look further."""
         waiting = list(self._target)
-        rerouted: dict[int, int] = {}
-        stuck: tuple[Stuck, ...] = ()
+        assigned = dict(self._target)
+        stuck: list[Stuck] = []
         while waiting:
             left = [guest for guest in waiting if not self._go(guest, self._target[guest])]
             if len(left) == len(waiting) and not any(self._make_way(guest, left) for guest in left):
-                if not self._wander(left, rerouted):
-                    stuck = tuple(self._explain(guest, left) for guest in left)
+                for knot in self._knots(left):
+                    if not self._wander(knot):
+                        stuck += [self._explain(guest, left) for guest in knot]
                 break
             waiting = [guest for guest in left if self._board.place.get(guest) != self._target[guest]]
-        uids = self._frame.problem.guests
-        return Sequence(tuple(self._steps), stuck, {uids[guest].uid: room for guest, room in sorted(rerouted.items())})
+        guests = self._frame.problem.guests
+        rerouted = {guests[g].uid: room for g, room in sorted(self._target.items()) if assigned.get(g) != room}
+        return Sequence(tuple(self._steps), tuple(stuck), rerouted)
 
-    def _wander(self, waiting: list[int], rerouted: dict[int, int]) -> bool:
-        """Any way to where these are to go, else to where they can be as well; for a few guests only."""
-        if len(waiting) > MOST_GUESTS:
+    def _knots(self, waiting: list[int]) -> list[list[int]]:
+        """Those that wait, parted into groups that have no room in common."""
+        knots: list[tuple[int, list[int]]] = []
+        for guest in waiting:
+            mask, group, apart = 1 << self._target[guest], [guest], []
+            mask |= sum(1 << room for room in (self._board.place.get(guest),) if room is not None)
+            for knot in knots:
+                if knot[0] & mask:
+                    mask, group = mask | knot[0], [*knot[1], *group]
+                else:
+                    apart.append(knot)
+            knots = [*apart, (mask, group)]
+        return [sorted(group) for _, group in knots]
+
+    def _wander(self, knot: list[int]) -> bool:
+        """Any way to where these are to go, else to where they can be as well; also of others that are in their way.
+
+        With a handful of moves in all, from the very beginning.
+        """
+        if len(knot) > MOST_GUESTS:
             return False
+        gone = list(self._steps) if len(self._target) <= MOST_GUESTS else []
+        if gone:
+            self._undo(0)
+        company = self._company(list(self._target) if gone else knot)
+        if self._search_way(company):
+            return True
+        for step in gone:
+            guest = self._frame.positions[step.guest]
+            self._steps.append(step)
+            self._board.take(guest)
+            self._board.back(guest, step.target)
+        return False
+
+    def _company(self, knot: list[int]) -> list[int]:
+        """These and, as far as a handful goes, others in the rooms that they leave or want."""
         board = self._board
-        wanted = tuple(self._target[guest] for guest in waiting)
-        rooms = [self._rooms_near(guest, waiting) for guest in waiting]
-        suitable = [board.domains[guest] for guest in waiting]
+        near = {self._target[guest] for guest in knot} | {board.place.get(guest) for guest in knot}
+        others = [guest for guest in self._placed if board.place.get(guest) in near]
+        return sorted(list(dict.fromkeys([*knot, *others]))[:MOST_GUESTS])
+
+    def _search_way(self, company: list[int]) -> bool:
+        board = self._board
+        wanted = tuple(self._target.get(guest, board.place.get(guest)) for guest in company)
+        rooms = [self._rooms_near(guest, company) for guest in company]
+        suitable = [board.domains[guest] for guest in company]
 
         def as_good(state: State) -> bool:
             suits = all(room is not None and mask >> room & 1 for room, mask in zip(state, suitable, strict=True))
             return suits and not any(board.overfull(room) for room in board.arrivals) and board.keeps()
 
-        found = way(board, waiting, rooms, lambda state: state == wanted, Meter(_EXPLORED))
-        found = found or way(board, waiting, rooms, as_good, Meter(_EXPLORED))
+        found = way(board, company, rooms, lambda state: state == wanted, Meter(_EXPLORED))
+        found = found or way(board, company, rooms, as_good, Meter(_EXPLORED))
         if found is None:
             return False
-        ends = dict(found)
-        for guest in waiting:
-            if ends.get(guest, board.place.get(guest)) != self._target[guest]:
-                self._target[guest] = rerouted[guest] = ends[guest]
+        self._target.update(found)
         for number, (guest, room) in enumerate(found):
             last = all(other != guest for other, _ in found[number + 1 :])
             self._note(guest, board.place.get(guest), room, detour=not last)
@@ -118,7 +159,7 @@ class _Journey:
         """Rooms that are of interest to a guest: those of the others, and some that it would prefer."""
         board = self._board
         rooms = by_preference(board, guest, rooms_of(board.domains[guest]))[:_TARGETS]
-        near = {self._target[other] for other in waiting} | {board.place.get(other) for other in waiting}
+        near = {self._target.get(other) for other in waiting} | {board.place.get(other) for other in waiting}
         return sorted({*rooms, *(room for room in near if room is not None)})
 
     def _go(self, guest: int, room: int) -> bool:
