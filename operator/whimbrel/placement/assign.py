@@ -136,7 +136,7 @@ class _Shelf:
     def __init__(self, board: Board, guests: Iterable[int], same: _Class) -> None:
         self._board = board
         self._sign = 1 if same.strategy is Strategy.PACK else -1
-        self._reserved = [board.frame.reserve(room, same.percent) for room in range(len(board.left))]
+        self._reserved = [board.frame.reserve(room, same.percent) for room in range(len(board.frame.base))]
         self._entries = sorted((self._free(room), self._sign * room) for room in rooms_of(same.mask))
         demands = (board.frame.problem.guests[guest].demand for guest in guests)
         self._least = tuple(min(amounts) for amounts in zip(*demands, strict=True))

@@ -18,7 +18,17 @@ _NO_FLOOR = -(1 << 80)
 class Frame:
     """What does not change while a problem is solved. Guests and rooms are positions in the problem."""
 
-    __slots__ = ("base", "domain_maps", "domains", "everywhere", "failing", "positions", "problem", "rules_of")
+    __slots__ = (
+        "base",
+        "domain_maps",
+        "domains",
+        "everywhere",
+        "failing",
+        "freest",
+        "positions",
+        "problem",
+        "rules_of",
+    )
 
     def __init__(self, problem: Problem) -> None:
         """Linear in guests, rooms and rules."""
@@ -46,18 +56,32 @@ class Frame:
         distinct = dict.fromkeys(rule.domains for rule in problem.rules)
         self.domain_maps = {domains: domain_of(domains, len(problem.rooms)) for domains in distinct}
         """By the domains of a rule, and by room, the number of its domain or -1."""
-        self.failing = []
+        self.freest: list[int] = []
+        """Of memory and of CPU, what all rooms have when none of the guests is anywhere."""
+        self.failing: list[int] = []
         """What the hosts that may be lost hold at most, of memory and of CPU."""
         for resource in range(min(2, len(problem.resources))):
             holds = [
                 max(0, row[resource]) + (room.restarts[resource] if room.restarts else 0)
                 for row, room in zip(self.base, problem.rooms, strict=True)
             ]
+            self.freest.append(sum(max(0, row[resource]) for row in self.base))
             self.failing.append(sum(sorted(holds, reverse=True)[: problem.host_failures]))
 
     def reserve(self, room: int, percent: int) -> int:
         """Memory that stays free under a headroom, rounded up."""
         return -(-self.problem.rooms[room].allocatable[0] * percent // 100)
+
+
+class _Rows(dict[int, list[int]]):
+    """Amounts by room, copied from the base when first asked for: a small question touches few of many rooms."""
+
+    def __init__(self, base: list[list[int]]) -> None:
+        self._base = base
+
+    def __missing__(self, room: int) -> list[int]:
+        row = self[room] = list(self._base[room])
+        return row
 
 
 class Board:
@@ -88,7 +112,8 @@ class Board:
         problem = frame.problem
         self.frame = frame
         self.guests = list(range(len(problem.guests))) if guests is None else sorted(guests)
-        self.left = [list(row) for row in frame.base]
+        self.left = _Rows(frame.base)
+        """By room what it has free."""
         self.place: dict[int, int] = {}
         """Room of each guest that is somewhere."""
         self.there: dict[int, dict[int, None]] = {}
@@ -118,7 +143,7 @@ class Board:
             for guest in self.guests:
                 self._sizes.setdefault(problem.guests[guest].demand[:2], []).append(guest)
         self._largest = tuple(max(amounts) for amounts in zip(*self._sizes, strict=True))
-        self.free = [sum(max(0, row[r]) for row in self.left) for r in range(len(frame.failing))]
+        self.free = list(frame.freest)
         """Of memory and of CPU, what all rooms have free."""
 
     def source(self, guest: int) -> int | None:
@@ -269,7 +294,7 @@ class Board:
     def _with_room(self, needed: Amounts, enough: int) -> set[int]:
         """Rooms with so much memory and CPU free, the last found first; no more than enough."""
         found: set[int] = set()
-        for room in chain(self._witnesses, range(len(self.left))):
+        for room in chain(self._witnesses, range(len(self.frame.base))):
             if len(found) == enough:
                 break
             if all(amount <= left for amount, left in zip(needed, self.left[room], strict=False)):

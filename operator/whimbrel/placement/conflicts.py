@@ -5,7 +5,7 @@ feasible rest infeasible, so one pass by single members leaves an irreducible se
 smallest set is kept. The oracle is `search`. Called by `solving` for what could not be placed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from whimbrel.placement.board import Frame
@@ -18,16 +18,32 @@ _READABLE = 8
 """With more rooms in question capacity is one member per resource, not per room."""
 
 
-def find(frame: Frame, guests: Sequence[int], waiting: Iterable[int], meter: Meter) -> Conflict | None:
-    """One conflict among guests, looked for around those that wait for a room; None where the steps do not show one."""
-    for group in _suspects(frame, guests, waiting):
-        if _asked(frame, group, meter) is False:
-            return _smallest(frame, group, meter)
-    return None
+def find(frame: Frame, guests: Sequence[int], waiting: Iterable[int], meter: Meter) -> list[Conflict]:
+    """Disjoint conflicts among guests, looked for around those that wait for a room, as far as the steps show them."""
+    found: list[Conflict] = []
+    named: set[int] = set()
+    stuck = set(waiting)
+    for suspects in _suspects(frame, guests, stuck, named):
+        group = [guest for guest in suspects if guest not in named]
+        while not stuck.isdisjoint(group) and _asked(frame, group, meter) is False:
+            conflict = _smallest(frame, group, meter)
+            if conflict is None:
+                break
+            found.append(conflict)
+            named.update(frame.positions[uid] for uid in conflict.guests)
+            group = [guest for guest in group if guest not in named]
+        if stuck <= named:
+            break
+    return found
 
 
-def _suspects(frame: Frame, guests: Sequence[int], waiting: Iterable[int]) -> Iterator[list[int]]:
-    """Groups that may be infeasible by themselves, small and cheap ones first; the last is everybody."""
+def _suspects(
+    frame: Frame, guests: Sequence[int], waiting: Iterable[int], named: Container[int]
+) -> Iterator[list[int]]:
+    """Groups that may be infeasible by themselves, small and cheap ones first; the last is everybody.
+
+    No group is made for guests that have been `named` in the meantime.
+    """
     everybody = sorted(guests)
     stuck = sorted(waiting)
     alike: dict[object, int] = {}
@@ -36,11 +52,18 @@ def _suspects(frame: Frame, guests: Sequence[int], waiting: Iterable[int]) -> It
         plain = guest not in frame.rules_of
         alike.setdefault((frame.domains[guest], entry.demand, entry.headroom_percent) if plain else guest, guest)
     yield from ([guest] for guest in sorted(alike.values()))
-    for mask in sorted({frame.domains[guest] for guest in stuck}, key=lambda mask: (mask.bit_count(), mask)):
-        yield [other for other in everybody if not frame.domains[other] & ~mask]
-    numbers = {number for guest in stuck for number in frame.rules_of.get(guest, ())}
+    masks: dict[int, list[int]] = {}
+    numbers: dict[int, list[int]] = {}
+    for guest in stuck:
+        masks.setdefault(frame.domains[guest], []).append(guest)
+        for number in frame.rules_of.get(guest, ()):
+            numbers.setdefault(number, []).append(guest)
+    for mask in sorted(masks, key=lambda mask: (mask.bit_count(), mask)):
+        if any(guest not in named for guest in masks[mask]):
+            yield [other for other in everybody if not frame.domains[other] & ~mask]
     for number in sorted(numbers):
-        yield [other for other in everybody if number in frame.rules_of.get(other, ())]
+        if any(guest not in named for guest in numbers[number]):
+            yield [other for other in everybody if number in frame.rules_of.get(other, ())]
     yield everybody
 
 

@@ -42,7 +42,7 @@ def search(
 ) -> Feasible | Infeasible | Undecided:
     """Place these guests as if there were no others, without some rules. `first`: the room to try first, by guest."""
     listed = list(guests)
-    if not meter.spend(len(listed) + len(frame.base)):
+    if not meter.spend(1 + len(listed)):
         return Undecided({})
     board = Board(frame, listed, without)
     if not all(board.domains.values()) or _overbooked(board):
@@ -88,7 +88,9 @@ class _Search:
             if likeness in last:
                 self._twin[guest] = last[likeness]
             last[likeness] = guest
-        self._looks = self._room_classes()
+        self._masks = sorted(set(board.domains.values()))
+        self._homes = {board.source(guest) for guest in board.guests}
+        self._looks: dict[int, object] = {}
 
     def _likeness(self, guest: int) -> object:
         problem = self._board.frame.problem
@@ -102,29 +104,27 @@ class _Search:
             bound.append((number, entry.uid in rule.guests, partner))
         return entry.demand, domain, home, entry.headroom_percent, tuple(bound)
 
-    def _room_classes(self) -> list[object]:
-        """By room what tells it from others before anybody is placed; equal rooms are interchangeable while untouched."""
-        problem = self._board.frame.problem
-        masks = sorted(set(self._board.domains.values()))
-        homes = {self._board.source(guest) for guest in self._board.guests}
-        looks: list[object] = []
-        for number, room in enumerate(problem.rooms):
-            bit = 1 << number
-            special: list[object] = [number] if number in homes else []
-            for position in self._board.standings:
+    def _look(self, number: int) -> object:
+        """What tells a room from others before anybody is placed; equal rooms are interchangeable while untouched."""
+        board, problem = self._board, self._board.frame.problem
+        if number not in self._looks:
+            room, bit = problem.rooms[number], 1 << number
+            special: list[object] = [number] if number in self._homes else []
+            for position in board.standings:
                 rule = problem.rules[position]
-                for index, mask in enumerate(rule.domains):
-                    if mask & bit:
-                        special.append((position, _fixed(rule, index) if mask == bit else (index,)))
-            looks.append((
-                tuple(bool(mask & bit) for mask in masks),
-                tuple(self._board.left[number]),
+                index = board.frame.domain_maps[rule.domains][number]
+                if index >= 0:
+                    alone = rule.domains[index] == bit
+                    special.append((position, _fixed(rule, index) if alone else (index,)))
+            self._looks[number] = (
+                tuple(bool(mask & bit) for mask in self._masks),
+                tuple(board.frame.base[number]),
                 room.allocatable[0],
                 room.restarts,
-                tuple(self._board.loose(number)),
+                tuple(board.loose(number)),
                 tuple(special),
-            ))  # fmt: skip
-        return looks
+            )
+        return self._looks[number]
 
     def run(self) -> Feasible | Infeasible | Undecided:
         """Search from the empty board."""
@@ -159,7 +159,7 @@ class _Search:
         tried: set[object] = set()
         for room in rooms:
             if not board.there.get(room):
-                look = (self._looks[room], tuple(room >= bound for bound in bounds))
+                look = (self._look(room), tuple(room >= bound for bound in bounds))
                 if look in tried:
                     continue
                 tried.add(look)

@@ -65,20 +65,19 @@ class _Journey:
         self._steps: list[Step] = []
         self._target: dict[int, int] = {}
         self._detoured: set[int] = set()
-        self._placed: list[int] = []
-        """Guests with a room, be it their own; the others are not ours to move."""
+        self._placed: dict[int, int] = {}
+        """Rooms as assigned, be it their own; the other guests are not ours to move."""
         for number, guest in enumerate(problem.guests):
             self._board.sit(number)
             room = assignment.get(guest.uid)
             if room is not None:
-                self._placed.append(number)
+                self._placed[number] = room
                 if room != guest.source:
                     self._target[number] = room
 
     def run(self) -> Sequence:
         """Move whoever can move; where nobody can, let somebody make way; where that does not help, look further."""
         waiting = list(self._target)
-        assigned = dict(self._target)
         stuck: list[Stuck] = []
         while waiting:
             left = [guest for guest in waiting if not self._go(guest, self._target[guest])]
@@ -89,7 +88,7 @@ class _Journey:
                 break
             waiting = [guest for guest in left if self._board.place.get(guest) != self._target[guest]]
         guests = self._frame.problem.guests
-        rerouted = {guests[g].uid: room for g, room in sorted(self._target.items()) if assigned.get(g) != room}
+        rerouted = {guests[g].uid: room for g, room in sorted(self._target.items()) if self._placed.get(g) != room}
         return Sequence(tuple(self._steps), tuple(stuck), rerouted)
 
     def _knots(self, waiting: list[int]) -> list[list[int]]:
@@ -147,6 +146,7 @@ class _Journey:
         found = found or way(board, company, rooms, as_good, Meter(_EXPLORED))
         if found is None:
             return False
+        self._target.update((guest, room) for guest in company if (room := board.place.get(guest)) is not None)
         self._target.update(found)
         for number, (guest, room) in enumerate(found):
             last = all(other != guest for other, _ in found[number + 1 :])

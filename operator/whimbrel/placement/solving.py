@@ -18,6 +18,8 @@ class Effort:
     """For moving others on."""
     search: int = 400_000
     """For exact search, of each group of guests that compete for the same rooms."""
+    explain: int = 1_000_000
+    """For finding conflicts, of each such group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +68,20 @@ def solve(problem: Problem, effort: Effort | None = None) -> Solution:
 def _settle_group(board: Board, group: list[int], effort: Effort, repair: Meter) -> tuple[list[Conflict], bool]:
     """Place a group by search, or name its conflicts and place the others; and whether that settles it."""
     frame = board.frame
-    found: list[Conflict] = []
-    rest = group
     now = {guest: board.place[guest] for guest in group if board.placed(guest)}
-    meter = Meter(effort.search)
-    best: Mapping[int, int] = {}
-    while any(guest not in now for guest in rest):
-        outcome = search(frame, rest, Meter(effort.search), first=now)
-        if isinstance(outcome, Feasible):
-            best = outcome.rooms
-            break
-        if isinstance(outcome, Undecided):
-            best = max(best, outcome.rooms, key=len)
-        conflict = conflicts.find(frame, rest, [guest for guest in rest if guest not in now], meter)
-        if conflict is None:
-            _take_better(board, group, best, repair)
-            return found, False
-        found.append(conflict)
-        named = {frame.positions[uid] for uid in conflict.guests}
-        rest = [guest for guest in rest if guest not in named]
-    _take_better(board, group, best, repair)
-    return found, True
+    outcome = search(frame, group, Meter(effort.search), first=now)
+    found: list[Conflict] = []
+    if not isinstance(outcome, Feasible):
+        waiting = [guest for guest in group if guest not in now]
+        found = conflicts.find(frame, group, waiting, Meter(effort.explain))
+        named = {frame.positions[uid] for conflict in found for uid in conflict.guests}
+        if named.issuperset(waiting):
+            return found, True
+        if named:
+            rest = [guest for guest in group if guest not in named]
+            outcome = search(frame, rest, Meter(effort.search), first=now)
+    _take_better(board, group, outcome.rooms if isinstance(outcome, Feasible | Undecided) else {}, repair)
+    return found, isinstance(outcome, Feasible)
 
 
 def _take_better(board: Board, group: list[int], rooms: Mapping[int, int], repair: Meter) -> None:
