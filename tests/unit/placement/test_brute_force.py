@@ -7,6 +7,9 @@ from whimbrel.placement import Kind, Member, Problem, solve
 from whimbrel.placement.problem import Conflict
 
 BATCH = 100
+BATCHES = 2000 // BATCH
+QUICK = 3
+"""So many batches are asked at every run of the unit tests, the others with the longer tiers."""
 
 
 def _possible_as_a_whole(problem: Problem, assignment: dict[str, int]) -> str:
@@ -31,7 +34,9 @@ def _without(conflict: Conflict, dropped: Member) -> list[Member]:
     ]
 
 
-@pytest.mark.parametrize("batch", range(2000 // BATCH))
+@pytest.mark.parametrize(
+    "batch", [*range(QUICK), *(pytest.param(batch, marks=pytest.mark.slow) for batch in range(QUICK, BATCHES))]
+)
 def test_placement_and_brute_force_agree_on_small_instances(batch: int) -> None:
     feasible = 0
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
