@@ -42,7 +42,7 @@ class Tier:
     directories: tuple[str, ...]
     marks: str = "not slow and not perf and not control_plane"
     workers: int = 1
-    """More than one: its files are shared out. For tests that mostly wait."""
+    """More than one: its files are shared out."""
     may_be_empty: bool = False
     obstacle: Callable[[], str | None] = lambda: None
 
@@ -75,7 +75,7 @@ LIBVIRT_DIRECTORIES = ("tests/libvirt", "tests/e2e_libvirt")
 REAL_MARKS = "control_plane and not perf"
 
 TEST = (
-    Tier("unit", ("tests/unit",)),
+    Tier("unit", ("tests/unit",), workers=2),
     Tier("api", API_DIRECTORIES),
     Tier("model", MODEL_DIRECTORIES, workers=2),
     Tier("control plane", REAL_DIRECTORIES, f"{REAL_MARKS} and not slow", workers=2, obstacle=lacks_control_plane),

@@ -1,9 +1,46 @@
-"""Which host for which virtual machine. Greedy and deterministic; what was chosen before stays while it is possible.
+"""Which host for which virtual machine: `solve` for all guests of all plans at once, `sequence` for the order of moves.
 
-Counts on the planned state: arrivals take their room as soon as they are planned, departures give none back before they
-have happened. The outlook of this room is a hint; `preflight.recheck` speaks again just before a start.
+Pure and deterministic: steps are counted, not seconds. `place`, `planned` and `capacity_reasons` are what the outlook
+asks, plan by plan; `preflight.recheck` speaks again just before a start.
 """
 
+from whimbrel.placement.problem import (
+    Apart,
+    Conflict,
+    EvenSpread,
+    Fact,
+    Guest,
+    Kind,
+    Member,
+    Problem,
+    Room,
+    Strategy,
+    Together,
+)
+from whimbrel.placement.sequence import Sequence, Step, Stuck, sequence
+from whimbrel.placement.solving import Effort, Solution, solve
 from whimbrel.placement.spread import capacity_reasons, place, planned
 
-__all__ = ["capacity_reasons", "place", "planned"]
+__all__ = [
+    "Apart",
+    "Conflict",
+    "Effort",
+    "EvenSpread",
+    "Fact",
+    "Guest",
+    "Kind",
+    "Member",
+    "Problem",
+    "Room",
+    "Sequence",
+    "Solution",
+    "Step",
+    "Strategy",
+    "Stuck",
+    "Together",
+    "capacity_reasons",
+    "place",
+    "planned",
+    "sequence",
+    "solve",
+]

@@ -1,0 +1,226 @@
+"""In which order the guests move so that every state in between is possible, by way of a detour host where need be.
+
+A guest takes room at its target before it gives back its source, so two full hosts cannot swap guests directly: one of
+them first goes to a third host. Rules are asked of each arrival, as the scheduler does. Called once placement is solved.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from whimbrel.placement.assign import by_preference
+from whimbrel.placement.board import Board, Frame, rooms_of
+from whimbrel.placement.detours import MOST_GUESTS, State, way
+from whimbrel.placement.problem import Meter, Problem
+from whimbrel.placement.wording import names
+
+_TARGETS = 8
+"""Detour hosts that are considered for one guest."""
+_EXPLORED = 20_000
+"""Moves that are looked at where simple detours fail."""
+_ASIDE = 4
+"""At most so many guests make way for one that is stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One migration, possible when all steps before it have ended."""
+
+    guest: str
+    """UID."""
+    source: int | None
+    target: int
+    detour: bool
+    """Whether the target is not where it is to stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A guest that has a place to go and no way there."""
+
+    guest: str
+    """UID."""
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """The steps in order, and who cannot be moved by any order that was found."""
+
+    steps: tuple[Step, ...]
+    stuck: tuple[Stuck, ...]
+    rerouted: Mapping[str, int]
+    """Guests that end in another room than assigned, because no order leads there; as good for everything that must be."""
+
+
+def sequence(problem: Problem, assignment: Mapping[str, int]) -> Sequence:
+    """Order the moves of an assignment (room by guest UID). Guests that stay, or have no room, are not moved."""
+    return _Journey(problem, assignment).run()
+
+
+class _Journey:
+    def __init__(self, problem: Problem, assignment: Mapping[str, int]) -> None:
+        frame = Frame(problem)
+        self._frame = frame
+        self._board = Board(frame)
+        self._steps: list[Step] = []
+        self._target: dict[int, int] = {}
+        self._detoured: set[int] = set()
+        self._placed: dict[int, int] = {}
+        """Rooms as assigned, be it their own; the other guests are not ours to move."""
+        for number, guest in enumerate(problem.guests):
+            self._board.sit(number)
+            room = assignment.get(guest.uid)
+            if room is not None:
+                self._placed[number] = room
+                if room != guest.source:
+                    self._target[number] = room
+
+    def run(self) -> Sequence:
+        """Move whoever can move; where nobody can, let somebody make way; where that does not help, look further."""
+        waiting = list(self._target)
+        stuck: list[Stuck] = []
+        while waiting:
+            left = [guest for guest in waiting if not self._go(guest, self._target[guest])]
+            if len(left) == len(waiting) and not any(self._make_way(guest, left) for guest in left):
+                for knot in self._knots(left):
+                    if not self._wander(knot):
+                        stuck += [self._explain(guest, left) for guest in knot]
+                break
+            waiting = [guest for guest in left if self._board.place.get(guest) != self._target[guest]]
+        guests = self._frame.problem.guests
+        rerouted = {guests[g].uid: room for g, room in sorted(self._target.items()) if self._placed.get(g) != room}
+        return Sequence(tuple(self._steps), tuple(stuck), rerouted)
+
+    def _knots(self, waiting: list[int]) -> list[list[int]]:
+        """Those that wait, parted into groups that have no room in common."""
+        knots: list[tuple[int, list[int]]] = []
+        for guest in waiting:
+            mask, group, apart = 1 << self._target[guest], [guest], []
+            mask |= sum(1 << room for room in (self._board.place.get(guest),) if room is not None)
+            for knot in knots:
+                if knot[0] & mask:
+                    mask, group = mask | knot[0], [*knot[1], *group]
+                else:
+                    apart.append(knot)
+            knots = [*apart, (mask, group)]
+        return [sorted(group) for _, group in knots]
+
+    def _wander(self, knot: list[int]) -> bool:
+        """Any way to where these are to go, else to where they can be as well; also of others that are in their way.
+
+        With a handful of moves in all, from the very beginning.
+        """
+        if len(knot) > MOST_GUESTS:
+            return False
+        gone = list(self._steps) if len(self._target) <= MOST_GUESTS else []
+        if gone:
+            self._undo(0)
+        company = self._company(list(self._target) if gone else knot)
+        if self._search_way(company):
+            return True
+        for step in gone:
+            guest = self._frame.positions[step.guest]
+            self._steps.append(step)
+            self._board.take(guest)
+            self._board.back(guest, step.target)
+        return False
+
+    def _company(self, knot: list[int]) -> list[int]:
+        """These and, as far as a handful goes, others in the rooms that they leave or want."""
+        board = self._board
+        near = {self._target[guest] for guest in knot} | {board.place.get(guest) for guest in knot}
+        others = [guest for guest in self._placed if board.place.get(guest) in near]
+        return sorted(list(dict.fromkeys([*knot, *others]))[:MOST_GUESTS])
+
+    def _search_way(self, company: list[int]) -> bool:
+        board = self._board
+        wanted = tuple(self._target.get(guest, board.place.get(guest)) for guest in company)
+        rooms = [self._rooms_near(guest, company) for guest in company]
+        suitable = [board.domains[guest] for guest in company]
+
+        def as_good(state: State) -> bool:
+            suits = all(room is not None and mask >> room & 1 for room, mask in zip(state, suitable, strict=True))
+            return suits and not any(board.overfull(room) for room in board.arrivals) and board.keeps()
+
+        found = way(board, company, rooms, lambda state: state == wanted, Meter(_EXPLORED))
+        found = found or way(board, company, rooms, as_good, Meter(_EXPLORED))
+        if found is None:
+            return False
+        self._target.update((guest, room) for guest in company if (room := board.place.get(guest)) is not None)
+        self._target.update(found)
+        for number, (guest, room) in enumerate(found):
+            last = all(other != guest for other, _ in found[number + 1 :])
+            self._note(guest, board.place.get(guest), room, detour=not last)
+            board.take(guest)
+            board.put(guest, room)
+        return True
+
+    def _rooms_near(self, guest: int, waiting: list[int]) -> list[int]:
+        """Rooms that are of interest to a guest: those of the others, and some that it would prefer."""
+        board = self._board
+        rooms = by_preference(board, guest, rooms_of(board.domains[guest]))[:_TARGETS]
+        near = {self._target.get(other) for other in waiting} | {board.place.get(other) for other in waiting}
+        return sorted({*rooms, *(room for room in near if room is not None)})
+
+    def _go(self, guest: int, room: int) -> bool:
+        """One step, if it is possible now."""
+        board = self._board
+        before = board.place.get(guest)
+        board.take(guest)
+        if board.arrive(guest, room):
+            self._note(guest, before, room, detour=room != self._target[guest])
+            return True
+        board.back(guest, before)
+        return False
+
+    def _note(self, guest: int, source: int | None, target: int, *, detour: bool) -> None:
+        self._steps.append(Step(self._frame.problem.guests[guest].uid, source, target, detour))
+
+    def _make_way(self, guest: int, waiting: list[int]) -> bool:
+        """Detours of guests that wait themselves, until this one can go; undone where it cannot. Few, then small ones."""
+        room = self._target[guest]
+        board, guests = self._board, self._frame.problem.guests
+        there = [
+            other
+            for other in waiting
+            if other != guest and board.place.get(other) == room and other not in self._detoured
+        ]
+        there.sort(key=lambda other: (guests[other].demand, other))
+        for aside in (*([other] for other in there), there[::-1][:_ASIDE]):
+            began = len(self._steps)
+            for other in aside:
+                if self._step_aside(other) and self._go(guest, room):
+                    return True
+            self._undo(began)
+        return False
+
+    def _step_aside(self, guest: int) -> bool:
+        """To the preferred host that is neither its own nor its target nor wanted by as many as it has room for."""
+        barred = {self._board.place[guest], self._target[guest]}
+        rooms = [room for room in rooms_of(self._board.domains[guest]) if room not in barred]
+        for room in by_preference(self._board, guest, rooms)[:_TARGETS]:
+            if self._go(guest, room):
+                self._detoured.add(guest)
+                return True
+        return False
+
+    def _undo(self, began: int) -> None:
+        """Take back the steps from the `began`th on."""
+        while len(self._steps) > began:
+            step = self._steps.pop()
+            guest = self._frame.positions[step.guest]
+            self._board.take(guest)
+            self._board.back(guest, step.source)
+            self._detoured.discard(guest)
+
+    def _explain(self, guest: int, waiting: Iterable[int]) -> Stuck:
+        problem, board = self._frame.problem, self._board
+        room = self._target[guest]
+        target = problem.rooms[room].name
+        name = problem.guests[guest].name
+        leaving = sorted(problem.guests[other].name for other in waiting if board.place.get(other) == room)
+        if leaving:
+            words = f"{name} can go to {target} only after {names(leaving)}, and no other host can take one in between"
+        else:
+            words = f"{name} cannot go to {target} in any order: a rule stands against every state in between"
+        return Stuck(problem.guests[guest].uid, words)

@@ -1,0 +1,222 @@
+"""How each rule between guests stands while guests are put somewhere and taken away again.
+
+A member that is nowhere – not placed yet, or not part of the question – counts as if it came wherever the rule wants it,
+so a rule only ever tightens while guests are placed. Used by `board` alone; the rules themselves are in `problem`.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from whimbrel.placement.problem import Apart, EvenSpread, Rule, Together
+
+
+class Standing(Protocol):
+    """One rule on one board. Guests and rooms are positions."""
+
+    def open(self, guest: int, source: int | None) -> int:
+        """Rooms where the rule lets a guest go that is nowhere now."""
+
+    def put(self, guest: int, room: int, *, arrives: bool) -> None:
+        """The guest is there now."""
+
+    def take(self, guest: int, room: int, *, arrives: bool) -> None:
+        """The guest is nowhere now."""
+
+    def holds(self) -> bool:
+        """Whether every arrival so far is as the rule wants it."""
+
+
+def domain_of(domains: Collection[int], rooms: int) -> list[int]:
+    """By room the number of its domain, or -1."""
+    found = [-1] * rooms
+    for number, mask in enumerate(domains):
+        for room in bits(mask):
+            found[room] = number
+    return found
+
+
+def bits(mask: int) -> list[int]:
+    """Positions in a mask, ascending."""
+    found = []
+    while mask:
+        lowest = mask & -mask
+        found.append(lowest.bit_length() - 1)
+        mask ^= lowest
+    return found
+
+
+class _Apart:
+    __slots__ = ("_arrived", "_domain_of", "_everybody", "_present", "_rule", "_taken")
+
+    def __init__(self, rule: Apart, domain_of: list[int]) -> None:
+        self._rule = rule
+        self._everybody = (1 << len(domain_of)) - 1
+        self._domain_of = domain_of
+        self._present: Counter[int] = Counter()
+        self._arrived: Counter[int] = Counter()
+        self._taken = 0
+
+    def open(self, guest: int, source: int | None) -> int:
+        free = self._everybody & ~self._taken
+        if source is not None and not self._arrived[self._domain_of[source]]:
+            free |= 1 << source
+        return free
+
+    def put(self, guest: int, room: int, *, arrives: bool) -> None:
+        domain = self._domain_of[room]
+        if domain >= 0:
+            self._present[domain] += 1
+            self._arrived[domain] += arrives
+            self._taken |= self._rule.domains[domain]
+
+    def take(self, guest: int, room: int, *, arrives: bool) -> None:
+        domain = self._domain_of[room]
+        if domain >= 0:
+            self._present[domain] -= 1
+            self._arrived[domain] -= arrives
+            if not self._present[domain]:
+                self._taken &= ~self._rule.domains[domain]
+
+    def holds(self) -> bool:
+        return all(self._present[domain] < 2 for domain, arrived in self._arrived.items() if arrived)
+
+
+class _Together:
+    __slots__ = (
+        "_absent",
+        "_arrived",
+        "_bound",
+        "_domain_of",
+        "_everywhere",
+        "_fixed",
+        "_partners",
+        "_present",
+        "_rule",
+    )
+
+    def __init__(self, rule: Together, domain_of: list[int], positions: Mapping[str, int]) -> None:
+        self._rule = rule
+        self._bound = {positions[uid] for uid in rule.guests}
+        self._partners = {positions[uid] for uid in rule.partners}
+        self._domain_of = domain_of
+        self._everywhere = 0
+        self._fixed = 0
+        for mask in rule.domains:
+            self._everywhere |= mask
+            self._fixed |= mask if mask & rule.fixed else 0
+        self._absent = len(self._partners)
+        self._present: Counter[int] = Counter()
+        self._arrived: Counter[tuple[int, bool]] = Counter()
+        """Bound guests that arrived, by domain and by whether they are partners themselves."""
+
+    def open(self, guest: int, source: int | None) -> int:
+        if guest not in self._bound or self._absent > (guest in self._partners):
+            free = self._everywhere if guest in self._bound else -1
+        else:
+            free = self._fixed
+            for domain, count in self._present.items():
+                free |= self._rule.domains[domain] if count else 0
+        return free if source is None else free | 1 << source
+
+    def put(self, guest: int, room: int, *, arrives: bool) -> None:
+        self._count(guest, room, 1, arrives=arrives)
+
+    def take(self, guest: int, room: int, *, arrives: bool) -> None:
+        self._count(guest, room, -1, arrives=arrives)
+
+    def _count(self, guest: int, room: int, change: int, *, arrives: bool) -> None:
+        domain = self._domain_of[room]
+        if guest in self._partners:
+            self._absent -= change
+            if domain >= 0:
+                self._present[domain] += change
+        if arrives and guest in self._bound:
+            self._arrived[domain, guest in self._partners] += change
+
+    def holds(self) -> bool:
+        return self._absent > 0 or all(
+            self._present[domain] > itself or bool(self._rule.domains[domain] & self._fixed)
+            for (domain, itself), count in self._arrived.items()
+            if count
+        )
+
+
+class _EvenSpread:
+    __slots__ = ("_absent", "_arrived", "_count", "_domain_of", "_level_masks", "_levels", "_rule")
+
+    def __init__(self, rule: EvenSpread, domain_of: list[int]) -> None:
+        self._rule = rule
+        self._domain_of = domain_of
+        self._count = list(rule.fixed or (0,) * len(rule.domains))
+        self._arrived: Counter[int] = Counter()
+        self._levels = Counter(self._count)
+        """How many domains have so many of the guests."""
+        self._level_masks: Counter[int] = Counter()
+        for domain, level in enumerate(self._count):
+            self._level_masks[level] += rule.domains[domain]
+        self._absent = len(rule.guests)
+
+    def open(self, guest: int, source: int | None) -> int:
+        highest = self._highest()
+        coming = self._absent - 1
+        free = 0
+        for level, mask in self._level_masks.items():
+            if mask and self._lacking(max(highest, level + 1), level) <= coming:
+                free |= mask
+        if source is not None:
+            domain = self._domain_of[source]
+            free &= ~(1 << source)
+            counted = self._count[domain] if domain >= 0 else None
+            after = highest if counted is None or not self._arrived[domain] else max(highest, counted + 1)
+            stays = self._lacking(after, counted) <= coming
+            free |= stays << source
+        return free
+
+    def _highest(self) -> int:
+        """The most that a domain with arrivals has; 0 before the first."""
+        return max((self._count[domain] for domain, arrived in self._arrived.items() if arrived), default=0)
+
+    def _lacking(self, highest: int, raised: int | None) -> int:
+        """How many must still come to the emptier domains, when one domain of level `raised` has got one more."""
+        least = highest - self._rule.max_skew
+        if len(self._rule.domains) < self._rule.min_domains:
+            return 0 if least <= 0 else self._absent + 1
+        lacking = sum(domains * (least - level) for level, domains in self._levels.items() if level < least)
+        return lacking - 1 if raised is not None and raised < least else lacking
+
+    def put(self, guest: int, room: int, *, arrives: bool) -> None:
+        self._absent -= 1
+        self._shift(self._domain_of[room], 1, arrives=arrives)
+
+    def take(self, guest: int, room: int, *, arrives: bool) -> None:
+        self._absent += 1
+        self._shift(self._domain_of[room], -1, arrives=arrives)
+
+    def _shift(self, domain: int, change: int, *, arrives: bool) -> None:
+        if domain < 0:
+            return
+        mask = self._rule.domains[domain]
+        level = self._count[domain]
+        self._levels[level] -= 1
+        self._level_masks[level] -= mask
+        self._levels[level + change] += 1
+        self._level_masks[level + change] += mask
+        self._count[domain] = level + change
+        if arrives:
+            self._arrived[domain] += change
+
+    def holds(self) -> bool:
+        highest = self._highest()
+        return not highest or self._lacking(highest, None) <= self._absent
+
+
+def standing(rule: Rule, domain_of: list[int], positions: Mapping[str, int]) -> Standing:
+    """A rule with nobody placed. `domain_of`: by room the number of its domain; `positions`: of guests by UID."""
+    match rule:
+        case Apart():
+            return _Apart(rule, domain_of)
+        case Together():
+            return _Together(rule, domain_of, positions)
+        case EvenSpread():
+            return _EvenSpread(rule, domain_of)

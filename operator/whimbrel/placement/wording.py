@@ -1,0 +1,123 @@
+"""Conflicts in words: who cannot be placed, and what stands against it, one clause each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from whimbrel.placement.board import Frame, rooms_of
+from whimbrel.placement.problem import Apart, EvenSpread, Guest, Kind, Member, Problem, Rule, Together, text
+
+_GIB = 1 << 30
+_NAMED = 6
+"""More names than these are counted, not listed."""
+
+
+def names(listed: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c", "a, b, c, d, e and 7 more"."""
+    shown = list(listed)
+    if len(shown) > _NAMED:
+        shown = [*shown[: _NAMED - 1], f"{len(shown) - _NAMED + 1} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def describe(frame: Frame, uids: Iterable[str], rules: Iterable[Member]) -> str:
+    """One sentence for a conflict: its guests, then each rule."""
+    problem = frame.problem
+    guests = {uid: problem.guests[frame.positions[uid]] for uid in uids}
+    who = sorted(guest.name for guest in guests.values())
+    listed = list(rules)
+    clauses = [
+        *_between(problem, guests, listed),
+        *_facts(problem, guests, listed),
+        *_capacity(frame, listed),
+        *(f"{rule.number} % of a target's memory must stay free" for rule in listed if rule.kind is Kind.HEADROOM),
+    ]
+    if any(rule.kind is Kind.HOST_FAILURES for rule in listed):
+        lost = problem.host_failures
+        clauses.append(f"the cluster must be able to lose {lost} {'host' if lost == 1 else 'hosts'}")
+    subject = f"{names(who)} cannot be placed" if len(who) == 1 else f"{names(who)} cannot all be placed"
+    return f"{subject}: {', and '.join(clauses)}." if clauses else f"{subject}."
+
+
+def _between(problem: Problem, guests: Mapping[str, Guest], rules: Iterable[Member]) -> list[str]:
+    found = []
+    for member in rules:
+        if member.kind is Kind.RULE:
+            rule = problem.rules[member.number]
+            involved = sorted(guest.name for uid, guest in guests.items() if uid in rule.guests)
+            found.append(text(rule.words) or _plain(rule, involved))
+    return found
+
+
+def _plain(rule: Rule, involved: list[str]) -> str:
+    match rule:
+        case Apart():
+            return f"{names(involved)} must stay apart"
+        case Together():
+            return f"{names(involved) if involved else 'others'} must run where a partner runs"
+        case EvenSpread():
+            return (
+                f"{names(involved)} must be spread evenly, at most {rule.max_skew} more in one domain than in another"
+            )
+
+
+def _facts(problem: Problem, guests: Mapping[str, Guest], rules: Iterable[Member]) -> list[str]:
+    """Equal facts of several guests are one clause."""
+    who = sorted(guest.name for guest in guests.values())
+    needed: dict[tuple[str, int], list[str]] = {}
+    for member in rules:
+        if member.kind is Kind.FACT:
+            guest = guests[member.guest]
+            fact = guest.facts[member.number]
+            needed.setdefault((text(fact.words), fact.mask), []).append(guest.name)
+    everywhere = (1 << len(problem.rooms)) - 1
+    found = []
+    for (words, mask), needing in needed.items():
+        subject = _subject(sorted(needing), who)
+        verb = "need" if len(needing) > 1 else "needs"
+        if not mask & everywhere:
+            found.append(f"no host has the {words} {subject} {verb}")
+            continue
+        suitable, missing = rooms_of(mask & everywhere), rooms_of(everywhere & ~mask)
+        if len(missing) < len(suitable):
+            lacking = names([problem.rooms[room].name for room in missing])
+            found.append(f"{lacking} {'lacks' if len(missing) == 1 else 'lack'} the {words} {subject} {verb}")
+        else:
+            having = names([problem.rooms[room].name for room in suitable])
+            found.append(f"only {having} {'has' if len(suitable) == 1 else 'have'} the {words} {subject} {verb}")
+    return found
+
+
+def _subject(needing: list[str], who: list[str]) -> str:
+    if needing == who and len(who) > 1:
+        return "both" if len(who) == 2 else "all"
+    return "it" if needing == who else names(needing)
+
+
+def _capacity(frame: Frame, rules: Iterable[Member]) -> list[str]:
+    problem = frame.problem
+    found = []
+    for member in rules:
+        if member.kind is not Kind.CAPACITY:
+            continue
+        resource = problem.resources[member.resource]
+        if member.number < 0:
+            found.append(f"the hosts have not enough {_called_resource(resource)} free")
+            continue
+        room = problem.rooms[member.number]
+        base = frame.base[member.number][member.resource]
+        leaving = base != room.free[member.resource]
+        free = amount(resource, base)
+        departed = " once all have left that are to move" if leaving else ""
+        found.append(f"{room.name} has {free} of {_called_resource(resource)} free{departed}")
+    return found
+
+
+def _called_resource(resource: str) -> str:
+    return resource.removesuffix("_bytes").removesuffix("_millicores").replace("_", " ")
+
+
+def amount(resource: str, value: int) -> str:
+    """An amount for people; what is less than nothing is nothing."""
+    value = max(0, value)
+    if resource.endswith("_bytes"):
+        return f"{value / _GIB:.1f} GiB"
+    return f"{value}m" if resource.endswith("_millicores") else str(value)

@@ -1,0 +1,153 @@
+"""The order of moves: every state in between is possible; swaps and cycles go by way of a detour host."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from support.placements import Judge, a_guest, a_problem, a_random_problem, a_room
+from whimbrel.placement import Apart, Problem, Sequence, Step, sequence, solve
+
+
+def _full(*names: str) -> list[object]:
+    return [a_room(name, memory=0, allocatable=(4, 100)) for name in names]
+
+
+def _cycle(length: int, *spare: object) -> tuple[Problem, dict[str, int]]:
+    """Full hosts each of whose only guest has to go to the next one."""
+    names = "abcdef"[:length]
+    everywhere = (1 << length + len(spare)) - 1
+    guests = [
+        a_guest(f"vm-{name}", memory=4, source=number, hosts=everywhere & ~(1 << number))
+        for number, name in enumerate(names)
+    ]
+    rooms = [*_full(*names), *spare]
+    return a_problem(rooms, guests), {f"uid-vm-{name}": (n + 1) % length for n, name in enumerate(names)}  # type: ignore[arg-type]
+
+
+def _told(problem: Problem, order: Sequence) -> list[str]:
+    names = {guest.uid: guest.name for guest in problem.guests}
+    return [
+        f"{names[step.guest]} to {problem.rooms[step.target].name}{' for now' if step.detour else ''}"
+        for step in order.steps
+    ]
+
+
+def test_who_needs_the_room_of_another_moves_after_it() -> None:
+    rooms = [*_full("a", "b"), a_room("c", memory=4)]
+    guests = [a_guest("first", memory=4, source=1), a_guest("second", memory=4, source=0)]
+    problem = a_problem(rooms, guests)  # type: ignore[arg-type]
+
+    order = sequence(problem, {"uid-second": 1, "uid-first": 2})
+
+    assert _told(problem, order) == ["first to c", "second to b"]
+
+
+def test_two_full_hosts_swap_their_guests_by_way_of_a_third() -> None:
+    problem, swap = _cycle(2, a_room("spare", memory=4))
+
+    order = sequence(problem, swap)
+
+    assert _told(problem, order) == ["vm-b to spare for now", "vm-a to b", "vm-b to a"]
+    assert order.stuck == ()
+
+
+def test_a_cycle_of_three_needs_one_detour() -> None:
+    problem, cycle = _cycle(3, a_room("spare", memory=4))
+
+    order = sequence(problem, cycle)
+
+    assert order.stuck == ()
+    assert len(order.steps) == 4
+    assert [step.detour for step in order.steps].count(True) == 1
+
+
+def test_a_swap_without_a_spare_host_is_stuck_and_says_so() -> None:
+    problem, swap = _cycle(2)
+
+    order = sequence(problem, swap)
+
+    assert order.steps == ()
+    assert [stuck.words for stuck in order.stuck] == [
+        "vm-a can go to b only after vm-b, and no other host can take one in between",
+        "vm-b can go to a only after vm-a, and no other host can take one in between",
+    ]
+
+
+def test_a_spare_host_that_does_not_suit_is_no_detour() -> None:
+    guests = [a_guest("vm-a", memory=4, source=0, hosts=0b010), a_guest("vm-b", memory=4, source=1, hosts=0b001)]
+    problem = a_problem([*_full("a", "b"), a_room("spare", memory=9)], guests)  # type: ignore[arg-type]
+
+    assert len(sequence(problem, {"uid-vm-a": 1, "uid-vm-b": 0}).stuck) == 2
+
+
+def test_several_small_guests_make_way_for_a_big_one() -> None:
+    guests = [
+        a_guest("big", memory=4, source=0),
+        a_guest("small-1", memory=2, source=1),
+        a_guest("small-2", memory=2, source=1),
+    ]
+    problem = a_problem([*_full("a", "b"), a_room("spare", memory=4)], guests)  # type: ignore[arg-type]
+
+    order = sequence(problem, {"uid-big": 1, "uid-small-1": 0, "uid-small-2": 0})
+
+    assert order.stuck == ()
+    assert [step.detour for step in order.steps] == [True, True, False, False, False]
+
+
+def test_guests_that_must_stay_apart_are_apart_in_every_state_in_between() -> None:
+    guests = [a_guest("x", source=0), a_guest("y", source=1)]
+    rule = Apart(frozenset({"uid-x", "uid-y"}), (0b001, 0b010, 0b100))
+    problem = a_problem([a_room("a"), a_room("b"), a_room("c")], guests, rule)
+
+    assert _told(problem, sequence(problem, {"uid-x": 1, "uid-y": 2})) == ["y to c", "x to b"]
+
+
+def test_swapping_guests_that_must_stay_apart_takes_a_detour_too() -> None:
+    guests = [a_guest("x", source=0), a_guest("y", source=1)]
+    rule = Apart(frozenset({"uid-x", "uid-y"}), (0b001, 0b010, 0b100))
+    problem = a_problem([a_room("a"), a_room("b"), a_room("c")], guests, rule)
+
+    order = sequence(problem, {"uid-x": 1, "uid-y": 0})
+
+    assert [step.detour for step in order.steps] == [True, False, False]
+
+
+@settings(max_examples=150, deadline=None)
+@example(375_819)
+@given(st.integers(10_000, 1_000_000))
+def test_every_step_is_possible_where_those_before_it_led(seed: int) -> None:
+    problem = a_random_problem(seed, running=True)
+    assignment = solve(problem).assignment
+    sources = {guest.uid: guest.source for guest in problem.guests}
+    order = sequence(problem, assignment)
+
+    places = {uid: source for uid, source in sources.items() if source is not None}
+    for step in order.steps:
+        _possible(problem, places, step)
+        assert places[step.guest] == step.source
+        places[step.guest] = step.target
+
+    stuck = {stuck.guest for stuck in order.stuck}
+    for uid, room in assignment.items():
+        assert uid in stuck or places[uid] == order.rerouted.get(uid, room)
+    arrived = frozenset(uid for uid, place in places.items() if place != sources[uid])
+    assert not Judge(problem).wrong(places, arrived) or order.stuck
+
+
+def _possible(problem: Problem, places: dict[str, int], step: Step) -> None:
+    """Only this one arrives; whatever else is wrong was so before anything moved."""
+    guest = next(guest for guest in problem.guests if guest.uid == step.guest)
+    judge = Judge(problem)
+    assert step.target in judge.hosts(guest)
+    after = places | {step.guest: step.target}
+    assert not judge.wrong(after, frozenset({step.guest}))
+
+
+@pytest.mark.parametrize("length", [2, 3, 4, 6])
+def test_a_cycle_of_any_length_is_resolved_with_one_spare_host(length: int) -> None:
+    problem, cycle = _cycle(length, a_room("spare", memory=4))
+
+    order = sequence(problem, cycle)
+
+    assert order.stuck == ()
+    assert len(order.steps) == length + 1
