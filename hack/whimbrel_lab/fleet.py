@@ -70,8 +70,8 @@ class Places:
         return document
 
 
-def node(host: LabHost, clock: LabClock) -> Object:
-    """A node with the labels that virt-handler's labeller puts on it."""
+def node(host: LabHost, clock: LabClock, *, heartbeat: bool = False) -> Object:
+    """A node with the labels that virt-handler's labeller puts on it; with a heartbeat only where more will follow."""
     labels = {
         "kubernetes.io/arch": "amd64",
         "kubernetes.io/hostname": host.name,
@@ -109,7 +109,7 @@ def node(host: LabHost, clock: LabClock) -> Object:
         "metadata": {
             "name": host.name,
             "labels": labels,
-            "annotations": {"kubevirt.io/heartbeat": timestamp(now)},
+            "annotations": {"kubevirt.io/heartbeat": timestamp(now)} if heartbeat else {},
         },
         "spec": spec,
         "status": {

@@ -12,6 +12,7 @@ from whimbrel_lab.clock import LabClock
 from whimbrel_lab.controlplane.plane import ControlPlane
 from whimbrel_lab.fleet import Places, Running
 from whimbrel_lab.hypervisor import Hypervisor
+from whimbrel_lab.kubevirt.nodes import heartbeats_keep_up
 from whimbrel_lab.kubevirt.standin import StandIn
 from whimbrel_lab.topology import INSTALL_NAMESPACE, LabGuest, Topology
 
@@ -47,8 +48,9 @@ class Furnishing:
         await self._plane.load(documents)
         await self._seed(fleet.kubevirt(self._topology))
         await self._seed(fleet.handler_daemon_set(len(self._topology.hosts)))
+        beats = self._topology.heartbeats and heartbeats_keep_up(len(self._topology.hosts), self._clock.scale)
         for host in self._topology.hosts:
-            await self._seed(fleet.node(host, self._clock))
+            await self._seed(fleet.node(host, self._clock, heartbeat=beats))
             endpoint = self._standin.metrics.endpoint(host.name)
             await self._seed(fleet.handler_pod(host.name, *endpoint, self._clock))
 

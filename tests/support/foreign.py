@@ -64,6 +64,7 @@ def a_node(
     cpu_millicores: int = 32_000,
     pods: int = 110,
     architecture: str = "amd64",
+    heartbeat_at: datetime | None = None,
 ) -> Node:
     """A healthy node with KubeVirt's labels; `labels` are added, the keys `without` removed."""
     every = node_labels(name) | {"kubernetes.io/arch": architecture} | dict(labels or {})
@@ -77,6 +78,7 @@ def a_node(
         allocatable_memory_bytes=memory_bytes,
         allocatable_cpu_millicores=cpu_millicores,
         allocatable_pods=pods,
+        heartbeat_at=heartbeat_at,
     )
 
 

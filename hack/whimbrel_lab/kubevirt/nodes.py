@@ -31,6 +31,16 @@ MOST_HEARTBEATS_PER_SECOND = 5
 UNREACHABLE = "node.kubernetes.io/unreachable"
 
 
+def heartbeat_interval_s(nodes: int, scale: float) -> float:
+    """Real seconds between two heartbeats of a node; on a fast clock they come less often than they would."""
+    return max(HEARTBEAT_S / scale, LEAST_REAL_HEARTBEAT_S, nodes / MOST_HEARTBEATS_PER_SECOND)
+
+
+def heartbeats_keep_up(nodes: int, scale: float) -> bool:
+    """Whether they come often enough to be believed; else the lab writes none, as one gone stale means a dead virt-handler."""
+    return 2 * heartbeat_interval_s(nodes, scale) * scale <= HEARTBEAT_STALE_S
+
+
 class Nodes:
     """Keeps the Node objects."""
 
@@ -53,10 +63,10 @@ class Nodes:
         self._failed_at: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Heartbeats until cancelled; on a fast clock they come less often than they would."""
+        """Heartbeats until cancelled."""
         while True:
             count = len(self._cluster.nodes.objects)
-            real_s = max(HEARTBEAT_S / self._clock.scale, LEAST_REAL_HEARTBEAT_S, count / MOST_HEARTBEATS_PER_SECOND)
+            real_s = heartbeat_interval_s(count, self._clock.scale)
             stale_s = HEARTBEAT_STALE_S / self._clock.scale
             await asyncio.sleep(min(real_s, stale_s) if self._failed_at else real_s)
             for name in [key[1] for key in self._cluster.nodes.objects]:
@@ -125,7 +135,8 @@ class Nodes:
         failed_at = self._failed_at.get(name)
         beaten: Object = clone(node)
         if failed_at is None:
-            if not self._heartbeats:
+            keep_up = heartbeats_keep_up(len(self._cluster.nodes.objects), self._clock.scale)
+            if not (self._heartbeats and keep_up):
                 return
             beaten["metadata"].setdefault("annotations", {})["kubevirt.io/heartbeat"] = timestamp(self._clock.now())
         elif self._clock.monotonic() - failed_at > HEARTBEAT_STALE_S:

@@ -25,6 +25,8 @@ ANNOTATION_DEADLINE_S = "whimbrel.dev/deadline-seconds"
 ANNOTATION_PERFORMANCE_COUNTERS = "whimbrel.dev/performance-counters"
 """Of a VirtualMachine or its instance: `Required` where the guest counts on performance counters."""
 ANNOTATION_STUN = "whimbrel.dev/stun"
+ANNOTATION_MIGRATION = "whimbrel.dev/migration"
+"""Of a VirtualMachine or its instance: its owner's `Never`."""
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 
 POLICY_PREFIX = "whimbrel-"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from whimbrel.api import HostProfile, MigrationPlan, VirtualMachineMove
 from whimbrel.api.migration_plan import MigrationPlanStatus
+from whimbrel.domain.changes import Change
 from whimbrel.domain.guests import NO_HARDWARE, GuestHardware, GuestInterface, GuestVolume
 from whimbrel.domain.scheduling import Amounts, Scheduling
 
@@ -132,6 +133,8 @@ class Instance:
     hardware: GuestHardware = NO_HARDWARE
     interfaces: tuple[GuestInterface, ...] = ()
     volumes: tuple[GuestVolume, ...] = ()
+    changes: tuple[Change, ...] = ()
+    """What KubeVirt is changing on it just now."""
 
 
 @dataclass(frozen=True, slots=True)

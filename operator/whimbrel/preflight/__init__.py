@@ -15,6 +15,7 @@ from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import (
     attached_devices,
     capacity,
+    changing,
     cpu,
     cpu_compatibility,
     disks,
@@ -23,6 +24,7 @@ from whimbrel.preflight import (
     in_flight,
     node_features,
     node_selector,
+    owner,
     source,
     storage,
     target,
@@ -33,7 +35,16 @@ from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.reach import Surroundings
 
-EVERYWHERE: tuple[GuestFamily, ...] = (guest, attached_devices, disks, in_flight, source, target_choice)
+EVERYWHERE: tuple[GuestFamily, ...] = (
+    guest,
+    owner,
+    attached_devices,
+    disks,
+    in_flight,
+    changing,
+    source,
+    target_choice,
+)
 """Families whose reasons hold for every target."""
 
 BY_HOST: tuple[HostFamily, ...] = (

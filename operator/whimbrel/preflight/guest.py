@@ -36,6 +36,16 @@ REMEDIES: Mapping[str, str] = {
 }
 """What to do about KubeVirt's reasons of the condition LiveMigratable (KubeVirt contract §2.1)."""
 
+PAUSED_REMEDIES: Mapping[str, str] = {
+    "PausedByUser": "Somebody paused it: unpause it with virtctl when they agree, then plan again.",
+    "PausedIOError": "Its storage failed it: see that its volumes can be written and have room. KubeVirt lets it run on when "
+    "they do; then plan again.",
+}
+"""What to do about KubeVirt's reasons of the condition Paused (KubeVirt contract §2.3)."""
+
+RESERVATION = "PersistentReservationNotLiveMigratable"
+"""Said in the message of StorageLiveMigratable alone, and true of a plain move too (KubeVirt contract §2.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -45,6 +55,8 @@ class Demand:
     deleting: bool
     paused: Condition | None
     live_migratable: Condition | None
+    reservation: bool
+    """Whether KubeVirt names a SCSI persistent reservation."""
     name_length: int
     """0 for every name that is short enough."""
 
@@ -66,6 +78,10 @@ class GuestPaused(PreflightReason):
 
     remedy = "Find out why it is paused ({found}), unpause it with virtctl, then plan again."
 
+    def cure(self) -> str:
+        """The remedy for why it is paused: what a user did and what storage did are mended in different places."""
+        return PAUSED_REMEDIES.get(self.found) or PreflightReason.cure(self)
+
 
 class NotLiveMigratable(PreflightReason):
     """KubeVirt says that this guest cannot be moved live."""
@@ -75,6 +91,12 @@ class NotLiveMigratable(PreflightReason):
     def cure(self) -> str:
         """The remedy for KubeVirt's reason, or KubeVirt's words where the reason is a new one."""
         return REMEDIES.get(self.found.partition(":")[0]) or PreflightReason.cure(self)
+
+
+class PersistentReservation(PreflightReason):
+    """The guest holds a LUN by SCSI persistent reservation, which does not come along to another host."""
+
+    remedy = "Take the persistent reservation off its LUN (reservation: true in its disks), then restart the virtual machine."
 
 
 class LiveMigratableUnknown(PreflightReason):
@@ -91,18 +113,28 @@ class NameTooLong(PreflightReason):
     remedy = "Re-create the virtual machine under a name of at most {needed}."
 
 
-REASONS = (NotRunning, BeingDeleted, GuestPaused, NotLiveMigratable, LiveMigratableUnknown, NameTooLong)
+REASONS = (
+    NotRunning,
+    BeingDeleted,
+    GuestPaused,
+    NotLiveMigratable,
+    PersistentReservation,
+    LiveMigratableUnknown,
+    NameTooLong,
+)
 
 
 def demand(candidate: Candidate) -> Demand:
     """What of the guest's state matters."""
     instance = candidate.instance
     length = len(instance.key.name)
+    storage = instance.storage_live_migratable
     return Demand(
         phase=instance.phase,
         deleting=instance.deleting,
         paused=instance.paused,
         live_migratable=instance.live_migratable,
+        reservation=storage is not None and storage.status == "False" and RESERVATION in storage.message,
         name_length=length if length > LONGEST_NAME else 0,
     )
 
@@ -126,6 +158,10 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
         words = ": ".join(part for part in (verdict.reason, verdict.message) if part)
         yield NotLiveMigratable(
             field="status.conditions[LiveMigratable]", found=words or "no reason given", needed="True"
+        )
+    if demand.reservation:
+        yield PersistentReservation(
+            field="status.conditions[StorageLiveMigratable]", found=RESERVATION, needed="no persistent reservation"
         )
     if demand.name_length:
         yield NameTooLong(

@@ -6,6 +6,7 @@ Called through `preflight.FAMILIES`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from whimbrel.preflight import heartbeat
 from whimbrel.preflight.family import Candidate, PreflightReason
 
 
@@ -17,6 +18,8 @@ class Demand:
     known: bool
     profile: str
     enabled: bool
+    stale: bool
+    """Whether its virt-handler has not been heard of lately."""
 
 
 class SourceUnknown(PreflightReason):
@@ -31,7 +34,13 @@ class SourceNotEnabled(PreflightReason):
     remedy = "Set migration.enabled: true in the HostProfile that applies there, or write one that selects the node."
 
 
-REASONS = (SourceUnknown, SourceNotEnabled)
+class SourceHeartbeatStale(PreflightReason):
+    """The virt-handler where the guest runs has not reported lately, and it is the one that must send the guest away."""
+
+    remedy = "See whether virt-handler runs there ({found}); if the node itself is lost, see to the guest there first."
+
+
+REASONS = (SourceUnknown, SourceNotEnabled, SourceHeartbeatStale)
 
 
 def demand(candidate: Candidate) -> Demand:
@@ -42,6 +51,7 @@ def demand(candidate: Candidate) -> Demand:
         known=host is not None,
         profile=host.profile_name if host is not None else "",
         enabled=host is not None and host.enabled,
+        stale=host is not None and heartbeat.stale(host.node, candidate.snapshot.now),
     )
 
 
@@ -51,9 +61,14 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
         return
     if not demand.known:
         yield SourceUnknown(field="status.nodeName", found=demand.node, needed="a node of this cluster")
-    elif not demand.enabled:
+        return
+    if not demand.enabled:
         yield SourceNotEnabled(
             field="HostProfile.spec.migration.enabled",
             found=f"{demand.node}: {f'HostProfile {demand.profile} says false' if demand.profile else 'no HostProfile'}",
             needed="true",
+        )
+    if demand.stale:
+        yield SourceHeartbeatStale(
+            field=heartbeat.FIELD, found=f"{demand.node}: {heartbeat.FOUND}", needed=heartbeat.NEEDED
         )

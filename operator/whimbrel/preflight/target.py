@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from whimbrel.domain.records import Taint
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import heartbeat
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -43,6 +44,8 @@ class Supply:
     cordoned: bool
     schedulable: str
     """Value of the label kubevirt.io/schedulable, or empty."""
+    stale: bool
+    """Whether its virt-handler has not been heard of lately."""
     taints: frozenset[Taint]
     """Those that keep pods out and that no other rule names."""
     wanted: bool
@@ -67,6 +70,12 @@ class HostNotSchedulable(PreflightReason):
     """KubeVirt takes no virtual machines there: virt-handler does not report, or lacks a device."""
 
     remedy = "See whether virt-handler runs well on {node}; it sets the label {field} to true each minute."
+
+
+class HeartbeatStale(PreflightReason):
+    """The node's virt-handler has not reported lately, and it is the one that must receive the guest."""
+
+    remedy = "See whether virt-handler runs on {node}, or choose other targets."
 
 
 class HostTainted(PreflightReason):
@@ -98,6 +107,7 @@ REASONS = (
     HostNotReady,
     HostCordoned,
     HostNotSchedulable,
+    HeartbeatStale,
     HostTainted,
     NotATarget,
     TargetNotEnabled,
@@ -117,6 +127,7 @@ def supply(host: Host, terms: Terms) -> Supply:
         ready=node.ready,
         cordoned=node.unschedulable,
         schedulable=node.labels.get(SCHEDULABLE_LABEL, ""),
+        stale=heartbeat.stale(node, terms.snapshot.now),
         taints=frozenset(
             taint for taint in node.taints if taint.effect in _KEEPS_PODS_OUT and taint.key not in _SAID_ELSEWHERE
         ),
@@ -139,6 +150,8 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         yield HostCordoned(field="spec.unschedulable", found="true", needed="false")
     if supply.schedulable != "true":
         yield HostNotSchedulable(field=SCHEDULABLE_LABEL, found=supply.schedulable or "absent", needed="true")
+    if supply.stale:
+        yield HeartbeatStale(field=heartbeat.FIELD, found=heartbeat.FOUND, needed=heartbeat.NEEDED)
     for taint in sorted(supply.taints - demand.tolerated, key=lambda taint: (taint.key, taint.value, taint.effect)):
         value = f"={taint.value}" if taint.value else ""
         yield HostTainted(field="spec.taints", found=f"{taint.key}{value}:{taint.effect}", needed="no such taint")

@@ -1,11 +1,8 @@
 """The generated reference says of the code what a reader needs, and nothing that is not there."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from docgen import embedded_server, fields, metrics, reasons
 from whimbrel.api import KINDS, MigrationPlan
-from whimbrel.domain.verdict import Reason
+from whimbrel.preflight.family import PreflightReason, PreflightUnknown, PreflightWarning
 from whimbrel_lab.controlplane.embedded.deviations import Deviation
 
 
@@ -33,16 +30,34 @@ def test_the_rules_of_the_api_server_are_told_in_its_words() -> None:
 
 
 def test_a_reason_is_told_with_its_cause_and_its_cure() -> None:
-    @dataclass(frozen=True, slots=True)
-    class TooHeavy(Reason):
+    class TooHeavy(PreflightReason):
         """The guest is heavier
         than the bird."""
 
-        remedy: ClassVar[str] = "Take a bigger bird than {found}."
+        remedy = "Take a bigger bird than {found}."
 
-    assert "| `TooHeavy` | The guest is heavier than the bird. | Take a bigger bird than {found}. |" in reasons.page(
-        [TooHeavy]
-    )
+    line = "| `TooHeavy` | `Block` | no | The guest is heavier than the bird. | Take a bigger bird than {found}. |"
+    assert line in reasons.page([TooHeavy])
+
+
+def test_a_reason_is_told_with_its_judgement_and_whether_it_passes_by_itself() -> None:
+    class Moulting(PreflightWarning):
+        """It flies slower."""
+
+    class Unweighed(PreflightUnknown):
+        """Nobody knows its weight."""
+
+    class AsleepOrNot(PreflightUnknown):
+        """Nobody knows whether it sleeps."""
+
+        blocks = True
+        transient = True
+
+    page = reasons.page([Moulting, Unweighed, AsleepOrNot])
+
+    assert "| `Moulting` | `Warn` | no |" in page
+    assert "| `Unweighed` | `Unknown` | no |" in page
+    assert "| `AsleepOrNot` | `Unknown`, blocks | yes |" in page
 
 
 def test_every_metric_has_a_line() -> None:

@@ -9,6 +9,7 @@ import pytest
 from support.raw import INSTANCE
 from whimbrel.api import MigrationPlan
 from whimbrel.domain import resources
+from whimbrel.domain.changes import Change
 from whimbrel.domain.naming import LABEL_MANAGED
 from whimbrel.domain.records import (
     Condition,
@@ -91,6 +92,36 @@ def test_guest_memory_is_what_kubevirt_would_boot_it_with(domain: dict[str, Any]
     instance = project(resources.INSTANCES, named(spec={"domain": domain}))
 
     assert instance.memory_bytes == expected
+
+
+def _condition(kind: str, status: str) -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": status}]}
+
+
+def _backup(**status: Any) -> dict[str, Any]:
+    return {"changedBlockTracking": {"backupStatus": status}}
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({}, ()),
+        ({"status": _condition("HotVCPUChange", "True")}, (Change.PROCESSORS,)),
+        ({"status": _condition("HotVCPUChange", "False")}, ()),
+        ({"status": _condition("HotMemoryChange", "True")}, (Change.MEMORY,)),
+        ({"status": _condition("VolumesChange", "True")}, (Change.VOLUMES,)),
+        ({"status": {"migratedVolumes": [{"volumeName": "root"}]}}, (Change.MIGRATED_VOLUMES,)),
+        ({"status": {"migratedVolumes": []}}, ()),
+        ({"status": _backup(backupName="nightly")}, (Change.BACKUP,)),
+        ({"status": _backup(backupName="nightly", completed=True)}, ()),
+        ({"status": {"changedBlockTracking": {"state": "Enabled"}}}, ()),
+        ({"spec": {"utilityVolumes": [{"name": "dump", "claimName": "dump"}]}}, (Change.UTILITY_VOLUMES,)),
+    ],
+)
+def test_an_instance_says_what_kubevirt_is_changing_on_it(
+    members: dict[str, Any], expected: tuple[Change, ...]
+) -> None:
+    assert project(resources.INSTANCES, named(**members)).changes == expected
 
 
 def test_a_guest_that_was_unpaused_is_not_paused() -> None:

@@ -1,23 +1,28 @@
-"""Families whose reasons hold for every target: guest, in flight, source."""
+"""Families whose reasons hold for every target: guest, owner, in flight, changing, source."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from support.builders import (
+    NOW,
     a_cluster,
     a_launcher,
     a_migration,
     a_node,
     a_profile,
+    a_virtual_machine,
     an_instance,
 )
-from whimbrel.domain.naming import LABEL_PLAN_UID
+from whimbrel.domain.changes import Change
+from whimbrel.domain.naming import ANNOTATION_MIGRATION, LABEL_PLAN_UID
 from whimbrel.domain.records import Condition, Instance
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
-from whimbrel.preflight import PreflightReason, guest, in_flight, source
+from whimbrel.preflight import PreflightReason, changing, guest, in_flight, owner, source
 from whimbrel.preflight.assessment import candidate
 
 
@@ -27,11 +32,11 @@ def codes(reasons: Iterable[PreflightReason]) -> list[str]:
 
 def judged(family: Any, instance: Instance, *others: Any) -> list[PreflightReason]:
     snapshot = a_cluster(instance, *others)
-    asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), "", None)
+    asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, None)
     return list(family.judge(family.demand(asked)))
 
 
-@pytest.mark.parametrize("family", [guest, in_flight, source])
+@pytest.mark.parametrize("family", [guest, owner, in_flight, changing, source])
 def test_nothing_is_said_against_a_guest_that_is_well(family: Any) -> None:
     assert judged(family, an_instance()) == []
 
@@ -80,6 +85,91 @@ def test_a_reason_that_a_newer_kubevirt_gives_is_passed_on_in_its_own_words() ->
     (found,) = judged(guest, an_instance(live_migratable=Condition("False", "NewNotLiveMigratable", "no {luck}")))
 
     assert found.cure() == "Mend what KubeVirt names: NewNotLiveMigratable: no {luck}."
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("PausedByUser", "Somebody paused it"),
+        ("PausedIOError", "Its storage failed it"),
+        ("PausedAnew", "(PausedAnew)"),
+    ],
+)
+def test_a_guest_that_a_user_paused_is_cured_otherwise_than_one_that_its_storage_stopped(
+    reason: str, said: str
+) -> None:
+    (found,) = judged(guest, an_instance(paused=Condition("True", reason)))
+
+    assert said in found.cure()
+
+
+def test_a_guest_that_holds_a_lun_by_persistent_reservation_stays() -> None:
+    words = "DisksOfSomeKind: none, PersistentReservationNotLiveMigratable: VMI uses SCSI persistent reservation"
+    holding = replace(an_instance(), storage_live_migratable=Condition("False", "NotMigratable", words))
+
+    assert codes(judged(guest, holding)) == ["PersistentReservation"]
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Condition("True"),
+        Condition("False", "NotMigratable", "HostDeviceNotLiveMigratable: VMI uses a PCI host devices"),
+        Condition("Unknown", "NotMigratable", "PersistentReservationNotLiveMigratable: VMI uses it"),
+    ],
+)
+def test_what_only_keeps_its_storage_from_moving_says_nothing_of_a_plain_move(verdict: Condition) -> None:
+    assert judged(guest, replace(an_instance(), storage_live_migratable=verdict)) == []
+
+
+def test_the_owner_of_a_virtual_machine_may_forbid_moving_it() -> None:
+    never = {ANNOTATION_MIGRATION: "Never"}
+
+    (by_machine,) = judged(owner, an_instance(), a_virtual_machine(annotations=never))
+    (by_instance,) = judged(owner, an_instance(annotations=never))
+
+    assert (by_machine.code, by_machine.blocks) == ("ForbiddenByOwner", True)
+    assert by_machine.field == "VirtualMachine.metadata.annotations[whimbrel.dev/migration]"
+    assert by_instance.code == "ForbiddenByOwner"
+    assert by_instance.field == "VirtualMachineInstance.metadata.annotations[whimbrel.dev/migration]"
+
+
+def test_a_guest_that_no_virtual_machine_owns_is_not_forbidden_by_one_of_the_same_name() -> None:
+    forbidden = a_virtual_machine(annotations={ANNOTATION_MIGRATION: "Never"})
+
+    assert judged(owner, an_instance(owner_vm=""), forbidden) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "passed_on"), [("Always", "Always"), ("never", "never"), ("", "empty"), ("x" * 300, "x" * 63)]
+)
+def test_a_word_of_the_owner_that_means_nothing_is_warned_of_and_forbids_nothing(said: str, passed_on: str) -> None:
+    (found,) = judged(owner, an_instance(), a_virtual_machine(annotations={ANNOTATION_MIGRATION: said}))
+
+    assert (found.code, found.blocks) == ("AnnotationUnknown", False)
+    assert (found.found, found.needed) == (passed_on, "Never")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (Change.PROCESSORS, "HotplugInProgress"),
+        (Change.MEMORY, "HotplugInProgress"),
+        (Change.VOLUMES, "VolumeMigrationInProgress"),
+        (Change.MIGRATED_VOLUMES, "VolumeMigrationInProgress"),
+        (Change.BACKUP, "BackupInProgress"),
+        (Change.UTILITY_VOLUMES, "UtilityVolumesAttached"),
+    ],
+)
+def test_a_guest_that_kubevirt_is_changing_waits(change: Change, expected: str) -> None:
+    (found,) = judged(changing, replace(an_instance(), changes=(change,)))
+
+    assert (found.code, found.blocks, found.transient) == (expected, True, True)
+    assert change.value in found.field
+
+
+def test_every_change_under_way_is_said_at_once() -> None:
+    assert len(judged(changing, replace(an_instance(), changes=tuple(Change)))) == len(Change)
 
 
 def test_a_guest_that_somebody_else_moves_waits() -> None:
@@ -135,6 +225,14 @@ def test_a_guest_leaves_only_a_host_whose_profile_enables_migration() -> None:
 
 def test_a_guest_on_a_node_that_nobody_knows_stays() -> None:
     assert codes(judged(source, an_instance(node="gone"))) == ["SourceUnknown"]
+
+
+def test_a_guest_stays_while_the_virt_handler_that_must_send_it_is_not_heard_of() -> None:
+    (found,) = judged(source, an_instance(), a_node("node-1", heartbeat_at=NOW - timedelta(minutes=5, seconds=1)))
+
+    assert (found.code, found.blocks) == ("SourceHeartbeatStale", True)
+    assert "node-1" in found.cure()
+    assert judged(source, an_instance(), a_node("node-1", heartbeat_at=NOW - timedelta(minutes=5))) == []
 
 
 def test_nothing_is_said_of_the_source_of_a_guest_that_has_none() -> None:

@@ -1,12 +1,14 @@
 """Families that look at each target: target, elsewhere, CPU, node selector, capacity."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from support.builders import (
     GIB,
+    NOW,
     a_cluster,
     a_kubevirt,
     a_node,
@@ -66,6 +68,9 @@ def test_nothing_is_said_against_a_host_that_is_well(family: Any) -> None:
         (a_node("node-2", unschedulable=True), ["HostCordoned"]),
         (a_node("node-2", labels={"kubevirt.io/schedulable": "false"}), ["HostNotSchedulable"]),
         (a_node("node-2", without=["kubevirt.io/schedulable"]), ["HostNotSchedulable"]),
+        (a_node("node-2", heartbeat_at=NOW - timedelta(minutes=5, seconds=1)), ["HeartbeatStale"]),
+        (a_node("node-2", heartbeat_at=NOW - timedelta(minutes=5)), []),
+        (a_node("node-2", heartbeat_at=None), []),
         (a_node("node-2", taints=[DEDICATED]), ["HostTainted"]),
         (a_node("node-2", taints=[Taint("slow", "", "PreferNoSchedule")]), []),
         (a_node("node-2", ready=False, unschedulable=True), ["HostNotReady", "HostCordoned"]),

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from whimbrel.domain.records import CpuDemand, Instance, MigrationState
 from whimbrel.inventory.projections import configuration, reading
+from whimbrel.inventory.projections.changes import changes
 from whimbrel.inventory.projections.hardware import hardware
 from whimbrel.inventory.projections.interfaces import interfaces
 from whimbrel.inventory.projections.reading import Json
@@ -59,6 +60,7 @@ def project(raw: Json) -> Instance | None:
         hardware=hardware(raw),
         interfaces=interfaces(raw),
         volumes=volumes(raw),
+        changes=changes(raw),
     )
 
 

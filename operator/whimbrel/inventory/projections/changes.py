@@ -1,0 +1,32 @@
+"""Changes under way on a guest: hotplug, volumes that move, backups, utility volumes (KubeVirt contract §2.3, §6.6)."""
+
+from functools import lru_cache
+
+from whimbrel.domain.changes import Change
+from whimbrel.inventory.projections import reading
+from whimbrel.inventory.projections.reading import Json
+
+_CONDITIONS = (Change.PROCESSORS, Change.MEMORY, Change.VOLUMES)
+
+
+@lru_cache(maxsize=64)
+def _shared(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    return changes
+
+
+def changes(raw: Json) -> tuple[Change, ...]:
+    """The changes, in the order of `Change`."""
+    found = [change for change in _CONDITIONS if _holds(raw, change)]
+    if any(reading.items(raw, "status", "migratedVolumes")):
+        found.append(Change.MIGRATED_VOLUMES)
+    backup = reading.member(raw, "status", "changedBlockTracking", "backupStatus")
+    if backup and not reading.flag(backup, "completed"):
+        found.append(Change.BACKUP)
+    if any(reading.items(raw, "spec", "utilityVolumes")):
+        found.append(Change.UTILITY_VOLUMES)
+    return _shared(tuple(found))
+
+
+def _holds(raw: Json, change: Change) -> bool:
+    condition = reading.condition(raw, change.value)
+    return condition is not None and condition.status == "True"
