@@ -11,6 +11,8 @@ from functools import lru_cache
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
+from whimbrel.placement.assign import seat
+from whimbrel.placement.board import Board, Frame
 from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Problem, Room, Rule
 from whimbrel.placement.sequence import Step, sequence
 from whimbrel.placement.solving import Effort, solve
@@ -71,6 +73,12 @@ def place(
     solution = solve(problem, effort)
     names = [room.name for room in problem.rooms]
     way = _Way(problem, solution.assignment)
+    if len(way.targets) < len(asked):
+        way = _steady(problem, way)
+    explained = {uid for conflict in solution.conflicts for uid in conflict.guests}.union(solution.undecided)
+    for guest in problem.guests:
+        if guest.uid not in way.targets and guest.uid not in explained:
+            way.stuck.setdefault(guest.uid, f"{guest.name} finds room only once a conflict of others is resolved")
     return Placement(
         {uid: names[room] for uid, room in way.targets.items()},
         solution.conflicts,
@@ -79,6 +87,27 @@ def place(
         way.stuck,
         way.later,
     )
+
+
+def _steady(problem: Problem, found: "_Way") -> "_Way":
+    """What was chosen before, as far as it is possible, where the way that was found places no more guests than that.
+
+    Where not all can be placed there are several ways to place some; without this an unchanged world could go back and
+    forth between them.
+    """
+    board = Board(Frame(problem))
+    kept = {number: guest.keep for number, guest in enumerate(problem.guests) if guest.keep is not None}
+    seat(board, board.guests, kept)
+    before = _Way(
+        problem, {guest.uid: board.place[n] for n, guest in enumerate(problem.guests) if n in kept and board.placed(n)}
+    )
+    if len(before.targets) < len(found.targets) or before.targets == found.targets:
+        return found
+    before.stuck = {uid: words for uid, words in found.stuck.items() if uid not in before.targets} | before.stuck
+    for guest in problem.guests:
+        if guest.uid not in before.targets and guest.uid in found.targets:
+            before.stuck.setdefault(guest.uid, f"{guest.name} has a place only instead of another that keeps its own")
+    return before
 
 
 class _Way:

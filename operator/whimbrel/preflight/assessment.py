@@ -156,6 +156,10 @@ class Assessment:
         chosen = set(self._lineup.names(mask))
         return tuple(host for host in self._lineup.hosts if host.name in chosen)
 
+    def everybody(self) -> Mapping[str, Host]:
+        """All hosts that were judged, by name."""
+        return {host.name: host for host in self._lineup.hosts}
+
     def bit(self, node: str) -> int:
         """The mask of one host; 0 where there is none of that name."""
         return self._lineup.bit(node)

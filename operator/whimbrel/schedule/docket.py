@@ -38,11 +38,15 @@ def docket(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Docket | None
     started = plan.status.started_at is not None or any(begun(e) or terminal(e) for e in evidence.values())
     open_moves = {uid: e for uid, e in evidence.items() if not (begun(e) or terminal(e) or beyond_attempts(e, spec))}
     selected = {instance.uid: instance for instance in selection.instances}
+    on_its_way = {uid: e.instance for uid, e in open_moves.items() if _on_its_way(e) and e.instance is not None}
+    selected |= on_its_way
     subjects = [i for uid, i in selected.items() if uid in open_moves or (not started and uid not in evidence)]
     if not started and selection.problems:
         subjects = []
-    keep = {uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None}
-    asked = Asked(plan.uid, spec, subjects, keep)
+    keep = {
+        uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None and not e.attempt.detour
+    }
+    asked = Asked(plan.uid, spec, subjects, keep, frozenset(on_its_way))
     return Docket(plan, spec, evidence, started, open_moves, frozenset(selected), asked)
 
 
@@ -60,6 +64,12 @@ def beyond_attempts(evidence: Evidence, spec: MigrationPlanSpec) -> bool:
     """Whether the next attempt is above what an edit of the plan left."""
     permitted = attempts_permitted(spec, evidence.move.move.status.history)
     return evidence.attempt is not None and evidence.attempt.number > permitted
+
+
+def _on_its_way(evidence: Evidence) -> bool:
+    """Whether it has reached a detour: it goes on, wherever it is now."""
+    history = evidence.move.move.status.history
+    return evidence.same_guest and any(record.outcome is AttemptOutcome.SUCCEEDED for record in history)
 
 
 def attempts_permitted(spec: MigrationPlanSpec, history: Iterable[AttemptRecord]) -> int:

@@ -133,6 +133,8 @@ class Asked:
     instances: Sequence[Instance]
     keep: Mapping[str, str]
     """Instance UID → target that it already has."""
+    on_their_way: frozenset[str] = frozenset()
+    """UIDs of instances that have reached a detour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,11 @@ class _Desk:
     @classmethod
     def of(cls, asked: Asked, hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot) -> "_Desk":
         assessment = assess(asked.instances, asked.spec, hosts, ledger, snapshot)
-        there = frozenset(i.uid for i in asked.instances if _is_there(i, asked.spec, hosts, assessment))
+        there = frozenset(
+            i.uid
+            for i in asked.instances
+            if i.uid not in asked.on_their_way and _is_there(i, asked.spec, hosts, assessment)
+        )
         requests = tuple(
             Request(instance, assessment, asked.keep.get(instance.uid, ""))
             for instance in asked.instances
