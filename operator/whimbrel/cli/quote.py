@@ -57,6 +57,8 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
         notes.insert(0, held)
     if any(line.target_chosen_by == TargetChoice.SCHEDULER for line in quote.moves):
         notes.insert(0, SCHEDULER_CHOOSES)
+    if quote.conflicts:
+        notes.insert(0, conflicts(quote))
     if quote.omitted:
         notes.append(f"{quote.omitted} more are not shown here: kubectl get vmove -n {plan.namespace}")
     return Answer(
@@ -115,6 +117,15 @@ def withheld(namespace: str, lines: Iterable[QuotedMove]) -> str:
             machines.setdefault(reason, []).append(line.virtual_machine.removeprefix(f"{namespace}/"))
     told = [f"  {', '.join(names)}: {reason}" for reason, names in machines.items()]
     return "\n".join(["Permitted by the plan, yet not offered:", *told]) if told else ""
+
+
+def conflicts(quote: Quote) -> str:
+    """Why not all can be placed, one line for each conflict."""
+    lines = ["Not all can be placed. Each of these is resolved by changing any one thing that it names:"]
+    lines += [f"  {conflict.message}" for conflict in quote.conflicts]
+    if quote.conflicts_omitted:
+        lines.append(f"  and {quote.conflicts_omitted} more")
+    return "\n".join(lines)
 
 
 def telling(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

@@ -47,6 +47,8 @@ class _Facts:
     nodes: Mapping[str, Node]
     launchers: Mapping[str, tuple[Pod, ...]]
     """Launchers that have not ended, by instance UID, sorted by pod UID."""
+    launchers_on: Mapping[str, tuple[Pod, ...]]
+    """The same by node."""
     unfinished: Mapping[Key, InFlight]
     """By key of the instance."""
     arrivals: Mapping[str, Pod]
@@ -78,10 +80,12 @@ class Ledger:
         target where that is known, and reserves the target until its target launcher is bound and so counts itself.
         """
         launchers: dict[str, list[Pod]] = {}
+        by_node: dict[str, list[Pod]] = {}
         arrivals: dict[str, Pod] = {}
         for pod in snapshot.pods.values():
             if pod.instance_uid and not pod.ended:
                 launchers.setdefault(pod.instance_uid, []).append(pod)
+                by_node.setdefault(pod.node, []).append(pod)
             if pod.migration_uid:
                 held = arrivals.get(pod.migration_uid)
                 arrivals[pod.migration_uid] = pod if held is None else max(pod, held, key=_liveness)
@@ -95,6 +99,7 @@ class Ledger:
             _Facts(
                 nodes={node.name: node for node in snapshot.nodes.values()},
                 launchers={uid: tuple(sorted(pods, key=lambda pod: pod.uid)) for uid, pods in launchers.items()},
+                launchers_on={node: tuple(pods) for node, pods in by_node.items()},
                 unfinished=_by_instance(flights, snapshot),
                 arrivals=arrivals,
                 lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
@@ -129,6 +134,13 @@ class Ledger:
         """Count only what an instance will take of a target, as planning ahead does."""
         demand = self.demand(instance)
         self._take(target, demand.memory_bytes, demand.cpu_millicores)
+
+    def release_departure(self, instance: Instance) -> None:
+        """Count that an instance has left its node, as planning ahead does."""
+        demand = self.demand(instance)
+        self._memory[instance.node] -= demand.memory_bytes
+        self._cpu[instance.node] -= demand.cpu_millicores
+        self._pods[instance.node] -= 1
 
     def outbound(self, node: str) -> int:
         """Unfinished migrations that leave the node."""
@@ -175,6 +187,10 @@ class Ledger:
     def launchers(self, instance: Instance) -> tuple[Pod, ...]:
         """Launchers of the instance that have not ended, target launchers included, sorted by UID."""
         return self._facts.launchers.get(instance.uid, ())
+
+    def launchers_on(self, node: str) -> tuple[Pod, ...]:
+        """Launchers on a node that have not ended, in no particular order."""
+        return self._facts.launchers_on.get(node, ())
 
     def source_launcher(self, instance: Instance) -> Pod | None:
         """The launcher that the guest runs in: the one on its node. After a move that is the former target launcher."""

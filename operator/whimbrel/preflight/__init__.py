@@ -31,7 +31,7 @@ from whimbrel.preflight import (
     target_choice,
 )
 from whimbrel.preflight.assessment import Assessment, candidate, host_demand
-from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason
+from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason, PreflightUnknown
 from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.reach import Surroundings
 
@@ -70,7 +70,9 @@ __all__ = [
     "EVERYWHERE",
     "FAMILIES",
     "Assessment",
+    "HostFamily",
     "PreflightReason",
+    "PreflightUnknown",
     "assess",
     "recheck",
 ]

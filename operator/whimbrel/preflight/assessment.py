@@ -22,6 +22,8 @@ class _Case:
     everywhere: tuple[PreflightReason, ...]
     demands: tuple[Hashable, ...]
     """One per family that looks at hosts."""
+    masks: tuple[int, ...]
+    """The hosts that nothing of each such family blocks."""
     suitable: int
     """Hosts that could run it, whatever room they have."""
     possible: int
@@ -81,18 +83,19 @@ class Assessment:
                 if wanted not in judged:
                     judged[wanted] = tuple(guest_family.judge(wanted[1]))
                 reasons += judged[wanted]
-            demands = []
+            demands, passed = [], []
             suitable = possible = lineup.everybody
             for number, family in enumerate(by_host):
                 wanted = (number, host_demand(family, guest, lineup))
                 if wanted not in masks:
                     masks[wanted] = family.mask(wanted[1], lineup)
                 demands.append(wanted[1])
+                passed.append(masks[wanted])
                 possible &= masks[wanted]
                 if not family.OF_THE_MOMENT:
                     suitable &= masks[wanted]
             landing = guest.reach.allowed if guest.reach is not None else ()
-            cases[guest.instance.uid] = _Case(reasons, tuple(demands), suitable, possible, landing)
+            cases[guest.instance.uid] = _Case(reasons, tuple(demands), tuple(passed), suitable, possible, landing)
         return cls(lineup, by_host, cases)
 
     @property
@@ -120,6 +123,21 @@ class Assessment:
         case = self._cases.get(uid)
         return 0 if case is None or _lasting(case) else case.suitable
 
+    def lasting(self, uid: str) -> bool:
+        """Whether a reason that does not pass by itself keeps it from every host."""
+        case = self._cases.get(uid)
+        return case is None or _lasting(case)
+
+    def masks(self, uid: str) -> tuple[int, ...]:
+        """The hosts that suit it by each family that looks at hosts, in the order of `families`."""
+        case = self._cases.get(uid)
+        return () if case is None else case.masks
+
+    @property
+    def families(self) -> Sequence[HostFamily]:
+        """The families that look at hosts."""
+        return self._families
+
     def landing(self, uid: str) -> tuple[str, ...]:
         """Names of the hosts that it may land on if the scheduler chooses; empty where its migration names a target."""
         case = self._cases.get(uid)
@@ -137,6 +155,10 @@ class Assessment:
         """The hosts of any mask of this assessment, sorted by name."""
         chosen = set(self._lineup.names(mask))
         return tuple(host for host in self._lineup.hosts if host.name in chosen)
+
+    def everybody(self) -> Mapping[str, Host]:
+        """All hosts that were judged, by name."""
+        return {host.name: host for host in self._lineup.hosts}
 
     def bit(self, node: str) -> int:
         """The mask of one host; 0 where there is none of that name."""

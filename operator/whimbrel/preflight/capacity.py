@@ -14,6 +14,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = True
+NEEDS = "room"
 
 _GIB = 1024 * MIB
 

@@ -14,6 +14,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = "processor"
 
 ARCHITECTURE_LABEL = "kubernetes.io/arch"
 MODEL = "cpu-model.node.kubevirt.io"

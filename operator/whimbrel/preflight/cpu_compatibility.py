@@ -16,6 +16,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnkno
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = "compatible processor"
 
 BASELINE_FIELD = "HostProfile spec.cpu.baseline"
 COUNTERS_FIELD = "HostProfile spec.cpu.performanceCounters"

@@ -10,6 +10,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = True
+NEEDS = ""
 
 
 class SourceNode(PreflightReason):

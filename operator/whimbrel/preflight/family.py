@@ -92,6 +92,10 @@ class HostFamily(Protocol):
     def OF_THE_MOMENT(self) -> bool:  # noqa: N802 - a constant of the module
         """Whether the answer changes as machines come and go; placement then counts for itself."""
 
+    @property
+    def NEEDS(self) -> str:  # noqa: N802 - a constant of the module
+        """What a host must have for the family's sake, as in "no host has the … it needs"; empty: it must take the guest."""
+
     def demand(self, candidate: Candidate, home: Any) -> Hashable:
         """What the guest needs; `home` is what its source host supplies, None where that is unknown."""
 

@@ -12,6 +12,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = "node features"
 
 TSC_FREQUENCY = "cpu-timer.node.kubevirt.io/tsc-frequency"
 TSC_SCALABLE = "cpu-timer.node.kubevirt.io/tsc-scalable"

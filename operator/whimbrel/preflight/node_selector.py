@@ -12,6 +12,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = "node labels"
 
 Demand = tuple[tuple[str, str], ...]
 """Sorted pairs of label and value."""

@@ -15,6 +15,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = "way to the volumes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = ""
 
 SCHEDULABLE_LABEL = "kubevirt.io/schedulable"
 DRAIN_TAINT = "kubevirt.io/drain"

@@ -227,6 +227,20 @@ def test_a_quote_that_withholds_nothing_does_not_speak_of_it(
     assert "not offered" not in capsys.readouterr().out
 
 
+def test_a_quote_says_in_words_why_not_all_can_be_placed(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "shop/db and shop/web cannot all be placed: node-2 has 8.0 GiB of memory free."
+    plan = server.objects[f"{PLANS}/empty"]
+    plan["status"]["quote"]["conflicts"] = [{"virtualMachines": ["shop/db", "shop/web"], "message": words}]
+    plan["status"]["quote"]["conflictsOmitted"] = 2
+
+    assert main(["quote", "empty", *options]) == 0
+
+    said = capsys.readouterr().out
+    assert f"  {words}\n  and 2 more" in said
+
+
 @pytest.mark.parametrize(
     ("movable", "text"),
     [
