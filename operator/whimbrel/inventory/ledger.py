@@ -1,4 +1,4 @@
-"""The ledger: the only place that counts memory, CPU, pod slots and migration slots – everybody's, ours included.
+"""The ledger: the only place that counts memory, CPU, devices, pod slots and migration slots – everybody's, ours included.
 
 Built from a snapshot in one linear pass. Copy it, then reserve on the copy: whoever decides sees its own decisions counted.
 """
@@ -17,6 +17,7 @@ from whimbrel.domain.naming import (
     is_our_migration,
 )
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
+from whimbrel.domain.scheduling import Amounts
 from whimbrel.inventory.snapshot import Snapshot
 
 
@@ -26,6 +27,8 @@ class PodDemand:
 
     memory_bytes: int
     cpu_millicores: int
+    others: Amounts = ()
+    """Everything else: ephemeral storage, huge pages, devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class _Facts:
 class Ledger:
     """Who takes what of which node, and who moves from where to where."""
 
-    __slots__ = ("_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_outbound", "_pods")
+    __slots__ = ("_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_others", "_outbound", "_pods")
 
     def __init__(self, facts: _Facts) -> None:
         """An empty ledger over these facts; use `Ledger.of`."""
@@ -66,6 +69,7 @@ class Ledger:
         self._memory: Counter[str] = Counter()
         self._cpu: Counter[str] = Counter()
         self._pods: Counter[str] = Counter()
+        self._others: dict[str, Counter[str]] = {}
         self._outbound: Counter[str] = Counter()
         self._inbound: Counter[str] = Counter()
         self._in_flight = 0
@@ -102,7 +106,7 @@ class Ledger:
         )
         for pod in snapshot.pods.values():
             if pod.node and not pod.ended:
-                ledger._take(pod.node, pod.memory_bytes, pod.cpu_millicores)
+                ledger._take(pod.node, pod.memory_bytes, pod.cpu_millicores, pod.requests)
         for flight in flights:
             instance = snapshot.instances.get(flight.migration.instance_key)
             ledger._count_migration(flight.source, flight.arrivals)
@@ -114,6 +118,7 @@ class Ledger:
         """An independent ledger with the same counts."""
         other = Ledger(self._facts)
         other._memory, other._cpu, other._pods = self._memory.copy(), self._cpu.copy(), self._pods.copy()
+        other._others = {name: taken.copy() for name, taken in self._others.items()}
         other._outbound, other._inbound = self._outbound.copy(), self._inbound.copy()
         other._in_flight = self._in_flight
         return other
@@ -128,7 +133,7 @@ class Ledger:
     def reserve_arrival(self, instance: Instance, target: str) -> None:
         """Count only what an instance will take of a target, as planning ahead does."""
         demand = self.demand(instance)
-        self._take(target, demand.memory_bytes, demand.cpu_millicores)
+        self._take(target, demand.memory_bytes, demand.cpu_millicores, demand.others)
 
     def outbound(self, node: str) -> int:
         """Unfinished migrations that leave the node."""
@@ -164,12 +169,20 @@ class Ledger:
         found = self._facts.nodes.get(node)
         return 0 if found is None else found.allocatable_pods - self._pods[node]
 
+    def free(self, node: str, resource: str) -> int:
+        """How much of any other resource nobody requests: none where the node does not list it."""
+        found = self._facts.nodes.get(node)
+        offered = next((amount for name, amount in found.allocatable if name == resource), 0) if found else 0
+        taken = self._others.get(resource)
+        return offered if taken is None else offered - taken[node]
+
     def fits(self, demand: PodDemand, node: str, headroom_percent: int = 0) -> bool:
-        """Whether the node has room for one more pod of this demand."""
+        """Whether the node has room for one more pod of this demand; what it does not ask for is not looked at."""
         return (
             self.free_pods(node) >= 1
-            and self.free_memory_bytes(node, headroom_percent) >= demand.memory_bytes
-            and self.free_cpu_millicores(node) >= demand.cpu_millicores
+            and (not demand.memory_bytes or self.free_memory_bytes(node, headroom_percent) >= demand.memory_bytes)
+            and (not demand.cpu_millicores or self.free_cpu_millicores(node) >= demand.cpu_millicores)
+            and all(self.free(node, name) >= amount for name, amount in demand.others)
         )
 
     def launchers(self, instance: Instance) -> tuple[Pod, ...]:
@@ -188,7 +201,7 @@ class Ledger:
         pod = self.source_launcher(instance)
         if pod is None:
             return PodDemand(instance.memory_bytes, 0)
-        return PodDemand(pod.memory_bytes, pod.cpu_millicores)
+        return PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests)
 
     def unfinished_migration(self, instance: Key) -> Migration | None:
         """The migration of the instance that has not ended; of several the one that KubeVirt handed to the nodes."""
@@ -203,10 +216,12 @@ class Ledger:
         """The same migration with its source and target."""
         return self._facts.unfinished.get(instance)
 
-    def _take(self, node: str, memory_bytes: int, cpu_millicores: int) -> None:
+    def _take(self, node: str, memory_bytes: int, cpu_millicores: int, others: Amounts) -> None:
         self._memory[node] += memory_bytes
         self._cpu[node] += cpu_millicores
         self._pods[node] += 1
+        for name, amount in others:
+            self._others.setdefault(name, Counter())[node] += amount
 
     def _count_migration(self, source: str, arrivals: Iterable[str]) -> None:
         self._in_flight += 1

@@ -22,6 +22,7 @@ from whimbrel.preflight import (
     elsewhere,
     guest,
     in_flight,
+    node_affinity,
     node_features,
     node_selector,
     owner,
@@ -54,6 +55,7 @@ BY_HOST: tuple[HostFamily, ...] = (
     cpu_compatibility,
     node_features,
     node_selector,
+    node_affinity,
     storage,
     capacity,
 )
