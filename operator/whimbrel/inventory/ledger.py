@@ -18,6 +18,7 @@ from whimbrel.domain.naming import (
 )
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
 from whimbrel.domain.scheduling import Amounts
+from whimbrel.inventory.neighbours import Arrival, Crowds, Neighbours
 from whimbrel.inventory.snapshot import Snapshot
 
 
@@ -56,12 +57,15 @@ class _Facts:
     """Target launchers by UID of the migration."""
     lingering: Mapping[str, int]
     """Outbound slots by node that KubeVirt counts although nothing leaves there: see `_lingering`."""
+    crowds: Crowds
 
 
 class Ledger:
     """Who takes what of which node, and who moves from where to where."""
 
-    __slots__ = ("_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_others", "_outbound", "_pods")
+    __slots__ = (
+        "_arrivals", "_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_neighbours", "_others", "_outbound", "_pods",
+    )  # fmt: skip
 
     def __init__(self, facts: _Facts) -> None:
         """An empty ledger over these facts; use `Ledger.of`."""
@@ -73,6 +77,8 @@ class Ledger:
         self._outbound: Counter[str] = Counter()
         self._inbound: Counter[str] = Counter()
         self._in_flight = 0
+        self._arrivals: list[Arrival] = []
+        self._neighbours: Neighbours | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
@@ -102,6 +108,7 @@ class Ledger:
                 unfinished=_by_instance(flights, snapshot),
                 arrivals=arrivals,
                 lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
+                crowds=Crowds(snapshot),
             )
         )
         for pod in snapshot.pods.values():
@@ -110,8 +117,9 @@ class Ledger:
         for flight in flights:
             instance = snapshot.instances.get(flight.migration.instance_key)
             ledger._count_migration(flight.source, flight.arrivals)
-            if instance is not None and flight.target and not _counts_itself(arrivals.get(flight.migration.uid)):
-                ledger.reserve_arrival(instance, flight.target)
+            arrival = arrivals.get(flight.migration.uid)
+            if instance is not None and flight.target and not _counts_itself(arrival):
+                ledger.reserve_arrival(instance, flight.target, made=arrival is not None)
         return ledger
 
     def copy(self) -> "Ledger":
@@ -121,6 +129,7 @@ class Ledger:
         other._others = {name: taken.copy() for name, taken in self._others.items()}
         other._outbound, other._inbound = self._outbound.copy(), self._inbound.copy()
         other._in_flight = self._in_flight
+        other._arrivals, other._neighbours = self._arrivals.copy(), self._neighbours
         return other
 
     def reserve(self, instance: Instance, source: str, target: str, arrivals: Iterable[str]) -> None:
@@ -130,10 +139,14 @@ class Ledger:
         self._count_migration(source, arrivals)
         self.reserve_arrival(instance, target)
 
-    def reserve_arrival(self, instance: Instance, target: str) -> None:
-        """Count only what an instance will take of a target, as planning ahead does."""
+    def reserve_arrival(self, instance: Instance, target: str, *, made: bool = False) -> None:
+        """Count only what an instance will take of a target, as planning ahead does; `made`: its launcher exists already."""
         demand = self.demand(instance)
         self._take(target, demand.memory_bytes, demand.cpu_millicores, demand.others)
+        template = self.source_launcher(instance)
+        if template is not None:
+            self._arrivals.append(Arrival(instance, template, target, made))
+            self._neighbours = None
 
     def outbound(self, node: str) -> int:
         """Unfinished migrations that leave the node."""
@@ -202,6 +215,13 @@ class Ledger:
         if pod is None:
             return PodDemand(instance.memory_bytes, 0)
         return PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests)
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """The pods that a target launcher would find around it, arrivals included."""
+        if self._neighbours is None:
+            self._neighbours = Neighbours(self._facts.crowds, self._arrivals)
+        return self._neighbours
 
     def unfinished_migration(self, instance: Key) -> Migration | None:
         """The migration of the instance that has not ended; of several the one that KubeVirt handed to the nodes."""

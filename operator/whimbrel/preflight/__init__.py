@@ -26,10 +26,12 @@ from whimbrel.preflight import (
     node_features,
     node_selector,
     owner,
+    pod_affinity,
     source,
     storage,
     target,
     target_choice,
+    topology_spread,
 )
 from whimbrel.preflight.assessment import Assessment, candidate, host_demand
 from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason
@@ -58,6 +60,8 @@ BY_HOST: tuple[HostFamily, ...] = (
     node_affinity,
     storage,
     capacity,
+    pod_affinity,
+    topology_spread,
 )
 """Families that look at each target."""
 
