@@ -177,6 +177,11 @@ class Taint:
     value: str
     effect: str
 
+    @property
+    def keeps_out(self) -> bool:
+        """Whether pods that do not tolerate it are not scheduled there."""
+        return self.effect in ("NoSchedule", "NoExecute")
+
 
 @dataclass(frozen=True, slots=True)
 class Node:

@@ -21,6 +21,12 @@ class Toleration:
     value: str
     effect: str
 
+    def covers(self, key: str, value: str, effect: str) -> bool:
+        """Whether a taint of this key, value and effect is tolerated."""
+        if (self.effect and self.effect != effect) or (self.key and self.key != key):
+            return False
+        return self.operator == "Exists" or (self.operator == "Equal" and self.value == value)
+
 
 @dataclass(frozen=True, slots=True)
 class PodTerm:

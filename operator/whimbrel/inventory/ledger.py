@@ -1,4 +1,4 @@
-"""The ledger: the only place that counts memory, CPU, pod slots and migration slots – everybody's, ours included.
+"""The ledger: the only place that counts memory, CPU, devices, pod slots and migration slots – everybody's, ours included.
 
 Built from a snapshot in one linear pass. Copy it, then reserve on the copy: whoever decides sees its own decisions counted.
 """
@@ -17,6 +17,8 @@ from whimbrel.domain.naming import (
     is_our_migration,
 )
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
+from whimbrel.domain.scheduling import Amounts
+from whimbrel.inventory.neighbours import Arrival, Crowds, Neighbours
 from whimbrel.inventory.snapshot import Snapshot
 
 
@@ -26,6 +28,8 @@ class PodDemand:
 
     memory_bytes: int
     cpu_millicores: int
+    others: Amounts = ()
+    """Everything else: ephemeral storage, huge pages, devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,15 @@ class _Facts:
     """Target launchers by UID of the migration."""
     lingering: Mapping[str, int]
     """Outbound slots by node that KubeVirt counts although nothing leaves there: see `_lingering`."""
+    crowds: Crowds
 
 
 class Ledger:
     """Who takes what of which node, and who moves from where to where."""
 
-    __slots__ = ("_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_outbound", "_pods")
+    __slots__ = (
+        "_arrivals", "_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_neighbours", "_others", "_outbound", "_pods",
+    )  # fmt: skip
 
     def __init__(self, facts: _Facts) -> None:
         """An empty ledger over these facts; use `Ledger.of`."""
@@ -68,9 +75,12 @@ class Ledger:
         self._memory: Counter[str] = Counter()
         self._cpu: Counter[str] = Counter()
         self._pods: Counter[str] = Counter()
+        self._others: dict[str, Counter[str]] = {}
         self._outbound: Counter[str] = Counter()
         self._inbound: Counter[str] = Counter()
         self._in_flight = 0
+        self._arrivals: list[Arrival] = []
+        self._neighbours: Neighbours | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
@@ -103,24 +113,28 @@ class Ledger:
                 unfinished=_by_instance(flights, snapshot),
                 arrivals=arrivals,
                 lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
+                crowds=Crowds(snapshot),
             )
         )
         for pod in snapshot.pods.values():
             if pod.node and not pod.ended:
-                ledger._take(pod.node, pod.memory_bytes, pod.cpu_millicores)
+                ledger._take(pod.node, PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests))
         for flight in flights:
             instance = snapshot.instances.get(flight.migration.instance_key)
             ledger._count_migration(flight.source, flight.arrivals)
-            if instance is not None and flight.target and not _counts_itself(arrivals.get(flight.migration.uid)):
-                ledger.reserve_arrival(instance, flight.target)
+            arrival = arrivals.get(flight.migration.uid)
+            if instance is not None and flight.target and not _counts_itself(arrival):
+                ledger.reserve_arrival(instance, flight.target, made=arrival is not None)
         return ledger
 
     def copy(self) -> "Ledger":
         """An independent ledger with the same counts."""
         other = Ledger(self._facts)
         other._memory, other._cpu, other._pods = self._memory.copy(), self._cpu.copy(), self._pods.copy()
+        other._others = {name: taken.copy() for name, taken in self._others.items()}
         other._outbound, other._inbound = self._outbound.copy(), self._inbound.copy()
         other._in_flight = self._in_flight
+        other._arrivals, other._neighbours = self._arrivals.copy(), self._neighbours
         return other
 
     def reserve(self, instance: Instance, source: str, target: str, arrivals: Iterable[str]) -> None:
@@ -130,17 +144,19 @@ class Ledger:
         self._count_migration(source, arrivals)
         self.reserve_arrival(instance, target)
 
-    def reserve_arrival(self, instance: Instance, target: str) -> None:
-        """Count only what an instance will take of a target, as planning ahead does."""
+    def reserve_arrival(self, instance: Instance, target: str, *, made: bool = False) -> None:
+        """Count only what an instance will take of a target, as planning ahead does; `made`: its launcher exists already."""
         demand = self.demand(instance)
-        self._take(target, demand.memory_bytes, demand.cpu_millicores)
+        self._take(target, demand)
+        template = self.source_launcher(instance)
+        if template is not None:
+            self._arrivals.append(Arrival(instance, template, target, made))
+            self._neighbours = None
 
     def release_departure(self, instance: Instance) -> None:
         """Count that an instance has left its node, as planning ahead does."""
         demand = self.demand(instance)
-        self._memory[instance.node] -= demand.memory_bytes
-        self._cpu[instance.node] -= demand.cpu_millicores
-        self._pods[instance.node] -= 1
+        self._take(instance.node, demand, -1)
 
     def outbound(self, node: str) -> int:
         """Unfinished migrations that leave the node."""
@@ -176,12 +192,20 @@ class Ledger:
         found = self._facts.nodes.get(node)
         return 0 if found is None else found.allocatable_pods - self._pods[node]
 
+    def free(self, node: str, resource: str) -> int:
+        """How much of any other resource nobody requests: none where the node does not list it."""
+        found = self._facts.nodes.get(node)
+        offered = next((amount for name, amount in found.allocatable if name == resource), 0) if found else 0
+        taken = self._others.get(resource)
+        return offered if taken is None else offered - taken[node]
+
     def fits(self, demand: PodDemand, node: str, headroom_percent: int = 0) -> bool:
-        """Whether the node has room for one more pod of this demand."""
+        """Whether the node has room for one more pod of this demand; what it does not ask for is not looked at."""
         return (
             self.free_pods(node) >= 1
-            and self.free_memory_bytes(node, headroom_percent) >= demand.memory_bytes
-            and self.free_cpu_millicores(node) >= demand.cpu_millicores
+            and (not demand.memory_bytes or self.free_memory_bytes(node, headroom_percent) >= demand.memory_bytes)
+            and (not demand.cpu_millicores or self.free_cpu_millicores(node) >= demand.cpu_millicores)
+            and all(self.free(node, name) >= amount for name, amount in demand.others)
         )
 
     def launchers(self, instance: Instance) -> tuple[Pod, ...]:
@@ -204,7 +228,14 @@ class Ledger:
         pod = self.source_launcher(instance)
         if pod is None:
             return PodDemand(instance.memory_bytes, 0)
-        return PodDemand(pod.memory_bytes, pod.cpu_millicores)
+        return PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests)
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """The pods that a target launcher would find around it, arrivals included."""
+        if self._neighbours is None:
+            self._neighbours = Neighbours(self._facts.crowds, self._arrivals)
+        return self._neighbours
 
     def unfinished_migration(self, instance: Key) -> Migration | None:
         """The migration of the instance that has not ended; of several the one that KubeVirt handed to the nodes."""
@@ -219,10 +250,12 @@ class Ledger:
         """The same migration with its source and target."""
         return self._facts.unfinished.get(instance)
 
-    def _take(self, node: str, memory_bytes: int, cpu_millicores: int) -> None:
-        self._memory[node] += memory_bytes
-        self._cpu[node] += cpu_millicores
-        self._pods[node] += 1
+    def _take(self, node: str, demand: PodDemand, pods: int = 1) -> None:
+        self._memory[node] += pods * demand.memory_bytes
+        self._cpu[node] += pods * demand.cpu_millicores
+        self._pods[node] += pods
+        for name, amount in demand.others:
+            self._others.setdefault(name, Counter())[node] += pods * amount
 
     def _count_migration(self, source: str, arrivals: Iterable[str]) -> None:
         self._in_flight += 1

@@ -22,13 +22,16 @@ from whimbrel.preflight import (
     elsewhere,
     guest,
     in_flight,
+    node_affinity,
     node_features,
     node_selector,
     owner,
+    pod_affinity,
     source,
     storage,
     target,
     target_choice,
+    topology_spread,
 )
 from whimbrel.preflight.assessment import Assessment, candidate, host_demand
 from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason, PreflightUnknown
@@ -54,8 +57,11 @@ BY_HOST: tuple[HostFamily, ...] = (
     cpu_compatibility,
     node_features,
     node_selector,
+    node_affinity,
     storage,
     capacity,
+    pod_affinity,
+    topology_spread,
 )
 """Families that look at each target."""
 

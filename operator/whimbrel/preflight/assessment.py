@@ -42,6 +42,8 @@ def candidate(
         migration=ledger.unfinished_migration(instance.key),
         launchers=ledger.launchers(instance),
         requests=ledger.demand(instance),
+        template=ledger.source_launcher(instance),
+        ledger=ledger,
         snapshot=snapshot,
         reach=reach,
     )

@@ -12,7 +12,7 @@ from whimbrel.api.virtual_machine_move import Judgement
 from whimbrel.domain.records import Instance, Migration, Pod
 from whimbrel.domain.verdict import Reason
 from whimbrel.inventory.hosts import Host
-from whimbrel.inventory.ledger import PodDemand
+from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -61,6 +61,10 @@ class Candidate:
     """Its launchers that have not ended."""
     requests: PodDemand
     """What its launcher takes of a node."""
+    template: Pod | None
+    """The launcher that it runs in, which the target launcher will resemble; None where it is not known."""
+    ledger: Ledger
+    """For what is around the target launcher. Read by `demand` alone."""
     snapshot: Snapshot
     """For what belongs to the guest: its claims, networks, namespace. Read by `demand` alone."""
     reach: Reach | None

@@ -65,7 +65,9 @@ class Terms:
 class Lineup:
     """Hosts by bit, with what was already found out about them. Lives as long as one assessment."""
 
-    __slots__ = ("_amounts", "_bits", "_classes", "_labels", "_supplies", "_terms", "everybody", "hosts", "terms")
+    __slots__ = (
+        "_amounts", "_bits", "_classes", "_domains", "_labels", "_supplies", "_terms", "everybody", "hosts", "terms",
+    )  # fmt: skip
 
     def __init__(self, hosts: Mapping[str, Host], terms: Terms) -> None:
         """All hosts of the cluster under a plan's terms."""
@@ -76,6 +78,7 @@ class Lineup:
         self._supplies: dict[tuple[Callable[..., Hashable], str], Hashable] = {}
         self._classes: dict[Callable[..., Hashable], dict[Hashable, int]] = {}
         self._labels: dict[str, dict[str, int]] = {}
+        self._domains: dict[tuple[str, frozenset[str] | None], int] = {}
         self._terms: dict[tuple[NodeSelectorTerm, ...], int] = {}
         self._amounts: dict[Callable[..., int], tuple[list[int], list[int]]] = {}
 
@@ -112,6 +115,19 @@ class Lineup:
             if not any(reason.blocks for reason in judge(demand, cast(S, known))):
                 passed |= mask
         return passed
+
+    def within(self, label: str, values: frozenset[str] | None) -> int:
+        """The hosts whose node carries this label with one of these values, or with any; found out once."""
+        known = (label, values)
+        if known not in self._domains:
+            if values is None:
+                mask = sum(self._bits[host.name] for host in self.hosts if label in host.node.labels)
+            else:
+                mask = 0
+                for value in values:
+                    mask |= self.carrying(label, value)
+            self._domains[known] = mask
+        return self._domains[known]
 
     def carrying(self, label: str, value: str) -> int:
         """The hosts whose node carries this label with this value."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from whimbrel.domain.records import Key
-from whimbrel.domain.selectors import NodeSelectorTerm, Requirement
+from whimbrel.domain.selectors import NodeSelectorTerm, found_of, told
 from whimbrel.domain.storage import Volume
 from whimbrel.inventory.hosts import Host
 from whimbrel.preflight.family import Candidate, PreflightReason
@@ -105,8 +105,8 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         if not any(term.selects(supply.name, supply.labels) for term in volume.terms):
             yield VolumeNotReachable(
                 field=f"PersistentVolume {volume.volume} of claim {volume.claim}: spec.nodeAffinity",
-                found=_found(volume.terms, supply),
-                needed=" or ".join(_told(term) for term in volume.terms),
+                found=found_of(volume.terms, supply.name, supply.labels),
+                needed=told(volume.terms),
             )
     yield from _without(demand.drivers, supply.absent)
 
@@ -115,21 +115,3 @@ def _without(drivers: Iterable[str], absent: frozenset[str]) -> Iterator[Preflig
     for driver in drivers:
         if driver in absent:
             yield CsiDriverMissing(field="CSINode: spec.drivers", found="absent", needed=driver)
-
-
-def _told(term: NodeSelectorTerm) -> str:
-    return " and ".join(_word(each) for each in (*term.by_label, *term.by_field)) or "nothing"
-
-
-def _word(requirement: Requirement) -> str:
-    values = ", ".join(requirement.values)
-    if requirement.operator == "In" and len(requirement.values) == 1:
-        return f"{requirement.key}={values}"
-    return f"{requirement.key} {requirement.operator}" + (f" ({values})" if values else "")
-
-
-def _found(terms: Iterable[NodeSelectorTerm], supply: Supply) -> str:
-    """What the node has of the labels that the terms ask about."""
-    keys = sorted({each.key for term in terms for each in term.by_label})
-    told = [f"{key}={supply.labels[key]}" if key in supply.labels else f"no label {key}" for key in keys]
-    return ", ".join(told) or f"node {supply.name}"
