@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from whimbrel.domain.quantities import MIB
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import PodDemand
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -31,6 +32,7 @@ class Supply:
 class InsufficientMemory(PreflightReason):
     """The node has not enough memory that nobody requests and that the plan does not keep as headroom."""
 
+    evidence = where.ROOM
     remedy = (
         "Free memory on {node}, add targets, or lower spec.target.headroom.memoryPercent (needed {needed}: {found})."
     )
@@ -39,12 +41,14 @@ class InsufficientMemory(PreflightReason):
 class InsufficientCpu(PreflightReason):
     """The node has not enough CPU that nobody requests."""
 
+    evidence = where.ROOM
     remedy = "Free CPU on {node}, or add targets (needed {needed}: {found})."
 
 
 class NoPodSlot(PreflightReason):
     """The node runs as many pods as its kubelet allows."""
 
+    evidence = where.ROOM
     remedy = "Move other pods away from {node}, add targets, or raise the kubelet's maxPods."
 
 

@@ -8,6 +8,7 @@ reasons make a virtual machine wait. Called through `preflight.FAMILIES`.
 from collections.abc import Iterator
 
 from whimbrel.domain.changes import Change
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 
 
@@ -15,6 +16,7 @@ class HotplugInProgress(PreflightReason):
     """CPU or memory is being hotplugged, which KubeVirt carries out by a migration of its own."""
 
     transient = True
+    evidence = where.INSTANCE
     remedy = "Wait until KubeVirt has carried it out. If it does not, see {field}, or take the change back."
 
 
@@ -22,6 +24,7 @@ class VolumeMigrationInProgress(PreflightReason):
     """The guest's volumes are being moved, which KubeVirt carries out by a migration of its own."""
 
     transient = True
+    evidence = where.INSTANCE
     remedy = "Wait until its volumes have been moved. If they are not, see {field}, or take the change of volumes back."
 
 
@@ -29,6 +32,7 @@ class BackupInProgress(PreflightReason):
     """The guest is being backed up, and KubeVirt starts no migration before that has ended."""
 
     transient = True
+    evidence = where.INSTANCE
     remedy = "Wait until the backup has ended, or end it: see {field}."
 
 
@@ -36,6 +40,7 @@ class UtilityVolumesAttached(PreflightReason):
     """Utility volumes, such as for a memory dump, are attached, and KubeVirt starts no migration before they are gone."""
 
     transient = True
+    evidence = where.INSTANCE
     remedy = "Wait until they are detached. If they stay, see who attached {field}."
 
 

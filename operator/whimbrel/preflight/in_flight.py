@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from whimbrel.domain.naming import LABEL_PLAN_UID
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 
 
@@ -27,6 +28,7 @@ class ForeignMigration(PreflightReason):
     """Somebody else moves this virtual machine: another migration, or the evacuation of its node."""
 
     transient = True
+    evidence = where.MIGRATIONS
     remedy = "Wait until it has ended; or end it: delete {found}, or take the eviction back."
 
 
@@ -34,6 +36,7 @@ class SeveralLaunchers(PreflightReason):
     """A launcher of an earlier move has not ended yet, and KubeVirt starts no migration before it has."""
 
     transient = True
+    evidence = where.LAUNCHERS
     remedy = "Wait until it has ended. If it does not, see what keeps these pods: {found}."
 
 
