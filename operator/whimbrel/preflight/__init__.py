@@ -25,6 +25,7 @@ from whimbrel.preflight import (
     node_features,
     node_selector,
     owner,
+    platform,
     source,
     storage,
     target,
@@ -36,6 +37,7 @@ from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.reach import Surroundings
 
 EVERYWHERE: tuple[GuestFamily, ...] = (
+    platform,
     guest,
     owner,
     attached_devices,

@@ -44,7 +44,21 @@ class UtilityVolumesAttached(PreflightReason):
     remedy = "Wait until they are detached. If they stay, see who attached {field}."
 
 
-REASONS = (HotplugInProgress, VolumeMigrationInProgress, BackupInProgress, UtilityVolumesAttached)
+class WorkloadUpdateInProgress(PreflightReason):
+    """A change of the virtual machine waits for a migration that KubeVirt begins by itself."""
+
+    transient = True
+    evidence = where.INSTANCE
+    remedy = "Wait until KubeVirt has moved it. If it does not, see workloadUpdateStrategy of the KubeVirt object."
+
+
+REASONS = (
+    HotplugInProgress,
+    VolumeMigrationInProgress,
+    BackupInProgress,
+    UtilityVolumesAttached,
+    WorkloadUpdateInProgress,
+)
 
 _SAYS: tuple[tuple[Change, type[PreflightReason], str], ...] = (
     (Change.PROCESSORS, HotplugInProgress, "status.conditions[HotVCPUChange]"),
@@ -53,6 +67,7 @@ _SAYS: tuple[tuple[Change, type[PreflightReason], str], ...] = (
     (Change.MIGRATED_VOLUMES, VolumeMigrationInProgress, "status.migratedVolumes"),
     (Change.BACKUP, BackupInProgress, "status.changedBlockTracking.backupStatus"),
     (Change.UTILITY_VOLUMES, UtilityVolumesAttached, "spec.utilityVolumes"),
+    (Change.UPDATE, WorkloadUpdateInProgress, "status.conditions[MigrationRequired]"),
 )
 """What each change is said by, and where it stands."""
 

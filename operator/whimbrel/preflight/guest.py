@@ -13,6 +13,9 @@ from whimbrel.domain.records import Condition
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 
+RUNNING = "Running"
+RECEIVING = "WaitingForSync"
+"""The phase of a guest that comes from another cluster or namespace: `in_flight` says so."""
 LONGEST_NAME = 63
 """A migration carries the instance's name as a label value (KubeVirt contract §1.4)."""
 
@@ -149,8 +152,8 @@ def demand(candidate: Candidate) -> Demand:
 
 def judge(demand: Demand) -> Iterator[PreflightReason]:
     """Every reason that lies in the guest itself."""
-    if demand.phase != "Running":
-        yield NotRunning(field="status.phase", found=demand.phase or "not started", needed="Running")
+    if demand.phase not in (RUNNING, RECEIVING):
+        yield NotRunning(field="status.phase", found=demand.phase or "not started", needed=RUNNING)
     if demand.deleting:
         yield BeingDeleted(field="metadata.deletionTimestamp", found="set", needed="absent")
     if demand.paused is not None and demand.paused.status == "True":
