@@ -135,6 +135,8 @@ class Instance:
     volumes: tuple[GuestVolume, ...] = ()
     changes: tuple[Change, ...] = ()
     """What KubeVirt is changing on it just now."""
+    eviction_strategy: str = ""
+    """Its own; empty: the cluster's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +274,8 @@ class KubeVirt:
     cpu_model: str
     """Cluster-wide default CPU model, or empty."""
     feature_gates: frozenset[str]
+    eviction_strategy: str = ""
+    """Of guests that name none, or empty."""
 
 
 @dataclass(frozen=True, slots=True)

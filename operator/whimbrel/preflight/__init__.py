@@ -26,6 +26,7 @@ from whimbrel.preflight import (
     node_features,
     node_selector,
     owner,
+    platform,
     pod_affinity,
     source,
     storage,
@@ -39,6 +40,7 @@ from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.reach import Surroundings
 
 EVERYWHERE: tuple[GuestFamily, ...] = (
+    platform,
     guest,
     owner,
     attached_devices,
@@ -124,8 +126,8 @@ def recheck(
         found += guest_family.judge(guest_family.demand(asked))
     host = hosts.get(target_node)
     if host is None:
-        missing = target.HostMissing(field="metadata.name", found="absent", needed=target_node, node=target_node)
-        return (*found, missing)
+        found.append(target.HostMissing(field="metadata.name", found="absent", needed=target_node, node=target_node))
+        return tuple(reason for reason in found if reason.blocks)
     pair = {name: hosts[name] for name in {target_node, instance.node} if name in hosts}
     lineup = Lineup(pair, terms)
     for family in BY_HOST:

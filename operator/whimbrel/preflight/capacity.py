@@ -11,6 +11,7 @@ from whimbrel.domain.quantities import MIB
 from whimbrel.domain.scheduling import Amounts
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import PodDemand
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -46,6 +47,7 @@ class _Free:
 class InsufficientMemory(PreflightReason):
     """The node has not enough memory that nobody requests and that the plan does not keep as headroom."""
 
+    evidence = where.ROOM
     remedy = (
         "Free memory on {node}, add targets, or lower spec.target.headroom.memoryPercent (needed {needed}: {found})."
     )
@@ -54,18 +56,21 @@ class InsufficientMemory(PreflightReason):
 class InsufficientCpu(PreflightReason):
     """The node has not enough CPU that nobody requests."""
 
+    evidence = where.ROOM
     remedy = "Free CPU on {node}, or add targets (needed {needed}: {found})."
 
 
 class NoPodSlot(PreflightReason):
     """The node runs as many pods as its kubelet allows."""
 
+    evidence = where.ROOM
     remedy = "Move other pods away from {node}, add targets, or raise the kubelet's maxPods."
 
 
 class InsufficientResource(PreflightReason):
     """The node has not enough of a resource that the launcher asks for: ephemeral storage, huge pages, devices."""
 
+    evidence = where.ROOM
     remedy = "Free some of it on {node}, add targets that have it ({field}), or have the node offer more of it."
 
 

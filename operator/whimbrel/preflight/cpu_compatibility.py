@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from whimbrel.domain.naming import ANNOTATION_PERFORMANCE_COUNTERS
 from whimbrel.domain.records import Key
 from whimbrel.inventory.hosts import Host
-from whimbrel.preflight import cpu
+from whimbrel.preflight import cpu, where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -47,6 +47,7 @@ class Demand:
 class CpuBaselineMismatch(PreflightReason):
     """The guest has its host's own processor (host-passthrough), and the target has another one."""
 
+    evidence = where.PROFILES
     remedy = (
         "Move to nodes whose HostProfile declares spec.cpu.baseline {needed}, or give the virtual machine a named CPU model "
         "and restart it."
@@ -57,6 +58,7 @@ class CpuBaselineUnknown(PreflightUnknown):
     """The guest has its host's own processor (host-passthrough), and nobody declared which hosts have identical ones."""
 
     blocks = True
+    evidence = where.PROFILES
     remedy = (
         "Declare the same name in spec.cpu.baseline of the HostProfiles of all nodes with identical processors ({found}), "
         "or give the virtual machine a named CPU model and restart it."
@@ -66,6 +68,7 @@ class CpuBaselineUnknown(PreflightUnknown):
 class PerformanceCountersMismatch(PreflightReason):
     """The guest counts on performance counters, and those of source and target are not declared compatible."""
 
+    evidence = where.PROFILES
     remedy = (
         "Declare the same name in spec.cpu.performanceCounters of the HostProfiles of nodes whose counters are compatible, "
         "move to nodes that declare {needed}, or remove the annotation whimbrel.dev/performance-counters."

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from whimbrel.domain.guests import GuestVolume
 from whimbrel.domain.records import Key
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
 
 SHARED_MODE = "ReadWriteMany"
@@ -37,30 +38,35 @@ class Demand:
 class ClaimMissing(PreflightReason):
     """A PersistentVolumeClaim of the guest does not exist, so no second launcher can start."""
 
+    evidence = where.CLAIMS
     remedy = "Restore the claim ({needed}), or remove the volume from the virtual machine and restart it."
 
 
 class ClaimNotBound(PreflightReason):
     """A PersistentVolumeClaim of the guest has no volume, so a second launcher would wait for it."""
 
+    evidence = where.CLAIMS
     remedy = "See with kubectl describe why the claim is not bound, and bind it."
 
 
 class VolumeNotShared(PreflightReason):
     """A disk of the guest is on a claim that only one node may use at a time."""
 
+    evidence = where.CLAIMS
     remedy = "Move the disk to a claim with the access mode {needed}, for which KubeVirt offers volume migration."
 
 
 class HostDiskNotShared(PreflightReason):
     """A disk of the guest is a file on its node that no other node has."""
 
+    evidence = where.INSTANCE
     remedy = "Move the disk to a claim with the access mode ReadWriteMany; declare it shared only if every node has the file."
 
 
 class StorageUnknown(PreflightUnknown):
     """What the guest's disks are on may not be read, so nothing can be said of them."""
 
+    evidence = where.RIGHTS
     remedy = "Grant Whimbrel's ClusterRole get, list and watch on {needed}."
 
 

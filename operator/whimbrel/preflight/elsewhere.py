@@ -6,6 +6,7 @@ Apart from `target`, because every host is a class of its own here. Called throu
 from collections.abc import Iterator
 
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -16,6 +17,7 @@ NEEDS = ""
 class SourceNode(PreflightReason):
     """The guest is already there."""
 
+    evidence = where.INSTANCE
     remedy = "Choose another target than {found}."
 
 

@@ -20,6 +20,8 @@ from whimbrel.preflight.lineup import Lineup, Terms
 class PreflightReason(Reason):
     """Base of all reasons of this room."""
 
+    evidence: ClassVar[str] = ""
+    """Where to see it for oneself: one of `preflight.where`, or words. For the reference page; a test asks for it."""
     transient: ClassVar[bool] = False
     """True: it passes without anybody's doing, so the virtual machine waits instead of being blocked."""
 

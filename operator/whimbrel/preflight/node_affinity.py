@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from whimbrel.domain.selectors import NodeSelectorTerm, Requirement, found_of, told
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -33,6 +34,7 @@ class Supply:
 class NodeAffinityMismatch(PreflightReason):
     """The guest's launcher requires something of nodes that this one has not."""
 
+    evidence = where.LAUNCHERS
     remedy = "Choose targets with {needed}, or change spec.affinity.nodeAffinity of the virtual machine."
 
 

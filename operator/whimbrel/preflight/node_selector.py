@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -28,6 +29,7 @@ class Supply:
 class NodeSelectorMismatch(PreflightReason):
     """The virtual machine's node selector does not admit the node."""
 
+    evidence = where.NODE
     remedy = "Label {node} with {needed}, or change spec.nodeSelector of the virtual machine."
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from whimbrel.domain.naming import ANNOTATION_MIGRATION
 from whimbrel.domain.records import Key
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 
 NEVER = "Never"
@@ -27,12 +28,14 @@ class Demand:
 class ForbiddenByOwner(PreflightReason):
     """The owner of the virtual machine forbids moving it."""
 
+    evidence = where.OWNER
     remedy = "Ask its owner; to allow it again, remove the annotation {field}."
 
 
 class AnnotationUnknown(PreflightWarning):
     """The annotation for the owner's wish has a value that means nothing, so it forbids nothing."""
 
+    evidence = where.OWNER
     remedy = "Set {field} to {needed} if the virtual machine must stay, or remove it (it is {found})."
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from whimbrel.domain.scheduling import PodTerm
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.neighbours import Neighbours, Occupied, is_about_itself, labels_to_come
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -59,12 +60,14 @@ class Supply:
 class PodAntiAffinity(PreflightReason):
     """A pod is there that the guest's launcher must keep away from, or that keeps the launcher away from itself."""
 
+    evidence = where.NEIGHBOURS
     remedy = "Move {found} elsewhere, choose targets in other domains, or loosen the rule in {field}."
 
 
 class PodAffinity(PreflightReason):
     """The guest's launcher must be near certain pods, and none of them is in the node's domain."""
 
+    evidence = where.NEIGHBOURS
     remedy = "Choose targets with {needed}, or loosen the rule in {field} of the virtual machine."
 
 

@@ -6,7 +6,7 @@ Called through `preflight.FAMILIES`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from whimbrel.preflight import heartbeat
+from whimbrel.preflight import heartbeat, where
 from whimbrel.preflight.family import Candidate, PreflightReason
 
 
@@ -25,18 +25,21 @@ class Demand:
 class SourceUnknown(PreflightReason):
     """The node that the guest is said to run on is not in the cluster."""
 
+    evidence = where.INSTANCE
     remedy = "See where the virtual machine runs; if its node is gone for good, restart it."
 
 
 class SourceNotEnabled(PreflightReason):
     """No HostProfile allows migrations from the host where the guest runs."""
 
+    evidence = where.PROFILES
     remedy = "Set migration.enabled: true in the HostProfile that applies there, or write one that selects the node."
 
 
 class SourceHeartbeatStale(PreflightReason):
     """The virt-handler where the guest runs has not reported lately, and it is the one that must send the guest away."""
 
+    evidence = where.SOURCE_NODE
     remedy = "See whether virt-handler runs there ({found}); if the node itself is lost, see to the guest there first."
 
 

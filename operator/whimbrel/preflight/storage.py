@@ -11,6 +11,7 @@ from whimbrel.domain.records import Key
 from whimbrel.domain.selectors import NodeSelectorTerm, found_of, told
 from whimbrel.domain.storage import Volume
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -51,12 +52,14 @@ class Supply:
 class VolumeNotReachable(PreflightReason):
     """The node affinity of a volume of the guest does not admit the node."""
 
+    evidence = where.VOLUME
     remedy = "Choose targets with {needed}, or move the data to storage that {node} reaches."
 
 
 class CsiDriverMissing(PreflightReason):
     """A volume of the guest needs a CSI driver that does not run on the node."""
 
+    evidence = where.CSI_NODE
     remedy = "Run the node plugin of {needed} on {node}, or choose targets that have it."
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from whimbrel.domain.records import Taint
 from whimbrel.domain.scheduling import Toleration
 from whimbrel.inventory.hosts import Host
-from whimbrel.preflight import heartbeat
+from whimbrel.preflight import heartbeat, where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -70,30 +70,35 @@ class Supply:
 class HostNotReady(PreflightReason):
     """The node is not Ready."""
 
+    evidence = where.NODE
     remedy = "See why the kubelet of {node} does not report; its conditions say more."
 
 
 class HostCordoned(PreflightReason):
     """The node takes no new pods."""
 
+    evidence = where.NODE
     remedy = "Uncordon {node} (kubectl uncordon {node}), or choose other targets."
 
 
 class HostNotSchedulable(PreflightReason):
     """KubeVirt takes no virtual machines there: virt-handler does not report, or lacks a device."""
 
+    evidence = where.NODE
     remedy = "See whether virt-handler runs well on {node}; it sets the label {field} to true each minute."
 
 
 class HeartbeatStale(PreflightReason):
     """The node's virt-handler has not reported lately, and it is the one that must receive the guest."""
 
+    evidence = where.NODE
     remedy = "See whether virt-handler runs on {node}, or choose other targets."
 
 
 class HostTainted(PreflightReason):
     """The node has a taint that the guest's launcher does not tolerate."""
 
+    evidence = where.NODE
     remedy = (
         "Remove the taint {found} from {node}, choose other targets, or add a toleration to the virtual machine and "
         "restart it."
@@ -103,18 +108,21 @@ class HostTainted(PreflightReason):
 class NotATarget(PreflightReason):
     """The plan does not want it as a target."""
 
+    evidence = where.PLAN
     remedy = "Change spec.target of the plan if {node} should be a target."
 
 
 class TargetNotEnabled(PreflightReason):
     """No HostProfile allows migrations to this host."""
 
+    evidence = where.PROFILES
     remedy = "Set migration.enabled: true in the HostProfile that applies to {node}, or write one that selects it."
 
 
 class HostMissing(PreflightReason):
     """There is no node of this name."""
 
+    evidence = where.NODE
     remedy = "Choose another target than {node}."
 
 

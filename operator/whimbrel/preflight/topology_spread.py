@@ -14,6 +14,7 @@ from whimbrel.domain.records import Node
 from whimbrel.domain.scheduling import Scheduling, SpreadConstraint
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.neighbours import Neighbours, labels_to_come
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -60,12 +61,14 @@ class Supply:
 class TopologySpread(PreflightReason):
     """The guest's launcher would make its pods spread less evenly than its constraint allows, and is not scheduled."""
 
+    evidence = where.NEIGHBOURS
     remedy = "Choose targets in domains with fewer of its pods, or loosen {field} of the virtual machine."
 
 
 class TopologySpreadUneven(PreflightWarning):
     """The pods will be spread less evenly than the constraint allows: with a named target the scheduler does not look."""
 
+    evidence = where.NEIGHBOURS
     remedy = "Prefer targets in domains with fewer of its pods ({needed}), or accept it."
 
 
