@@ -179,7 +179,7 @@ class _Paper:
         left = [guest for guest in ordered if guest.uid not in targets]
         if not left:
             return targets, []
-        words: dict[str, str] = {}
+        words: Mapping[str, str] = {}
         if self._exact > 0:
             self._exact -= 1
             decided, words = self._decided(ordered)
