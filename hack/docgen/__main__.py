@@ -9,6 +9,7 @@ from docgen import corpus, embedded_server, fields, metrics, reasons
 from whimbrel import placement
 from whimbrel.api import KINDS
 from whimbrel.preflight import ALL_REASONS
+from whimbrel.schedule import evacuation
 from whimbrel_lab.controlplane.embedded.deviations import DEVIATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,7 @@ def expected_files() -> dict[Path, str]:
     """Every generated page by its path below the root."""
     pages = {f"{definition_of(model).kind.lower()}.md": fields.page(model) for model in KINDS}
     examples = corpus.examples(corpus.cases())
-    pages["reasons.md"] = reasons.page((*ALL_REASONS, *placement.REASONS), examples)
+    pages["reasons.md"] = reasons.page((*ALL_REASONS, *placement.REASONS, *evacuation.REASONS), examples)
     pages["metrics.md"] = metrics.page()
     pages["embedded-server.md"] = embedded_server.page(DEVIATIONS)
     return {FOLDER / name: NOTE + text for name, text in pages.items()}

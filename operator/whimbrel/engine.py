@@ -6,10 +6,11 @@ Pure: no clock, no I/O, no randomness; the same snapshot gives the same decision
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 
 from whimbrel.api.migration_plan import FINALIZER, MigrationPlanStatus, WaitSummary
 from whimbrel.api.virtual_machine_move import MovePhase
-from whimbrel.domain.decision import Announcement, Decisions, Write
+from whimbrel.domain.decision import Announcement, Decisions, HostOutlook, Write
 from whimbrel.domain.records import Key, Plan
 from whimbrel.domain.resources import Resource
 from whimbrel.inventory.hosts import profile_coverage
@@ -22,6 +23,7 @@ from whimbrel.schedule.admit import Held, Start, admit
 from whimbrel.schedule.candidate import Circumstances, Wait
 from whimbrel.schedule.constraints.turn import crowded
 from whimbrel.schedule.docket import docket
+from whimbrel.schedule.evacuation import Evacuation, appraise, evacuations
 from whimbrel.schedule.following import follow
 from whimbrel.schedule.outlook import quotes
 from whimbrel.schedule.review import Gate, Review, review
@@ -29,6 +31,7 @@ from whimbrel.schedule.starting import next_write
 from whimbrel.schedule.survey import OUTLOOK_INTERVAL_S, Survey, rests, still_chooses, survey
 from whimbrel.schedule.sweeping import sweep
 from whimbrel.status import course as courses
+from whimbrel.status import evacuation as evacuated
 from whimbrel.status.plan import Course, Tracked, report
 from whimbrel.status.profile import profile_status
 
@@ -84,11 +87,28 @@ def decide(snapshot: Snapshot) -> Decisions:
         held = (*waits.get(plan.uid, ()), *_stuck_aborts(plan, seen))
         box.put(_plan_status(plan, reviews.get(plan.uid), held, starting, seen))
         box.put(_release(plan, seen))
+    hosts = _hosts(seen, box)
+    return replace(box.decisions(), hosts=hosts)
+
+
+def _hosts(seen: Survey, box: _Outbox) -> tuple[HostOutlook, ...] | None:
+    """Every host, always, with or without a plan: can it be emptied? The status of the profiles, and figures to watch."""
+    snapshot = seen.snapshot
+    found: tuple[Evacuation, ...] | None = None
+    if not snapshot.outlook_due:
+        box.put([LookAgain(OUTLOOK_INTERVAL_S)])  # whatever changed is looked at by the next outlook
+    elif snapshot.capabilities is not None:
+        assessment = appraise(snapshot, seen.hosts, seen.ledger)
+        found = evacuations(snapshot, seen.hosts, seen.ledger, assessment)
+    by_host = None if found is None else {each.host: each for each in found}
     coverage = profile_coverage(snapshot)
     for key in sorted(snapshot.profiles):
-        write = profile_status(snapshot.profiles[key], coverage[key.name], snapshot.now)
-        box.put([] if write is None else [write])
-    return box.decisions()
+        record = snapshot.profiles[key]
+        evacuation = evacuated.of_profile(record, coverage[key.name], by_host)
+        write = profile_status(record, coverage[key.name], evacuation, snapshot.now)
+        if write is not None:
+            box.put([write, *evacuated.newcomers(record, evacuation, by_host, snapshot)])
+    return None if found is None else evacuated.figures(found, seen.hosts)
 
 
 def _reviews(seen: Survey) -> Mapping[str, Review]:

@@ -276,6 +276,18 @@ async def test_what_failed_is_not_announced(bench: Bench) -> None:
     assert [announcement.key for announcement in bench.said] == [P1]
 
 
+async def test_what_another_object_shall_remember_is_not_announced_before_it_does(bench: Bench) -> None:
+    bench.cluster.faults.add(Fault(verb="create", resource=RESOURCE, status=500))
+    announcements = tuple(
+        Announcement(MIGRATION_PLANS, P1, "uid", reason, "said", behind=behind)
+        for reason, behind in (("Remembered", None), ("Forgotten", M1))
+    )
+
+    await bench.executor.execute(Decisions((creation("m1"),), announcements))
+
+    assert [announcement.reason for announcement in bench.said] == ["Remembered"]
+
+
 async def test_every_write_is_one_log_line_with_its_reason(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "whimbrel.executor"):
         await bench.send(creation())

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from whimbrel.api.definition import PrinterColumn, ResourceDefinition
-from whimbrel.api.scalars import ApiModel, Condition, LabelMap, ShortText, conditions_field, names_field
+from whimbrel.api.scalars import ApiModel, Condition, LabelMap, Reason, ShortText, conditions_field, names_field
 
 
 class MigrationNetwork(ApiModel):
@@ -67,6 +67,25 @@ class OverriddenNode(ApiModel):
     profile: ShortText = Field(description="Name of the profile that applies to it.")
 
 
+class BlockedHost(ApiModel):
+    """A virtual machine that keeps its host from being emptied."""
+
+    node: ShortText = Field(description="Name of the node that it runs on.")
+    virtual_machine: ShortText = Field(description="Namespace and name of the virtual machine, `namespace/name`.")
+    code: Reason = Field(description="The most telling reason; `kubectl whimbrel hosts NODE` shows all of them.")
+
+
+class HostEvacuation(ApiModel):
+    """Whether the nodes can be emptied now, each by itself, without any plan."""
+
+    hosts: int = Field(0, ge=0, description="How many nodes were looked at.")
+    evacuable: int = Field(0, ge=0, description="How many of them can be emptied now.")
+    blocked: tuple[BlockedHost, ...] = Field(
+        (), max_length=100, description="The first 100 virtual machines that keep their node from being emptied."
+    )
+    omitted: int = Field(0, ge=0, description="How many more there are.")
+
+
 class HostProfileStatus(ApiModel):
     """Where the profile is in effect, written by the operator alone."""
 
@@ -75,6 +94,11 @@ class HostProfileStatus(ApiModel):
     nodes: tuple[ShortText, ...] | None = names_field("The first 100 nodes that this profile applies to.", 100)
     overridden: tuple[OverriddenNode, ...] = Field(
         (), max_length=100, description="The first 100 nodes that this profile selects but another profile has."
+    )
+    evacuation: HostEvacuation | None = Field(
+        None,
+        description="Whether these nodes can be emptied now. Written only when another virtual machine, or another reason, "
+        "stands in the way; absent while migration is not enabled here.",
     )
     conditions: tuple[Condition, ...] = conditions_field()
 

@@ -95,6 +95,19 @@ class Announcement:
     message: str
     warning: bool = False
     action: str = "Migrate"
+    behind: Key | None = None
+    """Key of the object whose write remembers that this was said, where that is another one: not written, not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostOutlook:
+    """Whether a host can be emptied now, for whoever watches."""
+
+    node: str
+    evacuable: bool
+    seconds: int
+    """A floor of the time for all that can leave."""
+    blockers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +117,5 @@ class Decisions:
     writes: tuple[Write, ...] = ()
     announcements: tuple[Announcement, ...] = ()
     wake_after_s: float | None = None
+    hosts: tuple[HostOutlook, ...] | None = None
+    """What was found out about the hosts that plans may use; None: this tick did not look."""

@@ -3,7 +3,11 @@
 Made once in `runtime.app` and handed to whoever counts.
 """
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from whimbrel.domain.decision import HostOutlook
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -56,7 +60,34 @@ class Telemetry:
         self.scrapes = Counter(
             "whimbrel_handler_scrapes", "Reads of virt-handlers' metrics.", ("result",), registry=registry
         )
+        self.host_evacuable = Gauge(
+            "whimbrel_host_evacuable",
+            "1: all virtual machines on the host can leave it now.",
+            ("node",),
+            registry=registry,
+        )
+        self.host_evacuation_seconds = Gauge(
+            "whimbrel_host_evacuation_seconds",
+            "Least time until all virtual machines that can leave the host have left it.",
+            ("node",),
+            registry=registry,
+        )
+        self.host_blockers = Gauge(
+            "whimbrel_host_blockers",
+            "Virtual machines that keep the host from being emptied.",
+            ("node",),
+            registry=registry,
+        )
         self.loop_lag = Gauge("whimbrel_loop_lag_seconds", "How late the event loop woke last.", registry=registry)
         self.kopf_restarts = Counter(
             "whimbrel_kopf_restarts", "Times Kopf ended and was started again.", registry=registry
         )
+
+    def show_hosts(self, hosts: Iterable[HostOutlook]) -> None:
+        """What is known of emptying each host now; hosts that are not among these are shown no more."""
+        for gauge in (self.host_evacuable, self.host_evacuation_seconds, self.host_blockers):
+            gauge.clear()
+        for host in hosts:
+            self.host_evacuable.labels(host.node).set(host.evacuable)
+            self.host_evacuation_seconds.labels(host.node).set(host.seconds)
+            self.host_blockers.labels(host.node).set(host.blockers)

@@ -14,6 +14,9 @@ from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight.family import Candidate, GuestFamily, HostFamily, PreflightReason, Reach
 from whimbrel.preflight.lineup import Lineup, Terms
 
+MOST_JUDGED = 64
+"""Distinct supplies that a demand is judged by where all reasons are put together."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Case:
@@ -30,6 +33,16 @@ class _Case:
     """Those of them that have room now and are not its source."""
     landing: tuple[str, ...]
     """Where it may land if the scheduler chooses; empty where its migration names a target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """One thing that stands against a guest on some hosts, or is to be known of it there."""
+
+    reason: PreflightReason
+    """As it is on the first of the hosts; what is found may differ on the others."""
+    hosts: int
+    """The hosts, as a mask."""
 
 
 def candidate(
@@ -58,13 +71,14 @@ def host_demand(family: HostFamily, guest: Candidate, lineup: Lineup) -> Hashabl
 class Assessment:
     """Verdicts about the guests of one plan at one instant, by instance UID. An unknown UID cannot move, for no reason."""
 
-    __slots__ = ("_cases", "_families", "_lineup")
+    __slots__ = ("_against", "_cases", "_families", "_lineup")
 
     def __init__(self, lineup: Lineup, families: Sequence[HostFamily], cases: Mapping[str, _Case]) -> None:
         """Made by `Assessment.of`."""
         self._lineup = lineup
         self._families = families
         self._cases = cases
+        self._against: dict[tuple[int, Hashable], tuple[Against, ...]] = {}
 
     @classmethod
     def of(
@@ -179,6 +193,52 @@ class Assessment:
         host = next((host for host in self._lineup.hosts if host.name == node), None)
         return () if case is None or host is None else tuple(self._on(case, host))
 
+    def everywhere(self, uid: str) -> tuple[PreflightReason, ...]:
+        """Every reason that holds for all targets, warnings and unknowns included, in a stable order."""
+        case = self._cases.get(uid)
+        return () if case is None else tuple(_sorted(case.everywhere))
+
+    def against(self, uid: str) -> tuple[Against, ...]:
+        """Every reason of single hosts, put together by code, field and what is needed; most hosts first.
+
+        Each demand is judged once, and by `MOST_JUDGED` distinct supplies at most, so that asking about every guest stays
+        linear; further hosts that its family refuses are counted with the reason that most hosts have.
+        """
+        case = self._cases.get(uid)
+        if case is None:
+            return ()
+        found: list[Against] = []
+        for number, demand in enumerate(case.demands):
+            asked = (number, demand)
+            if asked not in self._against:
+                self._against[asked] = tuple(self._judged(self._families[number], demand))
+            found += self._against[asked]
+        return tuple(sorted(found, key=lambda each: (-each.hosts.bit_count(), each.reason.code, each.reason.field)))
+
+    def _judged(self, family: HostFamily, demand: Hashable) -> Iterator[Against]:
+        grouped: dict[tuple[str, str, str], Against] = {}
+        rest = 0
+        for number, (offered, mask) in enumerate(self._lineup.classes(family.supply).items()):
+            if number >= MOST_JUDGED:
+                rest |= mask
+                continue
+            for reason in family.judge(demand, offered):
+                key = (reason.code, reason.field, reason.needed)
+                held = grouped.get(key)
+                if held is None:
+                    grouped[key] = Against(replace(reason, node=self._lineup.hosts[_first(mask)].name), mask)
+                else:
+                    grouped[key] = Against(held.reason, held.hosts | mask)
+        rest &= ~family.mask(demand, self._lineup) if rest else 0
+        if rest and not any(each.reason.blocks for each in grouped.values()):
+            found = family.judge(demand, self._lineup.supply(family.supply, self._lineup.hosts[_first(rest)]))
+            name = self._lineup.hosts[_first(rest)].name
+            grouped |= {(r.code, r.field, r.needed): Against(replace(r, node=name), rest) for r in found}
+        elif rest:
+            most = max((k for k, each in grouped.items() if each.reason.blocks), key=lambda k: _size(grouped[k]))
+            grouped[most] = Against(grouped[most].reason, grouped[most].hosts | rest)
+        yield from grouped.values()
+
     def notes(self, uid: str, node: str) -> tuple[PreflightReason, ...]:
         """What is to be known of a move that can be: warnings, and what is unknown."""
         case = self._cases.get(uid)
@@ -202,6 +262,14 @@ class Assessment:
             for reason in family.judge(demand, self._lineup.supply(family.supply, host))
         ]
         yield from _sorted(found)
+
+
+def _first(mask: int) -> int:
+    return (mask & -mask).bit_length() - 1
+
+
+def _size(against: Against) -> int:
+    return against.hosts.bit_count()
 
 
 def _lasting(case: _Case) -> bool:

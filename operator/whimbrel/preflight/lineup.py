@@ -104,17 +104,21 @@ class Lineup:
 
     def by_class(self, demand: D, supply: Callable[[Host, Terms], S], judge: Callable[[D, S], Iterable[Reason]]) -> int:
         """The hosts that `judge` finds nothing blocking against, asked once for each distinct supply."""
+        passed = 0
+        for known, mask in self.classes(supply).items():
+            if not any(reason.blocks for reason in judge(demand, known)):
+                passed |= mask
+        return passed
+
+    def classes(self, supply: Callable[[Host, Terms], S]) -> Mapping[S, int]:
+        """The hosts by what they supply, found out once; the first host by name comes first."""
         if supply not in self._classes:
             grouped: dict[Hashable, int] = {}
             for host in self.hosts:
                 offered = self.supply(supply, host)
                 grouped[offered] = grouped.get(offered, 0) | self._bits[host.name]
             self._classes[supply] = grouped
-        passed = 0
-        for known, mask in self._classes[supply].items():
-            if not any(reason.blocks for reason in judge(demand, cast(S, known))):
-                passed |= mask
-        return passed
+        return cast(Mapping[S, int], self._classes[supply])
 
     def within(self, label: str, values: frozenset[str] | None) -> int:
         """The hosts whose node carries this label with one of these values, or with any; found out once."""

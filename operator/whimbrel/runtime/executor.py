@@ -121,7 +121,7 @@ class Executor:
         if not self._closed and self._remaining_lease() > 0:
             failed = {write.key for write, result in zip(decisions.writes, results, strict=True) if result != "done"}
             for announcement in decisions.announcements:
-                if announcement.key not in failed:
+                if announcement.key not in failed and announcement.behind not in failed:
                     self._announcer.announce(announcement)
         now = self._clock()
         waits = [

@@ -95,6 +95,8 @@ class DecisionLoop:
             log.info("Deciding works again.")
             self.problem = ""
         self._backoff.reset()
+        if decisions.hosts is not None:
+            self._telemetry.show_hosts(decisions.hosts)
         outcome = await self._executor.execute(decisions)
         log.debug(
             "generation %d: decided in %.0f ms, %d writes, %d failed",

@@ -1,8 +1,8 @@
-"""The status of a HostProfile: where it is in effect, and who has the nodes that it does not get."""
+"""The status of a HostProfile: where it is in effect, who has the nodes that it does not get, who blocks its hosts."""
 
 from datetime import datetime
 
-from whimbrel.api.host_profile import HostProfileStatus, OverriddenNode
+from whimbrel.api.host_profile import HostEvacuation, HostProfileStatus, OverriddenNode
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import ReplaceStatus
 from whimbrel.domain.records import Profile
@@ -13,7 +13,9 @@ from whimbrel.inventory.projections.validation import INVALID_SPEC
 MAX_NODES = 100
 
 
-def profile_status(record: Profile, coverage: Coverage, now: datetime) -> ReplaceStatus | None:
+def profile_status(
+    record: Profile, coverage: Coverage, evacuation: HostEvacuation | None, now: datetime
+) -> ReplaceStatus | None:
     """The profile's status, or None where it already says so."""
     if record.profile is None:
         return _invalid(record, now)
@@ -34,6 +36,7 @@ def profile_status(record: Profile, coverage: Coverage, now: datetime) -> Replac
         node_count=len(nodes),
         nodes=nodes[:MAX_NODES] or None,
         overridden=tuple(OverriddenNode(node=n, profile=p) for n, p in overridden)[:MAX_NODES],
+        evacuation=evacuation,
         conditions=conditions(old.conditions, [ready], record.generation, now),
     )
     return None if status == old else _write(record, status)

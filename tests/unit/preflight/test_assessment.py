@@ -202,3 +202,30 @@ def test_masks_say_the_same_as_asking_about_every_pair(
         for node, reasons in pairs.items():
             per_node = [reason for reason in reasons if reason.node]
             assert sorted(found.reasons_on(instance.uid, node), key=repr) == sorted(per_node, key=repr)
+            together = {
+                (each.reason.code, each.reason.field, each.reason.needed)
+                for each in found.against(instance.uid)
+                if each.hosts & found.bit(node)
+            }
+            assert together == {(r.code, r.field, r.needed) for r in found.reasons_on(instance.uid, node)}
+
+
+def test_of_many_unlike_hosts_some_are_judged_and_the_rest_counted_with_them() -> None:
+    instance = an_instance(node="node-000", node_selector={"zone": "a"})
+    many = [a_node(f"node-{number:03}") for number in range(200)]
+
+    other, source = assessed(a_cluster(*many, instance)).against(instance.uid)
+
+    assert (other.reason.code, other.hosts.bit_count(), other.reason.node) == ("NodeSelectorMismatch", 200, "node-000")
+    assert (source.reason.code, source.hosts.bit_count()) == ("SourceNode", 1)
+
+
+def test_what_only_hosts_beyond_the_judged_ones_have_is_found_too() -> None:
+    many = [
+        a_node(f"node-{number:03}", memory_bytes=(1 if number > 90 else 64 + number) * GIB) for number in range(120)
+    ]
+    instance = an_instance(node="node-000", memory_bytes=2 * GIB)
+
+    found = {each.reason.code: each for each in assessed(a_cluster(*many, instance)).against(instance.uid)}
+
+    assert found["InsufficientMemory"].hosts.bit_count() == 29

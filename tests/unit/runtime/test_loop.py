@@ -5,7 +5,7 @@ from typing import Any
 
 from support.builders import CAPABILITIES
 from support.waiting import WaitingStore
-from whimbrel.domain.decision import Decisions
+from whimbrel.domain.decision import Decisions, HostOutlook
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.runtime.executor import Outcome
@@ -21,6 +21,56 @@ class Idle:
 
     def prune(self) -> None:
         pass
+
+
+class Asked(Idle):
+    """One that tells when it is asked, which is after the loop has shown what was found out."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[Decisions] = asyncio.Queue()
+
+    async def execute(self, decisions: Decisions) -> Outcome:
+        self.asked.put_nowait(decisions)
+        return Outcome()
+
+
+async def test_what_is_known_of_the_hosts_is_shown_until_the_next_look_and_hosts_that_are_gone_are_not() -> None:
+    store, queue, telemetry = WaitingStore(), CoalescingQueue(), Telemetry()
+    told: asyncio.Queue[tuple[HostOutlook, ...] | None] = asyncio.Queue()
+    executor: Any = Asked()
+    loop = DecisionLoop(store, queue, lambda _: Decisions(hosts=told.get_nowait()), executor, lambda: True, telemetry)
+    running = asyncio.create_task(loop.run())
+
+    async def shown(hosts: tuple[HostOutlook, ...] | None) -> dict[tuple[str, str], float]:
+        told.put_nowait(hosts)
+        queue.notify()
+        await asyncio.wait_for(executor.asked.get(), 10)
+        return {
+            (sample.name, sample.labels["node"]): sample.value
+            for family in telemetry.registry.collect()
+            for sample in family.samples
+            if sample.name.startswith("whimbrel_host_")
+        }
+
+    first = await shown((HostOutlook("a", True, 40, 0), HostOutlook("b", False, 20, 3)))
+    between = await shown(None)
+    last = await shown((HostOutlook("b", True, 30, 0),))
+
+    assert (
+        first
+        == between
+        == {
+            ("whimbrel_host_evacuable", "a"): 1,
+            ("whimbrel_host_evacuation_seconds", "a"): 40,
+            ("whimbrel_host_blockers", "a"): 0,
+            ("whimbrel_host_evacuable", "b"): 0,
+            ("whimbrel_host_evacuation_seconds", "b"): 20,
+            ("whimbrel_host_blockers", "b"): 3,
+        }
+    )
+    assert {node for _, node in last} == {"b"}
+    loop.stop()
+    await running
 
 
 async def test_an_outlook_is_due_at_once_when_it_becomes_known_what_kubevirt_can_be_told() -> None:

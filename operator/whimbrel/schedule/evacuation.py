@@ -1,0 +1,305 @@
+"""Every host, always: can it be emptied now, in how long at the least, and if not, who blocks it and why.
+
+All guests are judged once, whatever their number of hosts; each host is then emptied on paper: greedily onto the roomiest
+others, and exactly where greed leaves somebody over. Called by `engine` at each outlook and by the plugin; no plan is needed.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import chain
+
+from whimbrel.api.migration_plan import MigrationPlanSpec, VirtualMachines
+from whimbrel.domain.records import Instance, Key
+from whimbrel.forecast import admitted_rate
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.placement import Effort, Fact, Guest, Problem, Room, solve
+from whimbrel.preflight import Assessment, PreflightReason, assess, where
+from whimbrel.schedule.outlook import Line, duration_floor_s
+
+ANY_HOST = MigrationPlanSpec(virtual_machines=VirtualMachines(names=("any",)))
+"""The terms of a plan that asks for nothing in particular; its selection is not looked at."""
+EFFORT = Effort(repair=2_000, search=10_000, explain=20_000)
+"""For deciding about one host exactly: some milliseconds."""
+MOST_EXACT = 64
+"""Hosts that are decided exactly at one outlook; of more it is only said that no room was found."""
+_RUNS = frozenset({"Running", "Unknown"})
+_RESOURCES = ("memory_bytes", "cpu_millicores", "pods")
+
+
+class NoRoomTogether(PreflightReason):
+    """It fits on another host by itself, but not once all guests of its host have to find room on the others."""
+
+    evidence = where.ROOM
+    remedy = "Free room on the hosts that it could go to, add hosts, or move some of the guests of {node} beforehand."
+
+
+class NoOtherHost(PreflightReason):
+    """The cluster has no other host."""
+
+    evidence = where.PROFILES
+    remedy = "Add a host that the virtual machine could go to."
+
+
+REASONS: tuple[type[PreflightReason], ...] = (NoRoomTogether, NoOtherHost)
+"""Beside preflight's, for the reference documentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A guest that keeps its host from being emptied."""
+
+    guest: Key
+    uid: str
+    codes: tuple[str, ...]
+    """Of all that stands against it, the most telling first; never empty."""
+    message: str
+    """The first of them in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evacuation:
+    """One host, emptied on paper."""
+
+    host: str
+    guests: int
+    """Guests that run there."""
+    seconds: int
+    """A floor: one pass over the memory of all that can leave, at the admitted rate, shared by the slots."""
+    blockers: tuple[Blocker, ...]
+    """Sorted by guest."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether it can be emptied now. Guests that only wait for something to pass do not block."""
+        return not self.blockers
+
+
+def residents(snapshot: Snapshot) -> tuple[Instance, ...]:
+    """All guests that run and stay for now, sorted by key: what starts or is being deleted blocks nobody."""
+    return tuple(
+        instance
+        for _, instance in sorted(snapshot.instances.items())
+        if instance.phase in _RUNS and not instance.deleting
+    )
+
+
+def appraise(snapshot: Snapshot, hosts: Mapping[str, Host], ledger: Ledger) -> Assessment:
+    """All running guests against all hosts under default terms. Not before it is known what KubeVirt can be told."""
+    return assess(residents(snapshot), ANY_HOST, hosts, ledger, snapshot)
+
+
+def evacuations(
+    snapshot: Snapshot, hosts: Mapping[str, Host], ledger: Ledger, assessment: Assessment
+) -> tuple[Evacuation, ...]:
+    """One for each host, sorted by name; equal whatever the order of what the snapshot holds."""
+    at_home: dict[str, list[Instance]] = defaultdict(list)
+    for instance in residents(snapshot):
+        at_home[instance.node].append(instance)
+    paper = _Paper(hosts, ledger, assessment)
+    return tuple(paper.emptied(name, at_home.get(name, ())) for name in sorted(hosts))
+
+
+class _Paper:
+    """What all hosts' evacuations share: the hosts by room, and how many may still be decided exactly."""
+
+    def __init__(self, hosts: Mapping[str, Host], ledger: Ledger, assessment: Assessment) -> None:
+        self._hosts, self._ledger, self._assessment = hosts, ledger, assessment
+        ranked = sorted((-ledger.free_memory_bytes(name), name) for name in hosts)
+        self._by_room = [(name, assessment.bit(name)) for _, name in ranked]
+        self._exact = MOST_EXACT
+        self._rates: dict[tuple[str, str], int] = {}
+
+    def emptied(self, node: str, guests: Sequence[Instance]) -> Evacuation:
+        """One host with the guests that run on it."""
+        blockers, leaving = [], []
+        for guest in guests:
+            if self._assessment.mask(guest.uid):
+                if not self._under_way(guest):
+                    leaving.append(guest)
+            elif (blocker := self._alone(guest)) is not None:
+                blockers.append(blocker)
+        targets, left = self._together(node, leaving)
+        lines = [self._line(guest, targets[guest.uid]) for guest in leaving if guest.uid in targets]
+        return Evacuation(
+            host=node,
+            guests=len(guests),
+            seconds=duration_floor_s([line for line in lines if line is not None], self._hosts),
+            blockers=tuple(sorted([*blockers, *left], key=lambda blocker: (blocker.guest, blocker.uid))),
+        )
+
+    def _under_way(self, guest: Instance) -> bool:
+        """Whether it is leaving already; the ledger counts it where it goes."""
+        flight = self._ledger.flight(guest.key)
+        return flight is not None and flight.target not in ("", guest.node)
+
+    def _line(self, guest: Instance, target: str) -> Line | None:
+        source, host = self._hosts[guest.node], self._hosts[target]
+        if source.migration is None or host.migration is None:
+            return None
+        ends = (source.profile_name, host.profile_name)
+        if ends not in self._rates:
+            self._rates[ends] = admitted_rate(source.migration, host.migration, None)
+        return Line(guest, host, (), self._rates[ends], (), capacity_only=False)
+
+    # By itself
+
+    def _alone(self, guest: Instance) -> Blocker | None:
+        """What stands against a guest that has no host by itself; None where that passes."""
+        lasting = [r for r in self._assessment.everywhere(guest.uid) if r.blocks and not r.transient]
+        if lasting:
+            codes = tuple(dict.fromkeys(reason.code for reason in lasting))
+            return Blocker(guest.key, guest.uid, codes, in_words(lasting[0]))
+        if self._under_way(guest):
+            return None
+        home = self._assessment.bit(guest.node)
+        found = [
+            ((each.hosts & ~home).bit_count(), each.reason)
+            for each in self._assessment.against(guest.uid)
+            if each.reason.blocks and each.hosts & ~home
+        ]
+        if not found:
+            nobody = NoOtherHost("Node", "no other host", "one other host", guest.node)
+            return Blocker(guest.key, guest.uid, (nobody.code,), in_words(nobody))
+        found.sort(key=lambda each: -each[0])
+        count, first = found[0]
+        codes = tuple(dict.fromkeys(reason.code for _, reason in found))
+        return Blocker(guest.key, guest.uid, codes, f"On {_hosts(count)}: {in_words(first)}")
+
+    # Together
+
+    def _together(self, node: str, leaving: Sequence[Instance]) -> tuple[dict[str, str], list[Blocker]]:
+        """Where each of these goes when all go, by UID, and those that find no room then."""
+        if not leaving:
+            return {}, []
+        demand = self._ledger.demand
+        ordered = sorted(leaving, key=lambda guest: (-demand(guest).memory_bytes, guest.key, guest.uid))
+        targets = self._greedy(ordered, {})
+        left = [guest for guest in ordered if guest.uid not in targets]
+        if not left:
+            return targets, []
+        words: Mapping[str, str] = {}
+        if self._exact > 0:
+            self._exact -= 1
+            decided, words = self._decided(ordered)
+            better = self._greedy(ordered, decided)
+            if len(better) >= len(targets):
+                targets = better
+            left = [guest for guest in ordered if guest.uid not in targets]
+        return targets, [self._without_room(guest, node, words) for guest in left]
+
+    def _without_room(self, guest: Instance, node: str, words: Mapping[str, str]) -> Blocker:
+        reason = NoRoomTogether("status.allocatable", "no room beside the others", "room on another host", node)
+        said = words.get(guest.uid) or next(iter(words.values()), "No room was found for it beside the others.")
+        return Blocker(guest.key, guest.uid, (reason.code,), f"{reason.code}: {said} {reason.cure()}")
+
+    def _greedy(self, ordered: Iterable[Instance], fixed: Mapping[str, str]) -> dict[str, str]:
+        """The biggest first, each to the host that has most memory free; `fixed` are seated before all others."""
+        plan, targets = self._ledger.copy(), dict[str, str]()
+        taken: set[str] = set()
+        untouched: dict[int, _Front] = {}
+
+        def seat(guest: Instance, name: str) -> None:
+            plan.reserve_arrival(guest, name)
+            targets[guest.uid] = name
+            taken.add(name)
+
+        waiting = []
+        for guest in ordered:
+            name = fixed.get(guest.uid, "")
+            if name and plan.fits(plan.demand(guest), name):
+                seat(guest, name)
+            else:
+                waiting.append(guest)
+        heap = [(-plan.free_memory_bytes(name), name) for name in taken]
+        heapify(heap)
+        for guest in waiting:
+            mask, demand = self._assessment.mask(guest.uid), plan.demand(guest)
+            front = untouched.get(mask) or untouched.setdefault(mask, _Front(self._by_room, mask))
+            fresh = front.first(taken)
+            best = None if fresh is None else (-plan.free_memory_bytes(fresh), fresh)
+            passed: list[tuple[int, str]] = []
+            while heap and (best is None or heap[0] < best):
+                entry = heappop(heap)
+                if self._assessment.bit(entry[1]) & mask and plan.fits(demand, entry[1]):
+                    best = entry
+                    break
+                passed.append(entry)
+            for entry in passed:
+                heappush(heap, entry)
+            if best is None or not plan.fits(demand, best[1]):
+                continue
+            seat(guest, best[1])
+            heappush(heap, (-plan.free_memory_bytes(best[1]), best[1]))
+        return targets
+
+    def _decided(self, guests: Sequence[Instance]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Targets of those that compete for rooms, by UID, and the conflict in words for each that has part in one."""
+        masks = {guest.uid: self._assessment.mask(guest.uid) for guest in guests}
+        rivals = _rivals(guests, masks)
+        union = 0
+        for guest in rivals:
+            union |= masks[guest.uid]
+        names = self._assessment.names(union)
+        positions = {name: position for position, name in enumerate(names)}
+        problem = Problem.of(_RESOURCES, map(self._room, names), (self._guest(each, positions) for each in rivals))
+        solution = solve(problem, EFFORT)
+        words = {uid: conflict.words for conflict in solution.conflicts for uid in conflict.guests}
+        return {uid: names[room] for uid, room in solution.assignment.items()}, words
+
+    def _room(self, name: str) -> Room:
+        node, ledger = self._hosts[name].node, self._ledger
+        return Room(
+            name,
+            free=(ledger.free_memory_bytes(name), ledger.free_cpu_millicores(name), max(0, ledger.free_pods(name))),
+            allocatable=(node.allocatable_memory_bytes, node.allocatable_cpu_millicores, node.allocatable_pods),
+        )
+
+    def _guest(self, guest: Instance, positions: Mapping[str, int]) -> Guest:
+        demand = self._ledger.demand(guest)
+        suits = sum(1 << positions[name] for name in self._assessment.nodes(guest.uid) if name in positions)
+        return Guest(
+            guest.uid,
+            str(guest.key),
+            (demand.memory_bytes, demand.cpu_millicores, 1),
+            facts=(Fact("hardware, volumes and room", suits),),
+        )
+
+
+class _Front:
+    """The roomiest host of a mask that nobody was put on yet; looked for once, from the roomiest on."""
+
+    __slots__ = ("_names", "_next")
+
+    def __init__(self, by_room: Sequence[tuple[str, int]], mask: int) -> None:
+        self._names: Iterator[str] = (name for name, bit in by_room if mask & bit)
+        self._next = next(self._names, None)
+
+    def first(self, taken: set[str]) -> str | None:
+        """Its name; None where all are taken."""
+        while self._next is not None and self._next in taken:
+            self._next = next(self._names, None)
+        return self._next
+
+
+def _rivals(guests: Sequence[Instance], masks: Mapping[str, int]) -> list[Instance]:
+    """Those that could lack room: whoever has as many possible hosts as there are guests to place finds an empty one last."""
+    remaining = sorted(guests, key=lambda guest: (masks[guest.uid].bit_count(), guest.key, guest.uid))
+    while remaining and masks[remaining[-1].uid].bit_count() >= len(remaining):
+        remaining.pop()
+    return remaining
+
+
+def in_words(reason: PreflightReason) -> str:
+    """A reason in one line: its code, the field with what is found and needed, and the remedy."""
+    values = chain(
+        [f"found {reason.found}"] if reason.found else [], [f"needed {reason.needed}"] if reason.needed else []
+    )
+    return f"{reason.code}: {reason.field}: {', '.join(values)}. {reason.cure()}"
+
+
+def _hosts(count: int) -> str:
+    return "1 host" if count == 1 else f"{count} hosts"

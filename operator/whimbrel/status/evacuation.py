@@ -1,0 +1,82 @@
+"""Who blocks which host, as the HostProfiles remember it, as Events say it, and as figures for whoever watches.
+
+What a profile's status holds is what was said already: an Event is made for what it lacks, so that a restart repeats nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from whimbrel.api.host_profile import BlockedHost, HostEvacuation
+from whimbrel.domain.decision import Announcement, HostOutlook
+from whimbrel.domain.records import Key, Profile
+from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
+from whimbrel.inventory.hosts import Coverage, Host
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.schedule.evacuation import Blocker, Evacuation
+
+MAX_BLOCKED = 100
+REASON = "BlocksEvacuation"
+
+
+def figures(found: Iterable[Evacuation], hosts: Mapping[str, Host]) -> tuple[HostOutlook, ...]:
+    """Of the hosts that plans may use; of others nobody expects that they can be emptied."""
+    return tuple(
+        HostOutlook(each.host, each.possible, each.seconds, len(each.blockers))
+        for each in found
+        if hosts[each.host].enabled
+    )
+
+
+def of_profile(record: Profile, coverage: Coverage, found: Mapping[str, Evacuation] | None) -> HostEvacuation | None:
+    """What the profile's status shall hold. `found`, by host: None where nobody looked, and what is stored stands."""
+    if record.profile is None or not record.profile.spec.migration.enabled:
+        return None
+    if found is None:
+        return record.profile.status.evacuation
+    here = [found[node] for node in coverage.nodes if node in found]
+    rows = [
+        BlockedHost(node=each.host, virtual_machine=str(blocker.guest), code=blocker.codes[0])
+        for each in here
+        for blocker in each.blockers
+    ]
+    return HostEvacuation(
+        hosts=len(here),
+        evacuable=sum(each.possible for each in here),
+        blocked=tuple(rows[:MAX_BLOCKED]),
+        omitted=max(0, len(rows) - MAX_BLOCKED),
+    )
+
+
+def newcomers(
+    record: Profile, now: HostEvacuation | None, found: Mapping[str, Evacuation] | None, snapshot: Snapshot
+) -> Iterator[Announcement]:
+    """An Event for each virtual machine that this status names and none of the stored ones does.
+
+    The first status of a profile announces nothing: who blocked before anybody looked is not new. Nor does what may have been
+    omitted from the stored one.
+    """
+    stored = record.profile.status.evacuation if record.profile is not None else None
+    if now is None or found is None or stored is None:
+        return
+    known = {row.virtual_machine for each in snapshot.profiles.values() for row in _stored(each)}
+    last = stored.blocked[-1] if stored.omitted and stored.blocked else None
+    blockers = {(each.host, str(b.guest)): b for each in found.values() for b in each.blockers} if now.blocked else {}
+    for row in now.blocked:
+        shown = last is None or (row.node, row.virtual_machine) <= (last.node, last.virtual_machine)
+        if shown and row.virtual_machine not in known:
+            yield _event(record, row.node, blockers[row.node, row.virtual_machine], snapshot)
+
+
+def _stored(record: Profile) -> tuple[BlockedHost, ...]:
+    evacuation = record.profile.status.evacuation if record.profile is not None else None
+    return evacuation.blocked if evacuation is not None else ()
+
+
+def _event(record: Profile, node: str, blocker: Blocker, snapshot: Snapshot) -> Announcement:
+    """On the VirtualMachine, where its owner looks; on the instance where it has none."""
+    message = f"{node} cannot be emptied while this virtual machine is on it. {blocker.message}"
+    instance = snapshot.instances[blocker.guest]
+    machine = snapshot.virtual_machines.get(Key(instance.key.namespace, instance.owner_vm))
+    resource, key, uid = (
+        (INSTANCES, instance.key, instance.uid) if machine is None else (VIRTUAL_MACHINES, machine.key, machine.uid)
+    )
+    return Announcement(resource, key, uid, REASON, message, warning=True, action="Evacuate", behind=record.key)

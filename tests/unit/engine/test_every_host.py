@@ -1,0 +1,171 @@
+"""Every host, always: who keeps it from being emptied is found without any plan, written once, and said once."""
+
+from typing import Any
+
+from support.stage import Stage, emptying
+from whimbrel.domain.decision import Announcement, HostOutlook
+from whimbrel.domain.records import Key
+from whimbrel.domain.resources import HOST_PROFILES, INSTANCES, VIRTUAL_MACHINES
+from whimbrel.simulation.topology import GuestShape
+from whimbrel.status.evacuation import REASON
+
+STUCK = GuestShape("stuck", "node-1", live_migratable=False)
+NEW = GuestShape("new", "node-2", live_migratable=False)
+ALL = Key("", "all")
+
+
+def evacuation(stage: Stage) -> Any:
+    return stage.body(HOST_PROFILES, ALL)["status"].get("evacuation")
+
+
+def said(stage: Stage) -> list[Announcement]:
+    return [each for each in stage.announced if each.reason == REASON]
+
+
+def a_stage(*guests: GuestShape, starting: str = "", **options: Any) -> Stage:
+    """A stage that has settled; the guest named `starting` does not run yet."""
+    stage = Stage(*guests, **options)
+    if starting:
+        phase(stage, starting, "Scheduled")
+    stage.settle()
+    return stage
+
+
+def phase(stage: Stage, vm: str, value: str) -> None:
+    stage.edit(INSTANCES, Key("default", vm), "status", "phase", value=value)
+
+
+def test_without_any_plan_each_host_is_told_of_and_the_profile_says_who_blocks() -> None:
+    stage = Stage(GuestShape("db1", "node-1"), STUCK)
+
+    hosts = stage.tick().hosts
+
+    assert hosts == (
+        HostOutlook("node-1", False, 4, 1),
+        HostOutlook("node-2", True, 0, 0),
+        HostOutlook("node-3", True, 0, 0),
+    )
+    assert evacuation(stage) == {
+        "hosts": 3,
+        "evacuable": 2,
+        "blocked": [{"node": "node-1", "virtualMachine": "default/stuck", "code": "NotLiveMigratable"}],
+        "omitted": 0,
+    }
+
+
+def test_it_is_written_once_and_then_there_is_silence() -> None:
+    stage = a_stage(GuestShape("db1", "node-1"), STUCK)
+
+    for _ in range(5):
+        stage.seconds += 30
+        stage.settle()
+
+    assert stage.kinds(HOST_PROFILES) == ["ReplaceStatus HostProfile"]
+    assert said(stage) == []
+
+
+def test_what_changes_without_changing_who_blocks_is_not_written() -> None:
+    stage = a_stage(
+        GuestShape("db1", "node-1"), GuestShape("db2", "node-1"), GuestShape("db3", "node-1"), STUCK, starting="db3"
+    )
+    before = stage.tick().hosts
+
+    phase(stage, "db3", "Running")
+    stage.settle()
+
+    after = stage.tick().hosts
+    assert before is not None
+    assert after is not None
+    assert after[0].seconds > before[0].seconds
+    assert stage.kinds(HOST_PROFILES) == ["ReplaceStatus HostProfile"]
+
+
+def test_a_new_blocker_is_written_and_said_once_on_its_virtual_machine() -> None:
+    stage = a_stage(GuestShape("db1", "node-1"), STUCK, NEW, starting="new")
+
+    phase(stage, "new", "Running")
+    for _ in range(3):
+        stage.settle()
+
+    (event,) = said(stage)
+    assert (event.resource, event.key, event.warning) == (VIRTUAL_MACHINES, Key("default", "new"), True)
+    assert event.message.startswith("node-2 cannot be emptied while this virtual machine is on it. NotLiveMigratable:")
+    assert event.behind == ALL
+    assert [row["virtualMachine"] for row in evacuation(stage)["blocked"]] == ["default/stuck", "default/new"]
+    assert len(stage.kinds(HOST_PROFILES)) == 2
+
+
+def test_a_restart_says_nothing_again() -> None:
+    stage = a_stage(STUCK, NEW, starting="new")
+    phase(stage, "new", "Running")
+    stage.settle()
+    stage.announced.clear()
+
+    stage.settle()  # the engine remembers nothing but what is written
+
+    assert said(stage) == []
+
+
+def test_a_blocker_that_came_to_another_host_is_written_and_not_said_again() -> None:
+    stage = a_stage(STUCK)
+
+    stage.edit(INSTANCES, Key("default", "stuck"), "status", "nodeName", value="node-3")
+    stage.settle()
+
+    assert [row["node"] for row in evacuation(stage)["blocked"]] == ["node-3"]
+    assert said(stage) == []
+
+
+def test_between_two_outlooks_nobody_looks_and_what_is_stored_stands() -> None:
+    stage = a_stage(STUCK, NEW, starting="new")
+    stage.outlook_due = False
+    phase(stage, "new", "Running")
+
+    decisions = stage.tick()
+
+    assert decisions.hosts is None
+    assert decisions.wake_after_s == 10.0
+    assert len(evacuation(stage)["blocked"]) == 1
+
+
+def test_before_it_is_known_what_kubevirt_can_be_told_nobody_is_judged() -> None:
+    stage = Stage(STUCK, capabilities=None)
+
+    assert stage.tick().hosts is None
+    assert evacuation(stage) is None
+
+
+def test_a_profile_that_does_not_enable_migration_says_nothing_of_evacuation() -> None:
+    stage = Stage(STUCK, profile={"enabled": False})
+
+    assert stage.tick().hosts == ()
+    assert evacuation(stage) is None
+
+
+def test_a_plan_that_empties_a_host_writes_nothing_into_the_profile() -> None:
+    stage = a_stage(GuestShape("db1", "node-1"), STUCK)
+    stage.plan(**emptying())
+    stage.settle()
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+    stage.arrive()
+
+    stage.settle()
+
+    assert stage.outcome() == ("Succeeded", "Verified")
+    assert stage.kinds(HOST_PROFILES) == ["ReplaceStatus HostProfile"]
+
+
+def test_more_blockers_than_the_status_holds_are_counted_and_those_beyond_are_not_taken_for_new() -> None:
+    stage = Stage(*(GuestShape(f"vm-{n:03}", "node-1", memory_bytes=2**28, live_migratable=False) for n in range(103)))
+    stage.settle()
+    first = evacuation(stage)
+
+    phase(stage, "vm-000", "Succeeded")
+    stage.settle()
+
+    assert (len(first["blocked"]), first["omitted"]) == (100, 3)
+    assert evacuation(stage)["omitted"] == 2
+    assert evacuation(stage)["blocked"][-1]["virtualMachine"] == "default/vm-100"
+    assert said(stage) == []
