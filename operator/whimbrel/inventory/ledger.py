@@ -17,6 +17,7 @@ from whimbrel.domain.naming import (
     is_our_migration,
 )
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
+from whimbrel.inventory.journeys import Journeys
 from whimbrel.inventory.snapshot import Snapshot
 
 
@@ -53,6 +54,7 @@ class _Facts:
     """Target launchers by UID of the migration."""
     lingering: Mapping[str, int]
     """Outbound slots by node that KubeVirt counts although nothing leaves there: see `_lingering`."""
+    journeys: Journeys
 
 
 class Ledger:
@@ -98,6 +100,7 @@ class Ledger:
                 unfinished=_by_instance(flights, snapshot),
                 arrivals=arrivals,
                 lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
+                journeys=Journeys(snapshot),
             )
         )
         for pod in snapshot.pods.values():
@@ -141,6 +144,11 @@ class Ledger:
     def inbound(self, node: str) -> int:
         """Unfinished migrations that arrive at the node, as far as their targets are known."""
         return self._inbound[node]
+
+    @property
+    def journeys(self) -> Journeys:
+        """Between which nodes guests have been moved before."""
+        return self._facts.journeys
 
     @property
     def in_flight(self) -> int:

@@ -33,7 +33,7 @@ from whimbrel.ladder.consent import exceeds
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.candidate import Candidate
-from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
+from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash, still_says
 from whimbrel.schedule.survey import Survey, rests
 
 MAX_QUOTED = 100
@@ -246,7 +246,7 @@ def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidenc
             yield from _status(evidence.move, status, f"attempt {stored.attempt.number} is specified anew")
             continue
         spec = move_spec(line, survey.snapshot)
-        if spec != evidence.move.move.spec:
+        if not still_says(evidence.move.move.spec, spec):
             yield writes.requote_move(plan, evidence.move, spec)
         else:
             yield from _status(evidence.move, _quoted_status(line, stored), "quoted")
