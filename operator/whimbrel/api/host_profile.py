@@ -3,19 +3,60 @@
 The profile with the most matched selector keys applies to a node, whole; profiles never merge (`inventory.hosts`).
 """
 
-from typing import ClassVar
+from ipaddress import ip_network
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from whimbrel.api.definition import PrinterColumn, ResourceDefinition
 from whimbrel.api.scalars import ApiModel, Condition, LabelMap, Reason, ShortText, conditions_field, names_field
 
 
-class MigrationNetwork(ApiModel):
-    """The link that migrations use."""
+def _subnet(text: str) -> str:
+    """Checked here alone: CEL knows CIDRs only from Kubernetes 1.30 on."""
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a subnet (expected something like 10.20.0.0/24 or fd00:20::/64)") from None
+    return text
 
+
+Subnet = Annotated[str, Field(max_length=49), AfterValidator(_subnet)]
+
+
+class MigrationNetwork(ApiModel):
+    """The link that migrations use, and the networks that guests find behind these nodes."""
+
+    name: ShortText | None = Field(
+        None,
+        description="Name of the network that migrations use, the same for all nodes that are on it. A guest moves only "
+        "between nodes that do not declare different names.",
+    )
+    subnets: tuple[Subnet, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=16,
+        description="Subnets of the addresses that these nodes have on it, as 10.20.0.0/24 or fd00:20::/64. Nodes with IPv4 "
+        "only and nodes with IPv6 only do not move guests to one another.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
     link_speed_mbps: int = Field(
         1000, ge=10, le=1_000_000, description="Speed of the migration link in Mbit/s, per direction."
+    )
+    mtu: int | None = Field(
+        None,
+        ge=576,
+        le=65_535,
+        description="MTU of the migration link in bytes. A guest moves only between nodes that do not declare different ones.",
+    )
+    segments: tuple[ShortText, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Layer-2 segments that guests reach from these nodes: name of a bridge, of a bridge and a VLAN "
+        "(br-prod/120), or of the device plugin's resource of an SR-IOV network. A guest on such a network moves only "
+        "between nodes that both declare its segment.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 
 
@@ -24,6 +65,12 @@ class HostLimits(ApiModel):
 
     parallel_outbound: int = Field(2, ge=1, le=64, description="Most migrations that leave a node at once.")
     parallel_inbound: int = Field(2, ge=1, le=64, description="Most migrations that arrive at a node at once.")
+    share_percent: int = Field(
+        100,
+        ge=1,
+        le=100,
+        description="Percent of the migration link that migrations may take, where other traffic uses it too.",
+    )
 
 
 class HostMigration(ApiModel):

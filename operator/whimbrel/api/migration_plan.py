@@ -29,6 +29,9 @@ from whimbrel.api.virtual_machine_move import MovePhase, Rung
 MIN_DOWNTIME_MS = 2000
 """A stun cannot be consented to below this: after an abort the guest runs again 1.2 to 2.1 s later (libvirt 9, QEMU 7.2)."""
 
+MIN_MBPS = 250
+"""No migration starts where the links leave it less, as with vMotion, unless the plan says otherwise."""
+
 APPROVE_ANNOTATION = "whimbrel.dev/approve"
 FINALIZER = "whimbrel.dev/migrations-in-flight"
 
@@ -177,6 +180,14 @@ class Target(ApiModel):
 class Bandwidth(ApiModel):
     """Bounds on the rate of one migration."""
 
+    min_mbps: int = Field(
+        MIN_MBPS,
+        ge=9,
+        le=1_000_000,
+        description="Least rate in Mbit/s that the links at both ends must leave to one migration while all their slots are "
+        "taken; less than 250 is for small links, and at your own risk. It asks for room on the links: maxMbps may still ask "
+        "for a slower migration.",
+    )
     max_mbps: int | None = Field(
         None,
         ge=9,

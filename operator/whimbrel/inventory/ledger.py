@@ -18,6 +18,7 @@ from whimbrel.domain.naming import (
 )
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
 from whimbrel.domain.scheduling import Amounts
+from whimbrel.inventory.journeys import Journeys
 from whimbrel.inventory.neighbours import Arrival, Crowds, Neighbours
 from whimbrel.inventory.snapshot import Snapshot
 
@@ -60,6 +61,7 @@ class _Facts:
     lingering: Mapping[str, int]
     """Outbound slots by node that KubeVirt counts although nothing leaves there: see `_lingering`."""
     crowds: Crowds
+    journeys: Journeys
 
 
 class Ledger:
@@ -114,6 +116,7 @@ class Ledger:
                 arrivals=arrivals,
                 lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
                 crowds=Crowds(snapshot),
+                journeys=Journeys(snapshot),
             )
         )
         for pod in snapshot.pods.values():
@@ -169,6 +172,11 @@ class Ledger:
     def inbound(self, node: str) -> int:
         """Unfinished migrations that arrive at the node, as far as their targets are known."""
         return self._inbound[node]
+
+    @property
+    def journeys(self) -> Journeys:
+        """Between which nodes guests have been moved before."""
+        return self._facts.journeys
 
     @property
     def in_flight(self) -> int:

@@ -22,6 +22,7 @@ from whimbrel.preflight import (
     elsewhere,
     guest,
     in_flight,
+    migration_network,
     node_affinity,
     node_features,
     node_selector,
@@ -60,6 +61,7 @@ BY_HOST: tuple[HostFamily, ...] = (
     node_features,
     node_selector,
     node_affinity,
+    migration_network,
     storage,
     capacity,
     pod_affinity,
@@ -96,7 +98,7 @@ def assess(
     """Judge a plan's guests against all hosts. Not for guests that a migration of ours already moves: the ledger counts
     those at their targets.
     """
-    lineup = Lineup(hosts, Terms(plan_spec.target, ledger, snapshot))
+    lineup = Lineup(hosts, Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth))
     around = None if snapshot.capabilities and snapshot.capabilities.added_node_selector else Surroundings(lineup)
     guests = (
         candidate(instance, hosts, ledger, snapshot, around.of(instance) if around is not None else None)
@@ -118,7 +120,7 @@ def recheck(
 
     `allowed_nodes`: where it may land, given where the scheduler chooses and the host is only the expected one.
     """
-    terms = Terms(plan_spec.target, ledger, snapshot)
+    terms = Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth)
     reach = Surroundings(Lineup(hosts, terms), allowed_nodes).of(instance) if allowed_nodes else None
     asked = candidate(instance, hosts, ledger, snapshot, reach)
     found: list[PreflightReason] = []

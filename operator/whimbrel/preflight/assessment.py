@@ -181,7 +181,7 @@ class Assessment:
         return self._lineup.bit(node)
 
     def reasons(self, uid: str, limit: int | None = None) -> tuple[PreflightReason, ...]:
-        """Every reason that holds everywhere, and where no host is possible each host's own, in a stable order.
+        """Every reason that holds everywhere, and where no host is possible what blocks each, in a stable order.
 
         `limit` bounds how many are made: a thousand hosts have a thousand reasons each.
         """
@@ -253,7 +253,7 @@ class Assessment:
         yield from _sorted(case.everywhere)
         if not case.possible:
             for host in self._lineup.hosts:
-                yield from self._on(case, host)
+                yield from (reason for reason in self._on(case, host) if reason.blocks)
 
     def _on(self, case: _Case, host: Host) -> Iterator[PreflightReason]:
         found = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar, cast
 
-from whimbrel.api.migration_plan import Target
+from whimbrel.api.migration_plan import Bandwidth, Target
 from whimbrel.domain.selectors import NodeSelectorTerm, Requirement
 from whimbrel.domain.verdict import Reason
 from whimbrel.inventory.hosts import Host
@@ -36,12 +36,14 @@ class Drivers:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a plan asks of targets, and the ledger that they are counted on."""
+    """What a plan asks of targets and links, and the ledger that they are counted on."""
 
     target: Target
     ledger: Ledger
     snapshot: Snapshot
     """For what belongs to a host. Read by `supply` alone."""
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    """The plan's bounds on the rate of one migration."""
     csi: Drivers = field(init=False, compare=False, repr=False)
     """Which CSI drivers any node runs, found out when first asked."""
 

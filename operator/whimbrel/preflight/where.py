@@ -18,5 +18,6 @@ MIGRATIONS = "kubectl get vmim -n NAMESPACE; kubectl get vmi NAME -n NAMESPACE -
 LAUNCHERS = "kubectl get pods -n NAMESPACE -l vm.kubevirt.io/name=NAME -o wide"
 MIGRATION_SCHEMA = "kubectl explain vmim.spec; kubectl get nodes,hostprofiles"
 KUBEVIRT = "kubectl get kubevirt -A -o yaml"
+MOVES = "kubectl get vmove -A; finished ones show which paths have worked"
 NEIGHBOURS = "kubectl get pods -A --field-selector spec.nodeName=NODE --show-labels; spec.affinity of the launcher pod"
 """Rules between pods."""

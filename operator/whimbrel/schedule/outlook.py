@@ -17,6 +17,7 @@ from whimbrel.api.virtual_machine_move import (
     AttemptSpec,
     Forecast,
     InstanceReference,
+    Judgement,
     Rung,
     Verdict,
     VirtualMachineMoveSpec,
@@ -366,6 +367,16 @@ def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
         rungs=line.rungs,
         notes=tuple(_verdict(reason) for reason in line.notes[:MAX_NOTES]),
     )
+
+
+def still_says(stored: VirtualMachineMoveSpec, quoted: VirtualMachineMoveSpec) -> bool:
+    """Whether a stored move says what the quote says. That something has become known meanwhile is not worth a write: the
+    first move on a path would cost one for each that waits to follow it.
+    """
+    if stored == quoted:
+        return True
+    notes = tuple(note for note in stored.notes if note in quoted.notes or note.judgement != Judgement.UNKNOWN)
+    return stored.model_copy(update={"notes": notes}) == quoted
 
 
 def quote_hash(plan: Plan, lines: Iterable[Line]) -> str:

@@ -35,7 +35,16 @@ from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.placement import Conflict
 from whimbrel.schedule.candidate import Candidate
 from whimbrel.schedule.docket import Docket, begun, beyond_attempts, terminal
-from whimbrel.schedule.outlook import UNDECIDED, Line, Quoted, attempt_for, duration_floor_s, move_spec, quote_hash
+from whimbrel.schedule.outlook import (
+    UNDECIDED,
+    Line,
+    Quoted,
+    attempt_for,
+    duration_floor_s,
+    move_spec,
+    quote_hash,
+    still_says,
+)
 from whimbrel.schedule.survey import Survey, rests
 
 MAX_QUOTED = 100
@@ -238,7 +247,7 @@ def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidenc
             yield from _status(evidence.move, status, f"attempt {stored.attempt.number} is specified anew")
             continue
         spec = move_spec(line, survey.snapshot)
-        if spec != evidence.move.move.spec:
+        if not still_says(evidence.move.move.spec, spec):
             yield writes.requote_move(plan, evidence.move, spec)
         else:
             yield from _status(evidence.move, _quoted_status(line, stored), "quoted")
