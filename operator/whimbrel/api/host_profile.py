@@ -9,7 +9,16 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from whimbrel.api.definition import PrinterColumn, ResourceDefinition
-from whimbrel.api.scalars import ApiModel, Condition, LabelMap, Reason, ShortText, conditions_field, names_field
+from whimbrel.api.scalars import (
+    ApiModel,
+    Condition,
+    LabelKey,
+    LabelMap,
+    Reason,
+    ShortText,
+    conditions_field,
+    names_field,
+)
 
 
 def _subnet(text: str) -> str:
@@ -97,6 +106,36 @@ class HostCpu(ApiModel):
     )
 
 
+class FrameBuffer(ApiModel):
+    """The size of a GPU's frame buffer."""
+
+    resource: LabelKey = Field(description="Resource of the device plugin, as nvidia.com/GRID_T4-2Q.")
+    mebibytes: int = Field(ge=1, le=1_048_576, description="Size of its frame buffer in MiB.")
+
+
+class HostDevices(ApiModel):
+    """What these nodes' devices are like."""
+
+    frame_buffers: tuple[FrameBuffer, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Frame buffers of the GPUs that guests have. A guest whose GPU has more than 1024 MiB moves only over "
+        "links of at least 10000 Mbit/s. Of a resource that neither source nor target names here it is not known.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["resource"]},
+    )
+
+
+class HostGraphics(ApiModel):
+    """What these nodes render guests' 3D graphics with."""
+
+    render_gpu: bool = Field(
+        False,
+        description="True: a GPU of these nodes renders guests' 3D graphics. A guest whose VirtualMachine has the "
+        "annotation whimbrel.dev/graphics-3d: Hardware, and no GPU of its own, moves only to such nodes.",
+    )
+
+
 class HostProfileSpec(ApiModel):
     """What the administrator declares."""
 
@@ -104,6 +143,10 @@ class HostProfileSpec(ApiModel):
     migration: HostMigration = Field(description="Live migration on these nodes.")
     cpu: HostCpu = Field(
         default=HostCpu(), description="What these nodes' processors have in common with other nodes'."
+    )
+    devices: HostDevices = Field(default=HostDevices(), description="What these nodes' devices are like.")
+    graphics: HostGraphics = Field(
+        default=HostGraphics(), description="What these nodes render guests' 3D graphics with."
     )
 
 

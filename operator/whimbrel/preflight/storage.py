@@ -7,11 +7,13 @@ driver; the scheduler and the kubelet refuse in silence what is refused here in 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from whimbrel.domain.guests import PERSISTENT_STATE, GuestVolume
 from whimbrel.domain.records import Key
 from whimbrel.domain.selectors import NodeSelectorTerm, found_of, told
-from whimbrel.domain.storage import Volume
+from whimbrel.domain.storage import Claim, Volume
 from whimbrel.inventory.hosts import Host
 from whimbrel.preflight import where
+from whimbrel.preflight.disks import SHARED_MODE
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -74,13 +76,18 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     for each in instance.volumes:
         claim = snapshot.claims.get(Key(instance.key.namespace, each.claim)) if each.claim else None
         volume: Volume | None = snapshot.volumes.get(Key("", claim.volume_name)) if claim is not None else None
-        if volume is None:
+        if claim is None or volume is None:
             continue
-        if volume.node_affinity:
+        if volume.node_affinity and not _made_anew(each, claim):
             pinned.append(Pinned(each.claim, volume.key.name, volume.node_affinity))
         if volume.driver:
             drivers.add(volume.driver)
     return Demand(tuple(pinned), tuple(sorted(drivers))) if pinned or drivers else NOTHING
+
+
+def _made_anew(volume: GuestVolume, claim: Claim) -> bool:
+    """Whether the target gets a claim of its own for it: state of vTPM or EFI that one node alone may use (§6.6)."""
+    return volume.kind == PERSISTENT_STATE and SHARED_MODE not in claim.access_modes
 
 
 def supply(host: Host, terms: Terms) -> Supply:
