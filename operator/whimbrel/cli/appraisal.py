@@ -92,13 +92,15 @@ class Machine:
     """The first hosts that could take it."""
     target_count: int = 0
     obstacles: tuple[Obstacle, ...] = ()
+    nowhere: bool = False
+    """Whether every other host has something against it, apart from what holds everywhere."""
     unknown: tuple[str, ...] = ()
     """Rules that could not be asked."""
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """Of what blocks it; of hosts, only where it has none."""
-        blocking = [o for o in self.obstacles if o.reason.blocks and (not o.count or not self.target_count)]
+        """Of what blocks it everywhere, and of what blocks it on hosts where that leaves it none."""
+        blocking = [o for o in self.obstacles if o.reason.blocks and (not o.count or self.nowhere)]
         return tuple(dict.fromkeys(o.reason.code for o in blocking))
 
     def document(self) -> dict[str, Any]:
@@ -230,18 +232,15 @@ class _Judge:
             targets=self._names(possible),
             target_count=possible.bit_count(),
             obstacles=(*(Obstacle(reason) for reason in everywhere), *self._elsewhere(instance)),
+            nowhere=not self._assessment.free(instance.uid),
             unknown=unknown,
         )
 
     def _elsewhere(self, instance: Instance) -> Iterator[Obstacle]:
-        home = self._assessment.bit(instance.node)
-        for each in self._assessment.against(instance.uid):
-            others = each.hosts & ~home
-            if not others:
-                continue
-            known = (each.reason, others)
+        for each in self._assessment.elsewhere(instance.uid, instance.node):
+            known = (each.reason, each.hosts)
             if known not in self._obstacles:
-                self._obstacles[known] = Obstacle(each.reason, self._names(others), others.bit_count())
+                self._obstacles[known] = Obstacle(each.reason, self._names(each.hosts), each.hosts.bit_count())
             yield self._obstacles[known]
 
     def _names(self, mask: int) -> tuple[str, ...]:

@@ -103,7 +103,11 @@ def sentence(host: HostRow) -> str:
         case "unknown":
             return f"{host.name}: {guests}; whether it can be emptied is unknown: {'; '.join(host.unknown)}."
         case _:
-            return f"{host.name}: {guests}; it cannot be emptied: {len(host.blockers)} block it."
+            return f"{host.name}: {guests}; it cannot be emptied: {_block(len(host.blockers))}."
+
+
+def _block(count: int) -> str:
+    return "1 of them blocks it" if count == 1 else f"{count} of them block it"
 
 
 def in_full(machine: Machine, message: str = "") -> str:

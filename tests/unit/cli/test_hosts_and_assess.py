@@ -101,7 +101,7 @@ def test_one_host_is_told_of_with_all_reasons_in_full(
     assert main(["hosts", "node-1", *kubeconfig(serve(a_cluster()))]) == 0
 
     out = capsys.readouterr().out
-    assert "node-1: 2 virtual machines; it cannot be emptied: 1 block it." in out
+    assert "node-1: 2 virtual machines; it cannot be emptied: 1 of them blocks it." in out
     assert "default/stuck:\n  NotLiveMigratable  status.conditions[LiveMigratable]: found DisksNotLiveMigratable" in out
     assert "Put its disks on volumes with the access mode ReadWriteMany." in out
     assert "default/web" not in out
