@@ -1,8 +1,10 @@
-"""The plugin's way to the cluster: one plan, its moves, one annotation. Uses the kubeconfig as kubectl does.
+"""The plugin's way to the cluster: a plan, its moves, one annotation, and lists of whatever may be read. Uses the kubeconfig
+as kubectl does.
 
 Everything that can go wrong becomes a `Failure`, whose text says what happened and what to do next.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +19,28 @@ from whimbrel.domain.naming import LABEL_PLAN_UID
 from whimbrel.domain.resources import MIGRATION_PLANS, VIRTUAL_MACHINE_MOVES, Resource
 
 TIMEOUT_S = 15.0
+LIST_TIMEOUT_S = 60.0
 PAGE = 500
 
 
 class Failure(Exception):
     """The plugin could not do what was asked; the text is for the person who asked."""
+
+
+class Refused(Exception):
+    """The API server answered with an error; `status` is HTTP's."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Virtual machines that cannot all be placed, in words."""
+
+    message: str
+    virtual_machines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +53,8 @@ class PlanObject:
     generation: int
     approved_hash: str
     plan: MigrationPlan
+    conflicts: tuple[Conflict, ...] = ()
+    """Of the quote, where the operator found any."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -57,7 +78,8 @@ class Cluster:
         settings.retries = False
         self.namespace: str = namespace or active["context"].get("namespace") or "default"
         self._server: str = settings.host
-        self._api = client.CustomObjectsApi(client.ApiClient(settings))
+        self._client = client.ApiClient(settings)
+        self._api = client.CustomObjectsApi(self._client)
 
     def plan(self, name: str) -> PlanObject:
         """The plan of this name in the chosen namespace. Raises Failure."""
@@ -84,6 +106,7 @@ class Cluster:
             generation=metadata.get("generation", 0),
             approved_hash=(metadata.get("annotations") or {}).get(APPROVE_ANNOTATION, ""),
             plan=plan,
+            conflicts=_conflicts(raw),
         )
 
     def moves(self, plan: PlanObject) -> tuple[VirtualMachineMove, ...]:
@@ -107,6 +130,30 @@ class Cluster:
             if not following:
                 return tuple(sorted(found, key=lambda m: (m.spec.instance.namespace, m.spec.instance.name)))
 
+    def fetch(self, path: str, **query: object) -> dict[str, Any]:
+        """What the API server has at a path. Raises Refused where it answers with an error, Failure where it does not."""
+        try:
+            request = self._client.param_serialize(
+                method="GET",
+                resource_path=path,
+                query_params=[(name, value) for name, value in query.items() if value],
+                header_params={"Accept": "application/json"},
+                auth_settings=["BearerToken"],
+            )
+            response = self._client.call_api(*request, _request_timeout=LIST_TIMEOUT_S)
+            text = response.read()
+        except client.ApiException as problem:
+            raise Refused(int(problem.status or 0), str(problem.body or problem.reason)) from problem
+        except (urllib3.exceptions.HTTPError, OSError) as problem:
+            raise self._silent(problem) from problem
+        if response.status != 200:
+            raise Refused(response.status, text.decode("utf-8", "replace"))
+        try:
+            document = json.loads(text)
+        except ValueError as problem:
+            raise Failure(f"{self._server} answered {path} with something that is no JSON: {problem}") from problem
+        return document if isinstance(document, dict) else {}
+
     def approve(self, plan: PlanObject, quote_hash: str) -> None:
         """Sets the annotation that names the approved quote. Raises Failure."""
         self._call(
@@ -124,14 +171,27 @@ class Cluster:
         except client.ApiException as problem:
             raise Failure(_explained(what, problem)) from problem
         except (urllib3.exceptions.HTTPError, OSError) as problem:
-            raise Failure(
-                f"{self._server} does not answer: {problem}. "
-                "Check the cluster and the context with: kubectl cluster-info"
-            ) from problem
+            raise self._silent(problem) from problem
+
+    def _silent(self, problem: Exception) -> Failure:
+        return Failure(
+            f"{self._server} does not answer: {problem}. Check the cluster and the context with: kubectl cluster-info"
+        )
 
 
 def _path(resource: Resource, namespace: str) -> tuple[str, str, str, str]:
     return resource.group, resource.version, namespace, resource.plural
+
+
+def _conflicts(raw: dict[str, Any]) -> tuple[Conflict, ...]:
+    """Those of the quote, as this or another release of the operator wrote them."""
+    found = ((raw.get("status") or {}).get("quote") or {}).get("conflicts") or ()
+    return tuple(
+        Conflict(str(each.get("message") or ""), tuple(map(str, each.get("virtualMachines") or ())))
+        if isinstance(each, dict)
+        else Conflict(str(each))
+        for each in found
+    )
 
 
 def _explained(what: str, problem: client.ApiException) -> str:

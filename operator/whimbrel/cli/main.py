@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from whimbrel.cli import approve, quote, receipt, version
+from whimbrel.cli import approve, assess, explain, hosts, quote, receipt, version
 from whimbrel.cli.cluster import Cluster, Failure
 from whimbrel.cli.output import FORMATS, render
 
-VERBS = (quote.VERB, receipt.VERB, approve.VERB, version.VERB)
+VERBS = (quote.VERB, explain.VERB, receipt.VERB, approve.VERB, hosts.VERB, assess.VERB, version.VERB)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--output", "-o", choices=FORMATS, default="table", help="how to print (default: table)")
     whole = argparse.ArgumentParser(
         prog="kubectl whimbrel",
-        description="Quotes and receipts of MigrationPlans.",
+        description="Quotes and receipts of MigrationPlans; what can move, and which hosts can be emptied.",
         epilog="NO_COLOR=1 switches colours off.",
     )
     verbs = whole.add_subparsers(dest="verb", metavar="VERB", required=True)

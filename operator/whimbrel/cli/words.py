@@ -38,6 +38,13 @@ def size(value_bytes: float | None) -> str:
     return f"{value_bytes / MIB / 1024:.1f} GiB"
 
 
+def shortened(text: str, most: int) -> str:
+    """The text, cut at a blank where it is longer."""
+    if len(text) <= most:
+        return text
+    return text[:most].rsplit(" ", 1)[0].rstrip(" ,;:.") + " …"
+
+
 _SOURCES = {
     MeasureSource.KUBEVIRT_TIMESTAMPS: "KubeVirt's times",
     MeasureSource.LAST_SAMPLE: "last sample",

@@ -134,6 +134,11 @@ class Assessment:
         case = self._cases.get(uid)
         return 0 if case is None or _lasting(case) else case.possible
 
+    def free(self, uid: str) -> int:
+        """Hosts that could take it now, whatever stands against moving it at all."""
+        case = self._cases.get(uid)
+        return 0 if case is None else case.possible
+
     def suitable(self, uid: str) -> int:
         """Hosts that could run it, whatever room they have now, its source included; 0 as for `mask`."""
         case = self._cases.get(uid)
@@ -214,6 +219,21 @@ class Assessment:
                 self._against[asked] = tuple(self._judged(self._families[number], demand))
             found += self._against[asked]
         return tuple(sorted(found, key=lambda each: (-each.hosts.bit_count(), each.reason.code, each.reason.field)))
+
+    def elsewhere(self, uid: str, home: str) -> tuple[Against, ...]:
+        """The same without one host, on which the guest is."""
+        return tuple(
+            self._without(each, uid, self.bit(home)) for each in self.against(uid) if each.hosts & ~self.bit(home)
+        )
+
+    def _without(self, each: Against, uid: str, home: int) -> Against:
+        others = each.hosts & ~home
+        first = self._lineup.hosts[_first(others)].name
+        if others == each.hosts or each.reason.node == first:
+            return Against(each.reason, others)
+        wanted = (each.reason.code, each.reason.field, each.reason.needed)
+        there = (r for r in self.reasons_on(uid, first) if (r.code, r.field, r.needed) == wanted)
+        return Against(next(there, each.reason), others)
 
     def _judged(self, family: HostFamily, demand: Hashable) -> Iterator[Against]:
         grouped: dict[tuple[str, str, str], Against] = {}

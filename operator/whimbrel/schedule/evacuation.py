@@ -155,11 +155,10 @@ class _Paper:
             return Blocker(guest.key, guest.uid, codes, in_words(lasting[0]))
         if self._under_way(guest):
             return None
-        home = self._assessment.bit(guest.node)
         found = [
-            ((each.hosts & ~home).bit_count(), each.reason)
-            for each in self._assessment.against(guest.uid)
-            if each.reason.blocks and each.hosts & ~home
+            (each.hosts.bit_count(), each.reason)
+            for each in self._assessment.elsewhere(guest.uid, guest.node)
+            if each.reason.blocks
         ]
         if not found:
             nobody = NoOtherHost("Node", "no other host", "one other host", guest.node)

@@ -1,16 +1,14 @@
 """The plugin as a person calls it, against a small API server on loopback."""
 
 import json
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from support.plugin_server import Server
 from whimbrel.cli.main import VERBS, main
 
 PLANS = "/apis/whimbrel.dev/v1alpha1/namespaces/shop/migrationplans"
@@ -65,72 +63,14 @@ def a_move(name: str, owner: str = "plan-uid", **status: Any) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Server:
-    """Answers with what stands in `objects`; keeps what was patched."""
-
-    objects: dict[str, Any]
-    url: str = ""
-    patches: list[Any] = field(default_factory=list)
+@pytest.fixture
+def server(serve: Callable[[Mapping[str, Any]], Server]) -> Server:
+    return serve({f"{PLANS}/empty": a_plan(), MOVES: {"metadata": {}, "items": []}})
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    state = Server({f"{PLANS}/empty": a_plan(), MOVES: {"metadata": {}, "items": []}})
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self, code: int, body: Any) -> None:
-            text = json.dumps(body).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            found = state.objects.get(path)
-            if isinstance(found, int):
-                self.answer(found, {"kind": "Status", "message": "refused in the test"})
-            elif found is None:
-                self.answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{path} not found"})
-            else:
-                self.answer(200, found)
-
-        def do_PATCH(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            state.patches.append((self.path, self.headers["Content-Type"], body))
-            self.answer(200, state.objects[self.path])
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{listening.server_address[1]}"
-    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
-
-
-@pytest.fixture
-def options(server: Server, tmp_path: Path) -> list[str]:
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "lab",
-                "clusters": [{"name": "lab", "cluster": {"server": server.url}}],
-                "users": [{"name": "me", "user": {}}],
-                "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "me", "namespace": "shop"}}],
-            }
-        )
-    )
-    return ["--kubeconfig", str(kubeconfig)]
+def options(server: Server, kubeconfig: Callable[[Server], list[str]]) -> list[str]:
+    return kubeconfig(server)
 
 
 def test_the_quote_tells_what_moves_and_every_reason_of_what_cannot(

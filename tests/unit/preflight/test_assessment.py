@@ -208,6 +208,9 @@ def test_masks_say_the_same_as_asking_about_every_pair(
                 for each in found.against(instance.uid)
                 if each.hosts & found.bit(node)
             }
+            others = [each for each in found.elsewhere(instance.uid, instance.node) if each.hosts & found.bit(node)]
+            assert len(others) == (0 if node == instance.node else len(together))
+            assert all(each.reason in found.reasons_on(instance.uid, each.reason.node) for each in others)
             assert together == {(r.code, r.field, r.needed) for r in found.reasons_on(instance.uid, node)}
 
 
