@@ -6,7 +6,7 @@ up by label, never one by one. Called by the ledger, which hands it to the famil
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar, cast
 
@@ -63,6 +63,11 @@ class Crowds:
         self._spaces: dict[LabelSelector, frozenset[str]] = {}
         self._where: dict[PodTerm, Occupied] = {}
         self._where_held: dict[PodTerm, Occupied] = {}
+
+    def without(self, guests: frozenset[str]) -> "Crowds":
+        """The same without the launchers of these guests."""
+        pods = {key: pod for key, pod in self._snapshot.pods.items() if pod.instance_uid not in guests}
+        return Crowds(replace(self._snapshot, pods=pods))
 
     @cached_property
     def nodes(self) -> Mapping[str, Node]:
@@ -225,6 +230,11 @@ class Neighbours:
     def nodes(self) -> Mapping[str, Node]:
         """All nodes by name."""
         return self.crowds.nodes
+
+    def without(self, guests: frozenset[str]) -> "Neighbours":
+        """The same without the launchers of these guests, given by UID of the instance: all others stay where they are."""
+        staying = (arrival for arrival in self._arrivals if arrival.instance.uid not in guests)
+        return Neighbours(self.crowds.without(guests), staying)
 
     def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
         """What was made for this key before, else what is made now: equal questions get the same object."""

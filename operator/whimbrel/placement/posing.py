@@ -4,6 +4,7 @@ All requests were assessed against the same hosts, so that a bit means the same 
 `schedule.outlook` for all plans at once.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,11 +13,12 @@ from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.placement.assign import seat
+from whimbrel.placement.between import Between
 from whimbrel.placement.board import Board, Frame
-from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Problem, Room, Rule
+from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Problem, Room
 from whimbrel.placement.sequence import Step, sequence
 from whimbrel.placement.solving import Effort, solve
-from whimbrel.preflight import Assessment, HostFamily, elsewhere
+from whimbrel.preflight import Assessment, HostFamily, elsewhere, pod_affinity, topology_spread
 
 RESOURCES = ("memory_bytes", "cpu_millicores", "pods")
 
@@ -58,7 +60,6 @@ def place(
     requests: Sequence[Request],
     hosts: Mapping[str, Host],
     ledger: Ledger,
-    rules: Iterable[Rule] = (),
     effort: Effort | None = None,
 ) -> Placement:
     """A target for every guest that can have one beside all others. The ledger must not hold reservations for them.
@@ -69,7 +70,7 @@ def place(
     asked = [request for request in requests if not request.assessment.lasting(request.instance.uid)]
     if not asked:
         return Placement({})
-    problem = pose(asked, hosts, ledger, rules)
+    problem = pose(asked, hosts, ledger)
     solution = solve(problem, effort)
     names = [room.name for room in problem.rooms]
     way = _Way(problem, solution.assignment)
@@ -165,22 +166,40 @@ class _Way:
         self.later = frozenset(later)
 
 
-def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger, rules: Iterable[Rule] = ()) -> Problem:
+def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger) -> Problem:
     """The problem of these requests. Of their plans the one that asks for most host failures is heard."""
     names = sorted(hosts)
     position = {name: number for number, name in enumerate(names)}
     failures = max((request.assessment.terms.target.headroom.host_failures for request in requests), default=0)
     moving = frozenset(request.instance.uid for request in requests) if failures else frozenset()
+    between = Between((request.instance for request in requests), ledger)
+    scarce = _scarce(requests, hosts, ledger)
     return Problem.of(
-        RESOURCES,
-        [_room(hosts[name], ledger, moving if failures else None) for name in names],
-        [_guest(request, position, ledger) for request in requests],
-        rules,
+        (*RESOURCES, *scarce),
+        [_room(hosts[name], ledger, scarce, moving if failures else None) for name in names],
+        [_guest(request, position, ledger, scarce, between) for request in requests],
+        between.rules(requests[0].assessment) if requests else (),
         failures,
     )
 
 
-def _room(host: Host, ledger: Ledger, moving: frozenset[str] | None) -> Room:
+def _scarce(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger) -> tuple[str, ...]:
+    """Names of other resources that could run out before the pods that a host takes; most are never short."""
+    most: dict[str, int] = {}
+    leaving: Counter[str] = Counter()
+    for request in requests:
+        leaving[request.instance.node] += 1
+        for name, amount in ledger.demand(request.instance).others:
+            most[name] = max(most.get(name, 0), amount)
+    coming = {name: max(0, ledger.free_pods(name)) + leaving[name] for name in hosts}
+    return tuple(
+        resource
+        for resource, amount in sorted(most.items())
+        if any(ledger.free(name, resource) < amount * pods for name, pods in coming.items())
+    )
+
+
+def _room(host: Host, ledger: Ledger, scarce: Sequence[str], moving: frozenset[str] | None) -> Room:
     """A host; `moving` where it matters what of the others must start elsewhere if it is lost."""
     name, node = host.name, host.node
     restarts: Amounts = ()
@@ -190,24 +209,39 @@ def _room(host: Host, ledger: Ledger, moving: frozenset[str] | None) -> Room:
             sum(pod.memory_bytes for pod in staying),
             sum(pod.cpu_millicores for pod in staying),
             len(staying),
+            *(sum(dict(pod.requests).get(resource, 0) for pod in staying) for resource in scarce),
         )
+    listed = dict(node.allocatable)
     return Room(
         name,
-        (ledger.free_memory_bytes(name), ledger.free_cpu_millicores(name), max(0, ledger.free_pods(name))),
-        (node.allocatable_memory_bytes, node.allocatable_cpu_millicores, node.allocatable_pods),
+        (
+            ledger.free_memory_bytes(name),
+            ledger.free_cpu_millicores(name),
+            max(0, ledger.free_pods(name)),
+            *(max(0, ledger.free(name, resource)) for resource in scarce),
+        ),
+        (
+            node.allocatable_memory_bytes,
+            node.allocatable_cpu_millicores,
+            node.allocatable_pods,
+            *(listed.get(resource, 0) for resource in scarce),
+        ),
         restarts,
     )
 
 
-def _guest(request: Request, position: Mapping[str, int], ledger: Ledger) -> Guest:
+def _guest(
+    request: Request, position: Mapping[str, int], ledger: Ledger, scarce: Sequence[str], between: Between
+) -> Guest:
     instance, assessment = request.instance, request.assessment
     demand = ledger.demand(instance)
+    others = dict(demand.others) if scarce else {}
     target = assessment.terms.target
     return Guest(
         instance.uid,
         str(instance.key),
-        (demand.memory_bytes, demand.cpu_millicores, 1),
-        _facts(tuple(assessment.families), assessment.masks(instance.uid)),
+        (demand.memory_bytes, demand.cpu_millicores, 1, *(others.get(resource, 0) for resource in scarce)),
+        _facts(tuple(assessment.families), _masks(request, between)),
         position.get(instance.node),
         target.headroom.memory_percent,
         target.strategy,
@@ -221,5 +255,18 @@ def _facts(families: tuple[HostFamily, ...], masks: tuple[int, ...]) -> tuple[Fa
     return tuple(
         Fact(family.NEEDS, mask)
         for family, mask in zip(families, masks, strict=True)
-        if family is elsewhere or not family.OF_THE_MOMENT
+        if not family.OF_THE_MOMENT or family in _COUNTED_BY_PREFLIGHT
+    )
+
+
+_COUNTED_BY_PREFLIGHT: tuple[HostFamily, ...] = (elsewhere, pod_affinity, topology_spread)
+"""Of the families that change from moment to moment, those that the problem does not count itself."""
+
+
+def _masks(request: Request, between: Between) -> tuple[int, ...]:
+    """What each family says, rules between pods only towards those that are not placed with it."""
+    assessment, uid = request.assessment, request.instance.uid
+    return tuple(
+        between.admitted(uid, assessment, mask) if family is pod_affinity else mask
+        for family, mask in zip(assessment.families, assessment.masks(uid), strict=True)
     )

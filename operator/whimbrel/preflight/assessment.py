@@ -177,6 +177,14 @@ class Assessment:
         chosen = set(self._lineup.names(mask))
         return tuple(host for host in self._lineup.hosts if host.name in chosen)
 
+    def mask_by(self, family: HostFamily, demand: Hashable) -> int:
+        """The hosts that suit a demand of one family, be it what was judged or not."""
+        return family.mask(demand, self._lineup)
+
+    def domains(self, label: str) -> tuple[int, ...]:
+        """The hosts by value of a node label, in the order of the values; hosts without it are in none."""
+        return self._lineup.domains(label)
+
     def everybody(self) -> Mapping[str, Host]:
         """All hosts that were judged, by name."""
         return {host.name: host for host in self._lineup.hosts}

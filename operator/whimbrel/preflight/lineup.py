@@ -122,6 +122,11 @@ class Lineup:
             self._classes[supply] = grouped
         return cast(Mapping[S, int], self._classes[supply])
 
+    def domains(self, label: str) -> tuple[int, ...]:
+        """The hosts that carry a label, by its value, in the order of the values."""
+        self.carrying(label, "")
+        return tuple(mask for _, mask in sorted(self._labels[label].items()))
+
     def within(self, label: str, values: frozenset[str] | None) -> int:
         """The hosts whose node carries this label with one of these values, or with any; found out once."""
         known = (label, values)

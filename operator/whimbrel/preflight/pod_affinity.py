@@ -8,6 +8,7 @@ two launchers of one guest apart is left to `elsewhere`. Called through `preflig
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from whimbrel.domain.records import Instance, Pod
 from whimbrel.domain.scheduling import PodTerm
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.neighbours import Neighbours, Occupied, is_about_itself, labels_to_come
@@ -16,7 +17,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = True
-NEEDS = ""
+NEEDS = "surroundings that the rules between pods ask for"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,13 +77,23 @@ REASONS = (PodAntiAffinity, PodAffinity)
 
 def demand(candidate: Candidate, home: Supply | None) -> Demand:
     """The launcher's rules, and those of others that are about it."""
-    launcher, around = candidate.template, candidate.ledger.neighbours
-    if launcher is None:
+    if candidate.template is None:
         return NOTHING
+    return among(candidate.instance, candidate.template, candidate.ledger.neighbours)
+
+
+def parts(instance: Instance, launcher: Pod, around: Neighbours) -> tuple[Demand, bool]:
+    """The demand among certain pods, and whether the launcher must be near some."""
+    found = among(instance, launcher, around)
+    return found, bool(launcher.scheduling is not None and launcher.scheduling.affinity)
+
+
+def among(instance: Instance, launcher: Pod, around: Neighbours) -> Demand:
+    """What certain pods mean for the target launcher of a guest."""
     rules = launcher.scheduling
     apart = tuple(term for term in rules.anti_affinity if not is_about_itself(term)) if rules is not None else ()
     near = rules.affinity if rules is not None else ()
-    namespace, labels = launcher.key.namespace, labels_to_come(candidate.instance, launcher)
+    namespace, labels = launcher.key.namespace, labels_to_come(instance, launcher)
     against = around.against(namespace, labels)
     if not apart and not near and not against:
         return NOTHING

@@ -19,7 +19,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarni
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = True
-NEEDS = ""
+NEEDS = "room in its domain that the spread constraints ask for"
 
 _FIELD = "spec.topologySpreadConstraints"
 
