@@ -6,7 +6,8 @@ business (KubeVirt contract §2.1, §2.2). Whether a target is on the same netwo
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from whimbrel.domain.guests import GuestInterface
 from whimbrel.domain.records import Condition, Key
@@ -92,21 +93,32 @@ REASONS = (
 def demand(candidate: Candidate) -> Demand:
     """What is to be said of the guest's interfaces."""
     instance, snapshot = candidate.instance, candidate.snapshot
-    if not instance.interfaces:
-        return Demand()
-    secondary = sorted({each.network for each in instance.interfaces if each.network})
-    unread = "networks" in snapshot.unread
+    found = _of_template(instance.interfaces)
+    if found.slirp and _said(instance.live_migratable):
+        found = replace(found, slirp=())
+    attached = secondary(instance.interfaces)
+    if attached and "networks" in snapshot.unread:
+        return replace(found, unread=True)
+    missing = tuple(name for name in attached if key_of(name) not in snapshot.networks)
+    return replace(found, missing=missing) if missing else found
+
+
+@lru_cache(maxsize=4096)
+def secondary(interfaces: tuple[GuestInterface, ...]) -> tuple[str, ...]:
+    """`namespace/name` of the networks beside the pod network, sorted."""
+    return tuple(sorted({each.network for each in interfaces if each.network}))
+
+
+@lru_cache(maxsize=4096)
+def _of_template(interfaces: tuple[GuestInterface, ...]) -> Demand:
+    """What is to be said of interfaces wherever they are; a thousand guests of one template have the same."""
     return Demand(
-        missing=() if unread else tuple(name for name in secondary if key_of(name) not in snapshot.networks),
-        unread=unread and bool(secondary),
-        slirp=() if _said(instance.live_migratable) else _names(instance.interfaces, "slirp"),
+        slirp=_names(interfaces, "slirp"),
         foreign=tuple(
-            (each.name, each.binding)
-            for each in instance.interfaces
-            if each.network and each.binding not in _OF_KUBEVIRT
+            (each.name, each.binding) for each in interfaces if each.network and each.binding not in _OF_KUBEVIRT
         ),
-        passed_through=_names(instance.interfaces, "sriov"),
-        renewed=tuple((each.name, each.binding) for each in instance.interfaces if not each.network),
+        passed_through=_names(interfaces, "sriov"),
+        renewed=tuple((each.name, each.binding) for each in interfaces if not each.network),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from whimbrel.domain.networks import NetworkAttachment
 from whimbrel.inventory.hosts import Host
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
-from whimbrel.preflight.interfaces import key_of
+from whimbrel.preflight.interfaces import key_of, secondary
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
@@ -68,7 +68,9 @@ REASONS = (SegmentNotReached, SegmentUnknown, NetworkDeviceMissing)
 
 def demand(candidate: Candidate, home: Supply | None) -> Demand:
     """Segments and devices of the guest's secondary networks. A network that does not exist is said elsewhere."""
-    networks = sorted({each.network for each in candidate.instance.interfaces if each.network})
+    networks = secondary(candidate.instance.interfaces)
+    if not networks:
+        return NOTHING
     found = [(name, candidate.snapshot.networks.get(key_of(name))) for name in networks]
     there = [(name, attachment) for name, attachment in found if attachment is not None]
     segments = tuple((name, segment) for name, attachment in there if (segment := segment_of(attachment)))
