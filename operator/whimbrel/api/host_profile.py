@@ -63,8 +63,8 @@ class MigrationNetwork(ApiModel):
         min_length=1,
         max_length=256,
         description="Layer-2 segments that guests reach from these nodes: name of a bridge, of a bridge and a VLAN "
-        "(br-prod/120), or of the device plugin's resource of an SR-IOV network. A guest on such a network moves only "
-        "between nodes that both declare its segment.",
+        "(br-prod/120), or of the device plugin's resource of an SR-IOV network. A guest on such a network moves to no "
+        "node that declares segments without its own.",
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 

@@ -203,8 +203,8 @@ class Assessment:
     def reasons_on(self, uid: str, node: str) -> tuple[PreflightReason, ...]:
         """Every reason against one host."""
         case = self._cases.get(uid)
-        host = next((host for host in self._lineup.hosts if host.name == node), None)
-        return () if case is None or host is None else tuple(self._on(case, host))
+        bit = self._lineup.bit(node)
+        return tuple(self._on(case, self._lineup.hosts[bit.bit_length() - 1])) if case is not None and bit else ()
 
     def everywhere(self, uid: str) -> tuple[PreflightReason, ...]:
         """Every reason that holds for all targets, warnings and unknowns included, in a stable order."""

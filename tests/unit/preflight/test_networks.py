@@ -1,4 +1,4 @@
-"""Migration network: both ends on one, with enough left for the migration; what the copy takes is said beforehand."""
+"""Networks: both ends on one migration network with enough left on it, and the guest's own networks at the target."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,10 +18,12 @@ from support.builders import (
     an_instance,
 )
 from whimbrel.api.virtual_machine_move import Judgement
-from whimbrel.domain.records import Instance, Profile
+from whimbrel.domain.guests import GuestInterface
+from whimbrel.domain.networks import NetworkAttachment
+from whimbrel.domain.records import Condition, Instance, Key, Profile
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
-from whimbrel.preflight import PreflightReason, migration_network
+from whimbrel.preflight import PreflightReason, interfaces, migration_network, networks
 from whimbrel.preflight.assessment import candidate, host_demand
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -218,3 +220,140 @@ def test_what_hosts_without_a_profile_are_on_is_not_asked() -> None:
     alone = a_profile("here", node_selector={"kubernetes.io/hostname": "node-1"})
 
     assert judged(alone) == []
+
+
+RESOURCE = "openshift.io/uplink"
+
+
+def a_guest(binding: str = "bridge", network: str = "prod/lan") -> Instance:
+    return replace(an_instance(), interfaces=(GuestInterface("net0", binding, network),))
+
+
+def a_network(bridge: str = "br0", vlan: int = 0, resource_name: str = "") -> NetworkAttachment:
+    return NetworkAttachment(
+        Key("prod", "lan"), "uid-lan", "bridge" if bridge else "sriov", bridge, vlan, resource_name
+    )
+
+
+def of_interfaces(guest: Instance, *others: Any, unread: frozenset[str] = frozenset()) -> list[PreflightReason]:
+    """What is said of the guest's interfaces, wherever it would go."""
+    snapshot = replace(a_cluster(guest, *others), unread=unread)
+    asked = candidate(guest, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, None)
+    return list(interfaces.judge(interfaces.demand(asked)))
+
+
+def on_segments(
+    here: list[str] | None, there: list[str] | None, network: NetworkAttachment | None = None
+) -> list[PreflightReason]:
+    """What is said against node-2 for a guest on a secondary network, by the segments that both ends declare."""
+    profiles = declared({"segments": here}, {"segments": there})
+    return judged(*profiles, network or a_network(), family=networks, instance=a_guest())
+
+
+def test_a_guest_whose_network_is_gone_does_not_move() -> None:
+    (reason,) = of_interfaces(a_guest())
+
+    assert (reason.code, reason.needed, reason.blocks) == ("NetworkAttachmentMissing", "prod/lan", True)
+    assert of_interfaces(a_guest(), a_network()) == []
+
+
+def test_networks_that_may_not_be_read_are_unknown_and_block_nobody() -> None:
+    (reason,) = of_interfaces(a_guest(), unread=frozenset({"networks"}))
+
+    assert (reason.code, reason.judgement, reason.blocks) == ("NetworkAttachmentsUnknown", Judgement.UNKNOWN, False)
+    assert of_interfaces(a_guest("masquerade", network=""), unread=frozenset({"networks"}))[0].code == "AddressChanges"
+    assert of_interfaces(an_instance(), unread=frozenset({"networks"})) == []
+
+
+@pytest.mark.parametrize(
+    ("binding", "expected"),
+    [("masquerade", "AddressChanges"), ("passt", "AddressChanges"), ("bridge", "GuestAddressChanges")],
+)
+def test_that_the_address_on_the_pod_network_changes_is_said_beforehand(binding: str, expected: str) -> None:
+    (reason,) = of_interfaces(a_guest(binding, network=""))
+
+    assert (reason.code, reason.judgement, reason.blocks) == (expected, Judgement.WARN, False)
+
+
+def test_user_mode_networking_does_not_come_along() -> None:
+    assert [each.code for each in of_interfaces(a_guest("slirp", network=""))] == ["BindingNotMigratable"]
+
+
+def test_what_kubevirt_says_of_interfaces_itself_is_not_said_twice() -> None:
+    said = replace(a_guest("slirp", network=""), live_migratable=Condition("False", "InterfaceNotLiveMigratable"))
+
+    assert of_interfaces(said) == []
+
+
+def test_a_plugin_on_a_secondary_network_is_unknown_and_one_on_the_pod_network_is_kubevirts_to_judge() -> None:
+    (reason,) = of_interfaces(a_guest("vdpa"), a_network())
+
+    assert (reason.code, reason.found, reason.blocks) == ("BindingUnknown", "vdpa", False)
+    assert of_interfaces(a_guest("l2bridge", network="")) == []
+
+
+def test_a_guest_with_a_network_device_is_told_that_its_link_goes() -> None:
+    assert [each.code for each in of_interfaces(a_guest("sriov"), a_network())] == ["LinkLoss"]
+
+
+@pytest.mark.parametrize(
+    ("network", "segment"),
+    [
+        (a_network(), "br0"),
+        (a_network(vlan=120), "br0/120"),
+        (a_network("", resource_name=RESOURCE), RESOURCE),
+        (a_network("", 120, RESOURCE), f"{RESOURCE}/120"),
+        (a_network("br0", resource_name="bridge.network.kubevirt.io/br0"), "br0"),
+        (a_network(""), ""),
+    ],
+)
+def test_a_segment_is_a_bridge_or_a_pool_of_devices_with_its_vlan(network: NetworkAttachment, segment: str) -> None:
+    assert networks.segment_of(network) == segment
+
+
+def test_a_target_without_the_guests_segment_is_refused() -> None:
+    (reason,) = on_segments(["br0/120"], ["br0", "br1"], a_network(vlan=120))
+
+    assert (reason.code, reason.found, reason.needed) == ("SegmentNotReached", "target: br0, br1", "segment br0/120")
+    assert "prod/lan" in reason.field
+    assert on_segments(["br0/120"], ["br0/120"], a_network(vlan=120)) == []
+
+
+def test_a_source_that_does_not_declare_the_segment_its_guest_is_on_is_told_too() -> None:
+    (reason,) = on_segments(["br1"], ["br0"])
+
+    assert (reason.code, reason.found) == ("SegmentNotReached", "source: br1")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "where"),
+    [(None, None, "source and target"), (["br0"], None, "target"), (None, ["br0"], "source")],
+)
+def test_segments_that_nobody_declared_are_unknown_and_block_nobody(
+    here: list[str] | None, there: list[str] | None, where: str
+) -> None:
+    (reason,) = on_segments(here, there)
+
+    assert (reason.code, reason.judgement, reason.blocks) == ("SegmentUnknown", Judgement.UNKNOWN, False)
+    assert reason.found == f"not declared at {where}"
+    assert "spec.migration.network.segments" in reason.cure()
+
+
+def test_a_network_that_spans_all_nodes_and_a_guest_without_one_need_no_segment() -> None:
+    assert on_segments(["br1"], ["br1"], a_network("")) == []
+    assert judged(*declared({"segments": ["br1"]}, {"segments": ["br2"]}), family=networks) == []
+
+
+@pytest.mark.parametrize(
+    ("allocatable", "expected"),
+    [({RESOURCE: 8}, []), ({RESOURCE: 0}, ["NetworkDeviceMissing"]), ({}, ["NetworkDeviceMissing"])],
+)
+def test_a_target_must_offer_the_devices_that_the_guests_network_takes(
+    allocatable: dict[str, int], expected: list[str]
+) -> None:
+    there = replace(a_node("node-2"), allocatable=tuple(sorted(allocatable.items())))
+    network = a_network("", resource_name=RESOURCE)
+
+    reasons = judged(there, network, family=networks, instance=a_guest("sriov"))
+
+    assert [reason.code for reason in reasons if reason.blocks] == expected
