@@ -31,7 +31,13 @@ class _Case:
 
 
 def candidate(
-    instance: Instance, hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot, reach: Reach | None
+    instance: Instance,
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    snapshot: Snapshot,
+    reach: Reach | None,
+    *,
+    evacuated: bool = False,
 ) -> Candidate:
     """An instance with what the cluster says of it."""
     return Candidate(
@@ -42,6 +48,7 @@ def candidate(
         requests=ledger.demand(instance),
         snapshot=snapshot,
         reach=reach,
+        evacuated=evacuated,
     )
 
 

@@ -67,6 +67,8 @@ class Candidate:
     """For what belongs to the guest: its claims, networks, namespace. Read by `demand` alone."""
     reach: Reach | None
     """Where the scheduler could put it; None where its migration names a target."""
+    evacuated: bool = False
+    """Whether the plan empties its node."""
 
 
 class GuestFamily(Protocol):
