@@ -43,6 +43,8 @@ def _section(reason: type[PreflightReason], example: PreflightReason | None) -> 
     yield f"- **Cause**: {_cause(reason)}"
     yield f"- **Evidence**: {_evidence(reason.evidence)}"
     yield f"- **Remedy**: {reason.remedy}"
+    for found, remedy in reason.remedies.items():
+        yield f"  - `{found}`: {remedy}"
     if example is not None:
         at = f" at {example.node}" if example.node else ""
         cure = "" if example.cure() == reason.remedy else f" {example.cure()}"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from whimbrel.api import VirtualMachineMove
 from whimbrel.api.migration_plan import Quote, QuotedMove, TargetChoice
-from whimbrel.api.virtual_machine_move import Verdict
+from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, Judgement, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
 from whimbrel.cli.output import Answer
@@ -13,7 +13,8 @@ from whimbrel.cli.verb import Connect, Verb, takes_plan
 from whimbrel.preflight.elsewhere import SourceNode
 
 HEADERS = ("VM", "FROM", "TO", "AT LEAST", "RUNGS", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
-
+MOST_NAMED = 6
+"""Virtual machines that are named for one remedy."""
 
 SCHEDULER_CHOOSES = (
     "This KubeVirt cannot be told where to migrate to: the scheduler chooses among the nodes in spec.attempt.allowedNodes of "
@@ -59,6 +60,8 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
         notes.insert(0, SCHEDULER_CHOOSES)
     if quote.conflicts:
         notes.insert(0, conflicts(quote))
+    if told := beforehand(plan.namespace, moves):
+        notes.append(told)
     if quote.omitted:
         notes.append(f"{quote.omitted} more are not shown here: kubectl get vmove -n {plan.namespace}")
     return Answer(
@@ -129,9 +132,28 @@ def conflicts(quote: Quote) -> str:
 
 
 def telling(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    """The verdicts without the one that the source is no target, which helps nobody unless it is the only one."""
-    found = tuple(verdicts)
-    return tuple(v for v in found if v.code != SourceNode.__name__) or found
+    """The verdicts without warnings, and without those on the source as a target, which help nobody unless they are all."""
+    found = tuple(v for v in verdicts if v.judgement is not Judgement.WARN)
+    sources = {v.node for v in found if v.code == SourceNode.__name__}
+    return tuple(v for v in found if not v.node or v.node not in sources) or found
+
+
+def beforehand(namespace: str, moves: Iterable[VirtualMachineMove]) -> str:
+    """What is to be known of those that can move: one line per remedy, with the first machines that it is about."""
+    machines: dict[tuple[str, str], list[str]] = {}
+    for move in moves:
+        name = f"{move.spec.instance.namespace}/{move.spec.instance.name}".removeprefix(f"{namespace}/")
+        for note in move.spec.notes if move.status.phase not in TERMINAL_PHASES else ():
+            about = machines.setdefault((note.code, note.remedy), [])
+            if name not in about:
+                about.append(name)
+    told = [f"  {code}: {_first(names)}\n      {remedy}" for (code, remedy), names in machines.items()]
+    return "\n".join(["To be known beforehand:", *told]) if told else ""
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def why_not(virtual_machine: str, verdicts: Iterable[Verdict]) -> str:

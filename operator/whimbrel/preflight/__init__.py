@@ -108,8 +108,16 @@ def assess(
     """
     lineup = Lineup(hosts, Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth))
     around = None if snapshot.capabilities and snapshot.capabilities.added_node_selector else Surroundings(lineup)
+    emptied = source.emptied(plan_spec.virtual_machines.on_nodes, hosts)
     guests = (
-        candidate(instance, hosts, ledger, snapshot, around.of(instance) if around is not None else None)
+        candidate(
+            instance,
+            hosts,
+            ledger,
+            snapshot,
+            around.of(instance) if around is not None else None,
+            evacuated=instance.node in emptied,
+        )
         for instance in instances
     )
     return Assessment.of(guests, lineup, EVERYWHERE, BY_HOST)

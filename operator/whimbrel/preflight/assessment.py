@@ -46,7 +46,13 @@ class Against:
 
 
 def candidate(
-    instance: Instance, hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot, reach: Reach | None
+    instance: Instance,
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    snapshot: Snapshot,
+    reach: Reach | None,
+    *,
+    evacuated: bool = False,
 ) -> Candidate:
     """An instance with what the cluster says of it."""
     return Candidate(
@@ -59,6 +65,7 @@ def candidate(
         ledger=ledger,
         snapshot=snapshot,
         reach=reach,
+        evacuated=evacuated,
     )
 
 

@@ -4,8 +4,9 @@ A family maps an instance to its `demand` and a host to its `supply`, both hasha
 is equal is judged once. Called by `preflight.assessment`.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from whimbrel.api.virtual_machine_move import Judgement
@@ -22,8 +23,14 @@ class PreflightReason(Reason):
 
     evidence: ClassVar[str] = ""
     """Where to see it for oneself: one of `preflight.where`, or words. For the reference page; a test asks for it."""
+    remedies: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What to do instead of `remedy`, by what was found up to a colon, where causes are mended in different places."""
     transient: ClassVar[bool] = False
     """True: it passes without anybody's doing, so the virtual machine waits instead of being blocked."""
+
+    def cure(self) -> str:
+        """The remedy for what was found."""
+        return self.remedies.get(self.found.partition(":")[0]) or Reason.cure(self)
 
 
 class PreflightWarning(PreflightReason):
@@ -71,6 +78,8 @@ class Candidate:
     """For what belongs to the guest: its claims, networks, namespace. Read by `demand` alone."""
     reach: Reach | None
     """Where the scheduler could put it; None where its migration names a target."""
+    evacuated: bool = False
+    """Whether the plan empties its node."""
 
 
 class GuestFamily(Protocol):

@@ -84,10 +84,7 @@ class GuestPaused(PreflightReason):
 
     evidence = where.INSTANCE
     remedy = "Find out why it is paused ({found}), unpause it with virtctl, then plan again."
-
-    def cure(self) -> str:
-        """The remedy for why it is paused: what a user did and what storage did are mended in different places."""
-        return PAUSED_REMEDIES.get(self.found) or PreflightReason.cure(self)
+    remedies = PAUSED_REMEDIES
 
 
 class NotLiveMigratable(PreflightReason):
@@ -95,10 +92,7 @@ class NotLiveMigratable(PreflightReason):
 
     evidence = where.INSTANCE
     remedy = "Mend what KubeVirt names: {found}."
-
-    def cure(self) -> str:
-        """The remedy for KubeVirt's reason, or KubeVirt's words where the reason is a new one."""
-        return REMEDIES.get(self.found.partition(":")[0]) or PreflightReason.cure(self)
+    remedies = REMEDIES
 
 
 class PersistentReservation(PreflightReason):

@@ -384,7 +384,7 @@ def quote_hash(plan: Plan, lines: Iterable[Line]) -> str:
     rows = sorted(
         [
             line.instance.uid,
-            sorted({reason.code for reason in line.reasons}),
+            sorted({reason.code for reason in line.reasons if reason.blocks}),
             line.target.node.name if line.target is not None else "",
             [str(rung) for rung in line.rungs],
             line.budget_ms,

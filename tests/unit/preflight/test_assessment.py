@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from whimbrel.preflight.family import PreflightReason
 
 
 def spec(**target: Any) -> MigrationPlanSpec:
-    plan = a_plan(target=target).plan
+    plan = a_plan(virtual_machines={"names": ["db1"]}, target=target).plan
     assert plan is not None
     return plan.spec
 
@@ -97,6 +98,30 @@ def test_a_stranger_cannot_move_and_has_no_reason() -> None:
 
     assert (found.movable("?"), found.transient("?"), found.mask("?"), found.reasons("?")) == (False, False, 0, ())
     assert found.reasons_on("?", "node-2") == ()
+
+
+@pytest.mark.parametrize(
+    ("selection", "cordoned", "expected"),
+    [
+        ({"onNodes": {"names": ["node-1"]}}, False, ["SourceNotCordoned"]),
+        ({"onNodes": {"nodeSelector": {"zone": "a"}}}, False, ["SourceNotCordoned"]),
+        ({"onNodes": {"names": ["node-1"]}}, True, []),
+        ({"onNodes": {"nodeSelector": {"zone": "b"}}}, False, []),
+        ({"names": ["db1"]}, False, []),
+    ],
+)
+def test_a_host_that_a_plan_empties_and_that_takes_new_pods_is_warned_of(
+    selection: dict[str, Any], cordoned: bool, expected: list[str]
+) -> None:
+    instance = an_instance()
+    snapshot = a_cluster(instance, a_node("node-1", labels={"zone": "a"}, unschedulable=cordoned), a_node("node-2"))
+    plan = a_plan(virtual_machines=selection).plan
+    assert plan is not None
+
+    found = assessed(snapshot, plan.spec)
+
+    assert [reason.code for reason in found.notes(instance.uid, "node-2")] == expected
+    assert found.movable(instance.uid)
 
 
 def test_just_before_a_start_one_pair_is_looked_at_again() -> None:

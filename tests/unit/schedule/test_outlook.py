@@ -63,7 +63,7 @@ def test_a_target_chosen_before_that_is_impossible_now_is_replaced() -> None:
 def test_a_guest_that_cannot_move_has_reasons_and_no_target_duration_or_pause() -> None:
     line = one(a_cluster(an_instance(live_migratable=BROKEN)))
 
-    assert [reason.code for reason in line.reasons] == ["NotLiveMigratable"]
+    assert [reason.code for reason in line.reasons] == ["NotLiveMigratable", "SourceNotCordoned"]
     assert (line.target, line.duration_s, line.budget_ms, line.unattended_downtime_ms) == (None, 0, None, None)
     assert not line.capacity_only
 
