@@ -50,6 +50,7 @@ WRONG: dict[str, tuple[Object, list[str]]] = {
             "replicaCount": 0,
             "image": {"repository": "", "digest": "latest", "pullPolicy": "Sometimes"},
             "kubevirtNamespace": "",
+            "prometheusRule": {"compareWith": "soon"},
             "terminationGracePeriodSeconds": 5,
         },
         [
@@ -58,6 +59,7 @@ WRONG: dict[str, tuple[Object, list[str]]] = {
             "at '/image/digest': 'latest' does not match pattern",
             "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'",
             "at '/kubevirtNamespace': minLength: got 0, want 1",
+            "at '/prometheusRule/compareWith': 'soon' does not match pattern",
             "at '/terminationGracePeriodSeconds': minimum: got 5, want 10",
         ],
     ),
@@ -69,6 +71,7 @@ WRONG: dict[str, tuple[Object, list[str]]] = {
             "kubevirtNamespace": "a" * 64,
             "crds": {"enabled": True},
             "podDisruptionBudget": {"minAvailable": 1},
+            "prometheusRule": {"for": "1m"},
         },
         [
             "at '/replicaCount': maximum: got 6, want 5",
@@ -77,6 +80,7 @@ WRONG: dict[str, tuple[Object, list[str]]] = {
             "at '/kubevirtNamespace': maxLength: got 64, want 63",
             "at '/crds': additional properties 'enabled' not allowed",
             "at '/podDisruptionBudget': additional properties 'minAvailable' not allowed",
+            "at '/prometheusRule': additional properties 'for' not allowed",
         ],
     ),
 }

@@ -181,10 +181,14 @@ async def test_without_kubevirts_namespace_nothing_is_installed_and_the_refusal_
     assert await cluster(RELEASES) == ""
 
 
+NOT_SERVED = {"PrometheusRule"}
+"""Of the Prometheus operator, which is not here; asked for by a value of its own, and seen in tests/data/chart."""
+
+
 @pytest.mark.parametrize("name", VALUES)
 async def test_the_server_accepts_every_rendered_object_and_knows_every_field(name: str, cluster: Cluster) -> None:
     await cluster.api.create(NAMESPACES, {"metadata": {"name": "whimbrel"}})
-    objects = await rendered("whimbrel", VALUES[name], "a" * 53)
+    objects = [each for each in await rendered("whimbrel", VALUES[name], "a" * 53) if each["kind"] not in NOT_SERVED]
 
     said = await cluster.attempt("kubectl create --dry-run=server --validate=strict -f -", yaml.safe_dump_all(objects))
 

@@ -10,6 +10,12 @@ VALUES: dict[str, dict[str, Any]] = {
         "imagePullSecrets": [{"name": "registry"}],
         "kubevirtNamespace": "virtualization",
         "serviceAccount": {"name": "mover", "annotations": {"example.com/team": "platform"}},
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "monitoring"},
+            "severity": "info",
+            "compareWith": "1h",
+        },
         "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
         "terminationGracePeriodSeconds": 60,
         "podAnnotations": {"example.com/scrape": "yes"},

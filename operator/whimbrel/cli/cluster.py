@@ -188,9 +188,8 @@ def _conflicts(raw: dict[str, Any]) -> tuple[Conflict, ...]:
     found = ((raw.get("status") or {}).get("quote") or {}).get("conflicts") or ()
     return tuple(
         Conflict(str(each.get("message") or ""), tuple(map(str, each.get("virtualMachines") or ())))
-        if isinstance(each, dict)
-        else Conflict(str(each))
         for each in found
+        if isinstance(each, dict)
     )
 
 

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from whimbrel.api import HostProfile
-from whimbrel.cli.cluster import Cluster, Failure, Refused
+from whimbrel.cli.cluster import Failure, Refused
 from whimbrel.domain.records import Capabilities, Key, Profile
 from whimbrel.domain.resources import (
     HOST_PROFILES,
@@ -31,6 +31,13 @@ ASSUMED = "assumed"
 """Name of the HostProfile that stands for the missing ones."""
 
 Progress = Callable[[str], None]
+
+
+class Readable(Protocol):
+    """Whoever can be asked for what an API server has at a path: `cluster.Cluster`, or a stand-in."""
+
+    def fetch(self, path: str, **query: object) -> Mapping[str, Any]:
+        """The document. Raises Refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ def to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def collect(cluster: Cluster, progress: Progress = lambda _: None) -> Collected:
+def collect(cluster: Readable, progress: Progress = lambda _: None) -> Collected:
     """Lists every kind. Raises Failure where nothing could be said at all."""
     fields: dict[str, Mapping[Key, Any]] = {}
     unread: list[Unread] = []
@@ -92,7 +99,7 @@ def collect(cluster: Cluster, progress: Progress = lambda _: None) -> Collected:
     return Collected(snapshot, tuple(unread), assumed, told is not None)
 
 
-def _records(cluster: Cluster, resource: Resource) -> Mapping[Key, Any]:
+def _records(cluster: Readable, resource: Resource) -> Mapping[Key, Any]:
     for attempt in range(LISTS):
         try:
             return _listed(cluster, resource)
@@ -102,7 +109,7 @@ def _records(cluster: Cluster, resource: Resource) -> Mapping[Key, Any]:
     raise AssertionError("unreachable")
 
 
-def _listed(cluster: Cluster, resource: Resource) -> Mapping[Key, Any]:
+def _listed(cluster: Readable, resource: Resource) -> Mapping[Key, Any]:
     root = f"/apis/{resource.group}" if resource.group else "/api"
     records: dict[Key, Any] = {}
     following = ""
@@ -129,7 +136,7 @@ def _why(resource: Resource, refusal: Refused) -> str | None:
     raise Failure(f"{resource.plural} cannot be listed: the API server answered {refusal.status}: {refusal}")
 
 
-def _capabilities(cluster: Cluster) -> Capabilities | None:
+def _capabilities(cluster: Readable) -> Capabilities | None:
     try:
         documents = [cluster.fetch(f"/openapi/v3/apis/{each.api_version}") for each in capabilities.DOCUMENTS]
     except Refused:

@@ -60,4 +60,7 @@ def _write(record: Profile, status: HostProfileStatus) -> ReplaceStatus:
         "metadata": {"name": record.key.name, "uid": record.uid, "resourceVersion": record.resource_version},
         "status": status.to_json(),
     }
-    return ReplaceStatus(HOST_PROFILES, record.key, body, f"profile in effect on {status.node_count} nodes")
+    why = f"profile in effect on {status.node_count} nodes"
+    if status.evacuation is not None:
+        why += f", of which {status.evacuation.evacuable} can be emptied"
+    return ReplaceStatus(HOST_PROFILES, record.key, body, why)

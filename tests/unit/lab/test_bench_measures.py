@@ -8,7 +8,7 @@ from whimbrel.domain.resources import VIRTUAL_MACHINE_MOVES
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS
 from whimbrel_lab.bench import __main__ as command
-from whimbrel_lab.bench import deciding, memory, moving
+from whimbrel_lab.bench import deciding, hosts, memory, moving
 from whimbrel_lab.bench.deciding import Decided, Standstill
 from whimbrel_lab.bench.moving import Moved, Reactions, writes_figures
 from whimbrel_lab.bench.operator_process import MIB, Resident
@@ -110,3 +110,21 @@ def test_the_scene_of_the_decisions_comes_to_rest_with_every_move_made_and_nothi
 def test_figures_of_quick_runs_are_not_recorded(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--quick", "--record"]) == 2
     assert "record whole figures" in capsys.readouterr().err
+
+
+def test_the_scene_of_the_hosts_has_one_unmovable_machine_in_a_hundred_and_every_list_has_its_pages() -> None:
+    world = hosts.a_world(600)
+
+    whole_s, alone_s = hosts.time_evacuations(hosts.a_snapshot(world))
+    report = hosts.time_report(hosts.Pages(world))
+
+    assert 0 < alone_s <= whole_s
+    assert set(report) == {"read", "judge", "json", "html", hosts.TOTAL}
+
+
+def test_only_the_report_of_a_whole_cluster_holds_a_promise() -> None:
+    slow = {figure.key: figure for figure in hosts.host_figures(10_000, 2.0, 1.0, {hosts.TOTAL: 61.0})}
+    quick = hosts.host_figures(1_000, 2.0, 1.0, {hosts.TOTAL: 61.0}, quick=True)
+
+    assert [key for key, figure in slow.items() if figure.broken] == ["hosts.10000.report"]
+    assert [figure.key for figure in quick if figure.met is not None] == []
