@@ -157,11 +157,16 @@ def _first(names: Sequence[str]) -> str:
 
 
 def why_not(virtual_machine: str, verdicts: Iterable[Verdict]) -> str:
-    """All reasons of one virtual machine, each with the field, the values, the nodes it is about, and the remedy."""
+    """All reasons of one virtual machine that cannot move."""
+    return in_full(f"{virtual_machine} cannot move:", telling(verdicts))
+
+
+def in_full(title: str, verdicts: Iterable[Verdict]) -> str:
+    """Verdicts below a title, each with the field, the values, the nodes it is about, and the remedy."""
     nodes: dict[tuple[str, ...], list[str]] = {}
-    for v in telling(verdicts):
+    for v in verdicts:
         nodes.setdefault((v.code, v.field, v.found, v.needed, v.remedy), []).append(v.node)
-    lines = [f"{virtual_machine} cannot move:"]
+    lines = [title]
     for (code, field, found, needed, remedy), where in nodes.items():
         at = f" [{', '.join(node for node in where if node)}]" if any(where) else ""
         values = ", ".join(
