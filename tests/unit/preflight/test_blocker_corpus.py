@@ -59,6 +59,14 @@ def test_of_several_blockers_at_once_each_is_found(size: int) -> None:
     assert [wrong for combined in together(size) if (wrong := misjudged(combined))] == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_of_any_two_blockers_each_is_found() -> None:
+    pairs = [pair for pair in combinations(BLOCKERS, 2) if not pair[0].contradicts(pair[1])]
+
+    assert [wrong for pair in pairs if (wrong := misjudged(pair))] == []
+
+
 def test_what_is_fit_is_let_go() -> None:
     pairs = [pair for pair in product(FIT_GUESTS, FIT_HOSTS) if not pair[0].contradicts(pair[1])]
 
