@@ -13,6 +13,7 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import (
+    attach_limits,
     attached_devices,
     capacity,
     changing,
@@ -22,6 +23,7 @@ from whimbrel.preflight import (
     elsewhere,
     guest,
     in_flight,
+    namespace_limits,
     node_affinity,
     node_features,
     node_selector,
@@ -47,6 +49,7 @@ EVERYWHERE: tuple[GuestFamily, ...] = (
     changing,
     source,
     target_choice,
+    namespace_limits,
 )
 """Families whose reasons hold for every target."""
 
@@ -59,6 +62,7 @@ BY_HOST: tuple[HostFamily, ...] = (
     node_selector,
     node_affinity,
     storage,
+    attach_limits,
     capacity,
     pod_affinity,
     topology_spread,
