@@ -13,7 +13,7 @@ from whimbrel.api import HostProfile, MigrationPlan, VirtualMachineMove
 from whimbrel.api.migration_plan import MigrationPlanStatus
 from whimbrel.domain.changes import Change
 from whimbrel.domain.guests import NO_HARDWARE, GuestHardware, GuestInterface, GuestVolume
-from whimbrel.domain.scheduling import Amounts, Scheduling
+from whimbrel.domain.scheduling import Admission, Amounts, Scheduling
 
 
 class Key(NamedTuple):
@@ -240,6 +240,10 @@ class Pod:
     """Everything else that it asks for: ephemeral storage, huge pages, devices."""
     scheduling: Scheduling | None = None
     """Of launchers, and of other pods that keep pods away from themselves; None: it has no say."""
+    admission: Admission | None = None
+    """Of launchers only."""
+    claims: tuple[str, ...] = ()
+    """Names of the PersistentVolumeClaims that it uses."""
 
     @property
     def ended(self) -> bool:

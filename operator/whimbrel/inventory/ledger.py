@@ -6,7 +6,7 @@ Built from a snapshot in one linear pass. Copy it, then reserve on the copy: who
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain.naming import (
@@ -16,8 +16,10 @@ from whimbrel.domain.naming import (
     LABEL_ATTEMPT,
     is_our_migration,
 )
+from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
-from whimbrel.domain.scheduling import Amounts
+from whimbrel.domain.scheduling import Admission, Amounts
+from whimbrel.inventory.attached import Attached
 from whimbrel.inventory.journeys import Journeys
 from whimbrel.inventory.neighbours import Arrival, Crowds, Neighbours
 from whimbrel.inventory.snapshot import Snapshot
@@ -49,6 +51,7 @@ class InFlight:
 class _Facts:
     """What does not change while a tick decides; shared by all copies."""
 
+    snapshot: Snapshot
     nodes: Mapping[str, Node]
     launchers: Mapping[str, tuple[Pod, ...]]
     """Launchers that have not ended, by instance UID, sorted by pod UID."""
@@ -62,13 +65,17 @@ class _Facts:
     """Outbound slots by node that KubeVirt counts although nothing leaves there: see `_lingering`."""
     crowds: Crowds
     journeys: Journeys
+    quotas: Mapping[str, tuple[Quota, ...]]
+    """By namespace, sorted by name."""
+    limits: Mapping[str, tuple[Limits, ...]]
 
 
 class Ledger:
     """Who takes what of which node, and who moves from where to where."""
 
     __slots__ = (
-        "_arrivals", "_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_neighbours", "_others", "_outbound", "_pods",
+        "_arrivals", "_attached", "_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_neighbours", "_others",
+        "_outbound", "_pods",
     )  # fmt: skip
 
     def __init__(self, facts: _Facts) -> None:
@@ -83,6 +90,7 @@ class Ledger:
         self._in_flight = 0
         self._arrivals: list[Arrival] = []
         self._neighbours: Neighbours | None = None
+        self._attached: Attached | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
@@ -109,6 +117,7 @@ class Ledger:
         ]
         ledger = cls(
             _Facts(
+                snapshot=snapshot,
                 nodes={node.name: node for node in snapshot.nodes.values()},
                 launchers={uid: tuple(sorted(pods, key=lambda pod: pod.uid)) for uid, pods in launchers.items()},
                 launchers_on={node: tuple(pods) for node, pods in by_node.items()},
@@ -117,6 +126,8 @@ class Ledger:
                 lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
                 crowds=Crowds(snapshot),
                 journeys=Journeys(snapshot),
+                quotas=_by_namespace(snapshot.quotas),
+                limits=_by_namespace(snapshot.limits),
             )
         )
         for pod in snapshot.pods.values():
@@ -138,6 +149,7 @@ class Ledger:
         other._outbound, other._inbound = self._outbound.copy(), self._inbound.copy()
         other._in_flight = self._in_flight
         other._arrivals, other._neighbours = self._arrivals.copy(), self._neighbours
+        other._attached = self._attached
         return other
 
     def reserve(self, instance: Instance, source: str, target: str, arrivals: Iterable[str]) -> None:
@@ -154,7 +166,7 @@ class Ledger:
         template = self.source_launcher(instance)
         if template is not None:
             self._arrivals.append(Arrival(instance, template, target, made))
-            self._neighbours = None
+            self._neighbours = self._attached = None
 
     def release_departure(self, instance: Instance) -> None:
         """Count that an instance has left its node, as planning ahead does."""
@@ -245,6 +257,39 @@ class Ledger:
             self._neighbours = Neighbours(self._facts.crowds, self._arrivals)
         return self._neighbours
 
+    @property
+    def attached(self) -> Attached:
+        """The volumes on all nodes, those of arrivals included."""
+        if self._attached is None:
+            self._attached = Attached(self._facts.snapshot, self._arrivals)
+        return self._attached
+
+    def quotas(self, namespace: str) -> tuple[Quota, ...]:
+        """The resource quotas of a namespace."""
+        return self._facts.quotas.get(namespace, ())
+
+    def limits(self, namespace: str) -> tuple[Limits, ...]:
+        """The limit ranges of a namespace."""
+        return self._facts.limits.get(namespace, ())
+
+    def launchers_to_come(self, namespace: str) -> tuple[Admission, ...]:
+        """Of launchers that will be made in a namespace and that no quota counts yet, what they ask of it."""
+        templates = (
+            each.template for each in self._arrivals if not each.made and each.template.key.namespace == namespace
+        )
+        return _asked(templates)
+
+    def launchers_to_go(self, namespace: str) -> tuple[Admission, ...]:
+        """The same of one launcher of each guest of the namespace that moves."""
+        moving = {
+            each.instance.uid: each.template for each in self._arrivals if each.template.key.namespace == namespace
+        }
+        for flight in self._facts.unfinished.values():
+            pod = self._facts.arrivals.get(flight.migration.uid)
+            if flight.migration.key.namespace == namespace and pod is not None and not pod.ended:
+                moving.setdefault(pod.instance_uid, pod)
+        return _asked(moving.values())
+
     def unfinished_migration(self, instance: Key) -> Migration | None:
         """The migration of the instance that has not ended; of several the one that KubeVirt handed to the nodes."""
         flight = self._facts.unfinished.get(instance)
@@ -271,6 +316,21 @@ class Ledger:
             self._outbound[source] += 1
         for node in arrivals:
             self._inbound[node] += 1
+
+
+R = TypeVar("R", Quota, Limits)
+
+
+def _by_namespace(records: Mapping[Key, R]) -> Mapping[str, tuple[R, ...]]:
+    found: dict[str, list[R]] = {}
+    for key in sorted(records):
+        found.setdefault(key.namespace, []).append(records[key])
+    return {namespace: tuple(listed) for namespace, listed in found.items()}
+
+
+def _asked(pods: Iterable[Pod]) -> tuple[Admission, ...]:
+    """In an order that does not depend on whose they are."""
+    return tuple(sorted((pod.admission for pod in pods if pod.admission is not None), key=repr))
 
 
 def _abandoned(migration: Migration, snapshot: Snapshot, arrival: Pod | None) -> bool:

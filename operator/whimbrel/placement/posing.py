@@ -18,7 +18,7 @@ from whimbrel.placement.board import Board, Frame
 from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Problem, Room
 from whimbrel.placement.sequence import Step, sequence
 from whimbrel.placement.solving import Effort, solve
-from whimbrel.preflight import Assessment, HostFamily, elsewhere, pod_affinity, topology_spread
+from whimbrel.preflight import Assessment, HostFamily, attach_limits, elsewhere, pod_affinity, topology_spread
 
 RESOURCES = ("memory_bytes", "cpu_millicores", "pods")
 
@@ -259,7 +259,7 @@ def _facts(families: tuple[HostFamily, ...], masks: tuple[int, ...]) -> tuple[Fa
     )
 
 
-_COUNTED_BY_PREFLIGHT: tuple[HostFamily, ...] = (elsewhere, pod_affinity, topology_spread)
+_COUNTED_BY_PREFLIGHT: tuple[HostFamily, ...] = (elsewhere, attach_limits, pod_affinity, topology_spread)
 """Of the families that change from moment to moment, those that the problem does not count itself."""
 
 

@@ -13,6 +13,7 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import (
+    attach_limits,
     attached_devices,
     capacity,
     changing,
@@ -26,6 +27,7 @@ from whimbrel.preflight import (
     in_flight,
     interfaces,
     migration_network,
+    namespace_limits,
     networks,
     node_affinity,
     node_features,
@@ -55,6 +57,7 @@ EVERYWHERE: tuple[GuestFamily, ...] = (
     changing,
     source,
     target_choice,
+    namespace_limits,
 )
 """Families whose reasons hold for every target."""
 
@@ -71,6 +74,7 @@ BY_HOST: tuple[HostFamily, ...] = (
     migration_network,
     networks,
     storage,
+    attach_limits,
     capacity,
     pod_affinity,
     topology_spread,
