@@ -183,8 +183,12 @@ class _Paper:
         words: Mapping[str, str] = {}
         if self._exact > 0:
             self._exact -= 1
-            decided, words = self._decided(ordered)
-            better = self._greedy(ordered, decided)
+            masks = {guest.uid: self._assessment.mask(guest.uid) for guest in ordered}
+            rivals, rest = _rivals(ordered, masks)
+            decided, words = self._decided(rivals)
+            seated = [guest for guest in rivals if guest.uid in decided]
+            over = [guest for guest in rivals if guest.uid not in decided]
+            better = self._greedy([*seated, *rest, *over], decided)
             if len(better) >= len(targets):
                 targets = better
             left = [guest for guest in ordered if guest.uid not in targets]
@@ -196,7 +200,7 @@ class _Paper:
         return Blocker(guest.key, guest.uid, (reason.code,), f"{reason.code}: {said} {reason.cure()}")
 
     def _greedy(self, ordered: Iterable[Instance], fixed: Mapping[str, str]) -> dict[str, str]:
-        """The biggest first, each to the host that has most memory free; `fixed` are seated before all others."""
+        """One after the other, each to the host that has most memory free; `fixed` are seated before all others."""
         plan, targets = self._ledger.copy(), dict[str, str]()
         taken: set[str] = set()
         untouched: dict[int, _Front] = {}
@@ -235,13 +239,11 @@ class _Paper:
             heappush(heap, (-plan.free_memory_bytes(best[1]), best[1]))
         return targets
 
-    def _decided(self, guests: Sequence[Instance]) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Targets of those that compete for rooms, by UID, and the conflict in words for each that has part in one."""
-        masks = {guest.uid: self._assessment.mask(guest.uid) for guest in guests}
-        rivals = _rivals(guests, masks)
+    def _decided(self, rivals: Sequence[Instance]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Targets of those that compete for hosts, by UID, and the conflict in words for each that has part in one."""
         union = 0
         for guest in rivals:
-            union |= masks[guest.uid]
+            union |= self._assessment.mask(guest.uid)
         names = self._assessment.names(union)
         positions = {name: position for position, name in enumerate(names)}
         problem = Problem.of(_RESOURCES, map(self._room, names), (self._guest(each, positions) for each in rivals))
@@ -284,12 +286,16 @@ class _Front:
         return self._next
 
 
-def _rivals(guests: Sequence[Instance], masks: Mapping[str, int]) -> list[Instance]:
-    """Those that could lack room: whoever has as many possible hosts as there are guests to place finds an empty one last."""
-    remaining = sorted(guests, key=lambda guest: (masks[guest.uid].bit_count(), guest.key, guest.uid))
-    while remaining and masks[remaining[-1].uid].bit_count() >= len(remaining):
-        remaining.pop()
-    return remaining
+def _rivals(guests: Sequence[Instance], masks: Mapping[str, int]) -> tuple[list[Instance], list[Instance]]:
+    """Those that could lack room, and the others in an order in which each finds a host that nobody before it took.
+
+    Whoever comes last and has as many possible hosts as there are guests finds one of them empty.
+    """
+    rivals = sorted(guests, key=lambda guest: (masks[guest.uid].bit_count(), guest.key, guest.uid))
+    rest: list[Instance] = []
+    while rivals and masks[rivals[-1].uid].bit_count() >= len(rivals):
+        rest.append(rivals.pop())
+    return rivals, rest[::-1]
 
 
 def in_words(reason: PreflightReason) -> str:

@@ -112,6 +112,21 @@ def test_where_the_roomiest_host_is_the_wrong_one_for_the_biggest_the_exact_answ
     assert found.seconds > 0
 
 
+def test_a_guest_with_one_possible_host_is_not_crowded_out_by_one_that_could_go_elsewhere() -> None:
+    """Greed puts the bigger one onto the only host that the other could go to."""
+    hosts = [
+        a_node("node-1", memory_bytes=16 * GIB),
+        a_node("node-2", memory_bytes=8 * GIB, labels={"zone": "a"}),
+        a_node("node-3", memory_bytes=7 * GIB),
+    ]
+    guests = [
+        an_instance("big", memory_bytes=7 * GIB),
+        an_instance("small", memory_bytes=2 * GIB, node_selector={"zone": "a"}),
+    ]
+
+    assert emptied(a_full_cluster(hosts, guests))["node-1"].possible
+
+
 def test_what_waits_for_something_to_pass_blocks_nobody() -> None:
     moving = an_instance("a")
     unjudged = an_instance("b", live_migratable=None)
@@ -202,7 +217,7 @@ def _fits_all(hosts: Sequence[Node], guests: Sequence[Instance]) -> bool:
     return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(_clusters(), st.randoms(use_true_random=False))
 def test_a_host_can_be_emptied_exactly_if_some_assignment_exists_and_the_order_of_the_input_is_nothing(
     cluster: tuple[list[Node], list[Instance]], shuffler: Any
