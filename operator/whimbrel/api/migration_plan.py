@@ -319,6 +319,16 @@ class QuotedMove(ApiModel):
     reasons: tuple[Reason, ...] = Field((), max_length=32, description="Codes of all reasons why it cannot move.")
 
 
+class BlockedSummary(ApiModel):
+    """How many virtual machines cannot move for one reason."""
+
+    reason: Reason = Field(description="Stable code of the reason.")
+    count: int = Field(ge=1, description="How many it keeps where they are; one with several reasons counts for each.")
+    virtual_machines: tuple[ShortText, ...] = Field(
+        (), max_length=5, description="The first of them, `namespace/name`."
+    )
+
+
 class PlacementConflict(ApiModel):
     """Virtual machines that cannot all be placed: none of them, and none of the rules, could be left out of it."""
 
@@ -343,6 +353,9 @@ class Quote(ApiModel):
         (), max_length=100, description="The first 100 lines; VirtualMachineMoves have all."
     )
     omitted: int = Field(0, ge=0, description="How many further lines there are.")
+    blocked: tuple[BlockedSummary, ...] = Field(
+        (), max_length=32, description="What keeps virtual machines where they are, the most frequent reason first."
+    )
     conflicts: tuple[PlacementConflict, ...] = Field(
         (),
         max_length=16,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whimbrel.api import VirtualMachineMove
+from whimbrel.api.migration_plan import BlockedSummary
 from whimbrel.api.virtual_machine_move import Judgement, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Conflict, Failure, PlanObject
@@ -55,6 +56,8 @@ def describe(plan: PlanObject, moves: Sequence[VirtualMachineMove]) -> Answer:
     wide = len(hosts) > MOST_COLUMNS
     status = plan.plan.status
     notes = [f"Conflict: {conflict.message}" for conflict in plan.conflicts]
+    if status.quote is not None and status.quote.blocked:
+        notes.insert(0, _by_reason(status.quote.blocked))
     if any(move.status.verdicts for move in moves):
         notes.append(
             f"All reasons of one virtual machine: kubectl whimbrel explain plan/{plan.name} VM -n {plan.namespace}"
@@ -72,6 +75,16 @@ def describe(plan: PlanObject, moves: Sequence[VirtualMachineMove]) -> Answer:
         rows=[_row(move, cells[name(move)], hosts, wide=wide) for move in moves],
         notes=notes,
     )
+
+
+def _by_reason(blocked: Sequence[BlockedSummary]) -> str:
+    """What keeps virtual machines where they are, by reason, as the plan's status counts it."""
+    lines = ["What keeps virtual machines where they are:"]
+    for each in blocked:
+        more = each.count - len(each.virtual_machines)
+        names = ", ".join(each.virtual_machines) + (f" and {more} more" if more > 0 else "")
+        lines.append(f"  {each.reason}  {each.count}  {names}")
+    return "\n".join(lines)
 
 
 def verdicts_by_host(move: VirtualMachineMove) -> Mapping[str, tuple[str, ...]]:

@@ -13,11 +13,8 @@ from whimbrel.api.migration_plan import (
     MigrationPlanSpec,
     MigrationPlanStatus,
     NonMigratable,
-    PlacementConflict,
     PlanPhase,
     Quote,
-    QuotedMove,
-    TargetChoice,
 )
 from whimbrel.api.virtual_machine_move import (
     AttemptSpec,
@@ -32,26 +29,17 @@ from whimbrel.inventory.selection import Selection
 from whimbrel.ladder.consent import exceeds
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
-from whimbrel.placement import Conflict
 from whimbrel.schedule.candidate import Candidate
 from whimbrel.schedule.docket import Docket, begun, beyond_attempts, terminal
 from whimbrel.schedule.outlook import (
-    UNDECIDED,
     Line,
     Quoted,
     attempt_for,
-    duration_floor_s,
     move_spec,
-    quote_hash,
     still_says,
 )
+from whimbrel.schedule.quoting import TRIVIAL, quote_of
 from whimbrel.schedule.survey import Survey, rests
-
-MAX_QUOTED = 100
-MAX_CONFLICTS = 16
-MAX_CONFLICTING = 16
-_TRIVIAL = frozenset({"SourceNode", "NotATarget"})
-"""Reasons that say least about why nothing fits: of the source itself, and of nodes that the plan leaves out."""
 
 
 class Gate(Enum):
@@ -115,7 +103,7 @@ def review(
     if FINALIZER not in plan.finalizers:
         return Review(plan, stored, Gate.QUOTING, selection, lines, stored.quote, (writes.add_finalizer(plan),), ())
     settled = len(evidence.keys() - {line.instance.uid for line in lines})
-    fresh = _quote(plan, quoted, settled, selection, survey)
+    fresh = quote_of(plan, quoted, settled, selection, survey)
     frozen = started and stored.quote is not None and stored.observed_generation == plan.generation
     current = stored.quote if frozen else fresh
     busy = started and any(not terminal(e) and begun(e) for e in evidence.values())
@@ -257,7 +245,7 @@ def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachi
     if line.target is None:
         verdicts = line.verdicts()
         blocking = [v.code for v in verdicts if v.judgement == Judgement.BLOCK] or [v.code for v in verdicts]
-        codes_of_interest = [code for code in blocking if code not in _TRIVIAL] or blocking
+        codes_of_interest = [code for code in blocking if code not in TRIVIAL] or blocking
         reason = codes_of_interest[0] if codes_of_interest else "NoTarget"
         codes = ", ".join(dict.fromkeys(codes_of_interest))
         message = f"It cannot move: {codes or 'no host fits'}. Each verdict names the field, the values and the remedy."
@@ -367,51 +355,3 @@ def _candidate(
 ) -> Candidate:
     key: Key = evidence.migration_key
     return Candidate(plan, spec, evidence.move, attempt, instance, key, begun, in_turn)
-
-
-def _quote(plan: Plan, quoted: Quoted, settled: int, selection: Selection, survey: Survey) -> Quote:
-    """The quote of these lines; `settled` moves have begun or ended and are quoted no more."""
-    lines, names = quoted.lines, {str(i.uid): str(i.key) for i in survey.snapshot.instances.values()}
-    rows = [_row(line) for line in lines]
-    rows += [QuotedMove(virtual_machine=str(key), reasons=("NotRunning",)) for key in selection.not_running]
-    return Quote(
-        hash=quote_hash(plan, lines),
-        virtual_machines=settled + len(rows),
-        movable=sum(line.target is not None for line in lines),
-        not_running=len(selection.not_running),
-        duration_seconds=duration_floor_s(lines, survey.hosts),
-        moves=tuple(rows[:MAX_QUOTED]),
-        omitted=max(0, len(rows) - MAX_QUOTED),
-        conflicts=tuple(_conflict(conflict, names) for conflict in quoted.conflicts[:MAX_CONFLICTS]),
-        conflicts_omitted=max(0, len(quoted.conflicts) - MAX_CONFLICTS),
-        undecided=sum(any(reason.code == UNDECIDED for reason in line.reasons) for line in lines),
-    )
-
-
-def _conflict(conflict: Conflict, names: Mapping[str, str]) -> PlacementConflict:
-    guests = sorted(names.get(uid, uid) for uid in conflict.guests)
-    shown = guests[:MAX_CONFLICTING]
-    return PlacementConflict(
-        virtual_machines=tuple(shown), omitted=len(guests) - len(shown), message=conflict.words[:4096]
-    )
-
-
-def _row(line: Line) -> QuotedMove:
-    return QuotedMove(
-        virtual_machine=str(line.instance.key),
-        source_node=line.instance.node,
-        target_node=line.target.node.name if line.target is not None else "",
-        target_chosen_by=_chooser(line),
-        duration_seconds=line.duration_s if line.target is not None else None,
-        rungs=line.rungs,
-        budget_ms=line.budget_ms,
-        unattended_downtime_ms=line.unattended_downtime_ms,
-        withheld=tuple(f"{held.rung}: {held.reason}" for held in line.withheld),
-        reasons=tuple(dict.fromkeys(reason.code for reason in line.reasons if reason.blocks))[:32],
-    )
-
-
-def _chooser(line: Line) -> TargetChoice | None:
-    if line.target is None:
-        return None
-    return TargetChoice.SCHEDULER if line.allowed_nodes else TargetChoice.WHIMBREL

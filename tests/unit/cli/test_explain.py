@@ -164,3 +164,12 @@ def test_a_virtual_machine_that_the_plan_does_not_move_is_told_with_those_it_doe
 
 def test_a_plan_with_nothing_to_explain_says_so(ask: Callable[..., str]) -> None:
     assert "has nothing to explain yet" in ask("plan/empty", moves=[])
+
+
+def test_the_plan_is_summed_up_by_reason_with_the_first_names(ask: Callable[..., str]) -> None:
+    plan = a_plan()
+    plan["status"]["quote"]["blocked"] = [
+        {"reason": "CpuModelMissing", "count": 7, "virtualMachines": ["shop/stuck", "shop/other"]}
+    ]
+
+    assert "  CpuModelMissing  7  shop/stuck, shop/other and 5 more" in ask("plan/empty", plan=plan)

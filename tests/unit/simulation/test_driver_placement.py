@@ -37,6 +37,10 @@ def test_a_host_that_cannot_be_emptied_is_refused_with_its_minimal_conflict_befo
         "default/a and default/b cannot all be placed: only node-1 may take them, and node-1 has 8.0 GiB of memory free."
     )
     assert conflict["message"] in status["message"]
+    assert status["quote"]["blocked"] == [
+        {"reason": reason, "count": 1, "virtualMachines": ["default/b"]}
+        for reason in ("InsufficientMemory", "PlacementConflict")
+    ]
     assert checker.writes["VirtualMachineInstanceMigration"] == 0
 
 
