@@ -4,7 +4,7 @@ PY := .venv/bin/python
 CONTROL_PLANE ?= embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all verify generate bench clean lock bootstrap libvirt control-plane
+.PHONY: help demo test test-all oracle verify generate bench clean lock bootstrap libvirt control-plane
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,9 @@ test: .venv/.installed bootstrap ## unit, property, API and end-to-end tests, on
 
 test-all: .venv/.installed bootstrap ## the tests that take longer
 	@$(PY) hack/tiers.py test-all
+
+oracle: .venv/.installed control-plane ## preflight against a real kube-scheduler, on 525 random clusters (5 min); SEEDS=1000:2000: on others
+	@$(if $(SEEDS),WHIMBREL_ORACLE_SEEDS=$(SEEDS)) $(PY) -m pytest -q -m control_plane tests/oracle
 
 verify: .venv/.installed ## lint, format, types, import contracts, generated files: changes nothing
 	@hack/verify

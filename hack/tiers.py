@@ -68,7 +68,7 @@ def lacks_releases() -> str | None:
 
 API_DIRECTORIES = ("tests/crds", "tests/project", "tests/embedded", "tests/conformance_api", "tests/integration")
 MODEL_DIRECTORIES = ("tests/lab", "tests/e2e", "tests/conformance_kubevirt")
-REAL_DIRECTORIES = ("tests/real", "tests/e2e", "tests/conformance_api", "tests/conformance_kubevirt")
+REAL_DIRECTORIES = ("tests/real", "tests/oracle", "tests/e2e", "tests/conformance_api", "tests/conformance_kubevirt")
 RELEASES_DIRECTORIES = ("tests/kubevirt_releases",)
 SLOW_DIRECTORIES = ("tests/unit", *API_DIRECTORIES, *MODEL_DIRECTORIES)
 LIBVIRT_DIRECTORIES = ("tests/libvirt", "tests/e2e_libvirt")

@@ -8,9 +8,13 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from whimbrel_lab.controlplane.real.server import Endpoint
+
+settings.register_profile("whimbrel", deadline=None)
+settings.load_profile("whimbrel")  # how long one example takes is the machine's mood
 
 STRICT = any(os.environ.get(name) for name in ("CI", "WHIMBREL_NO_SKIP"))
 

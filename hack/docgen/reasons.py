@@ -1,35 +1,68 @@
-"""The page of reasons: what stands against a move or is to be known of it, by code, with cause, cure and judgement."""
+"""The page of reasons: what stands against a move or is to be known of it: cause, evidence, remedy and an example by code."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from whimbrel.api.virtual_machine_move import Judgement
 from whimbrel.preflight import PreflightReason
 
 
-def page(reasons: Iterable[type[PreflightReason]]) -> str:
-    """The page as Markdown; the docstring of a reason is its cause, `remedy` its cure."""
+def page(reasons: Iterable[type[PreflightReason]], examples: Mapping[str, PreflightReason]) -> str:
+    """The page as Markdown; the docstring of a reason is its cause. Examples come from the blocker corpus."""
+    ordered = sorted(reasons, key=lambda each: each.__name__)
     lines = [
         "# Reasons",
         "",
         "Why a virtual machine cannot move, and what is to be known of a move beforehand. Each stands in `status.verdicts` of "
         "its VirtualMachineMove with the field that decides, the value found and the value needed; the codes alone stand in "
-        "the plan's quote. Codes are stable. In a cure, words in braces are filled in with the values.",
+        "the plan's quote. Codes are stable. In a remedy, words in braces are filled in with the values.",
         "",
         "Judgement: with `Block` the virtual machine cannot move, with `Warn` it can, with this consequence, and with "
         "`Unknown` what decides is not known; *blocks* says which of those keep it from moving as well. What *passes by "
         "itself* makes the virtual machine wait; whatever else blocks needs somebody to mend it.",
         "",
-        "| Code | Judgement | Passes by itself | Cause | Cure |",
-        "| --- | --- | --- | --- | --- |",
+        "The examples are what preflight says of the [blocker corpus](../../tests/data/README.md); words in capitals are "
+        "for you to fill in.",
+        "",
+        "| Code | Judgement | Passes by itself | Cause |",
+        "| --- | --- | --- | --- |",
     ]
-    for reason in sorted(reasons, key=lambda each: each.__name__):
-        cause = " ".join((inspect.getdoc(reason) or "").split())
-        passes = "yes" if reason.transient else "no"
+    for reason in ordered:
+        name = reason.__name__
         lines.append(
-            f"| `{reason.__name__}` | {_judgement(reason)} | {passes} | {_cell(cause)} | {_cell(reason.remedy)} |"
+            f"| [`{name}`](#{name.lower()}) | {_judgement(reason)} | {_passes(reason)} | {_cell(_cause(reason))} |"
         )
+    for reason in ordered:
+        lines += ["", *_section(reason, examples.get(reason.__name__))]
     return "\n".join(lines) + "\n"
+
+
+def _section(reason: type[PreflightReason], example: PreflightReason | None) -> Iterable[str]:
+    yield f"## {reason.__name__}"
+    yield ""
+    yield f"- **Cause**: {_cause(reason)}"
+    yield f"- **Evidence**: {_evidence(reason.evidence)}"
+    yield f"- **Remedy**: {reason.remedy}"
+    for found, remedy in reason.remedies.items():
+        yield f"  - `{found}`: {remedy}"
+    if example is not None:
+        at = f" at {example.node}" if example.node else ""
+        cure = "" if example.cure() == reason.remedy else f" {example.cure()}"
+        yield f"- **Example**: `{example.field}`{at}: found `{example.found}`, needed `{example.needed}`.{cure}"
+
+
+def _cause(reason: type[PreflightReason]) -> str:
+    return " ".join((inspect.getdoc(reason) or "").split())
+
+
+def _evidence(text: str) -> str:
+    """Commands in the type of code, words as they are."""
+    parts = (f"`{part}`" if part.startswith("kubectl") else part for part in text.split("; "))
+    return "; ".join(parts) or "–"
+
+
+def _passes(reason: type[PreflightReason]) -> str:
+    return "yes" if reason.transient else "no"
 
 
 def _judgement(reason: type[PreflightReason]) -> str:

@@ -14,14 +14,18 @@ from whimbrel.domain.decision import Announcement, Decisions, HostOutlook, Write
 from whimbrel.domain.records import Key, Plan
 from whimbrel.domain.resources import Resource
 from whimbrel.inventory.hosts import profile_coverage
+from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import IN_FLIGHT
 from whimbrel.lifecycle.needs import LookAgain
 from whimbrel.schedule.admit import Held, Start, admit
 from whimbrel.schedule.candidate import Circumstances, Wait
+from whimbrel.schedule.constraints.turn import crowded
+from whimbrel.schedule.docket import docket
 from whimbrel.schedule.evacuation import Evacuation, appraise, evacuations
 from whimbrel.schedule.following import follow
+from whimbrel.schedule.outlook import quotes
 from whimbrel.schedule.review import Gate, Review, review
 from whimbrel.schedule.starting import next_write
 from whimbrel.schedule.survey import OUTLOOK_INTERVAL_S, Survey, rests, still_chooses, survey
@@ -72,7 +76,7 @@ def decide(snapshot: Snapshot) -> Decisions:
             if seen.phases[move.key] in IN_FLIGHT:
                 box.put(follow(plan, seen.evidence[move.key], seen))
                 box.put([LookAgain(ACTIVE_INTERVAL_S)])
-    reviews = {plan.uid: reviewed for plan in seen.plans if (reviewed := _review(plan, seen)) is not None}
+    reviews = _reviews(seen)
     for reviewed in reviews.values():
         box.put(reviewed.writes)
     starting, waits = _start(reviews, seen, box)
@@ -107,10 +111,29 @@ def _hosts(seen: Survey, box: _Outbox) -> tuple[HostOutlook, ...] | None:
     return None if found is None else evacuated.figures(found, seen.hosts)
 
 
-def _review(plan: Plan, seen: Survey) -> Review | None:
-    if plan.plan is None or not still_chooses(plan):
-        return None
-    return review(plan, plan.plan.spec, plan.status, seen)
+def _reviews(seen: Survey) -> Mapping[str, Review]:
+    """What is to be quoted is quoted together, so that no plan counts on room that another one takes."""
+    choosing = [(plan, plan.plan.spec) for plan in seen.plans if plan.plan is not None and still_chooses(plan)]
+    dockets = {plan.uid: docket(plan, spec, seen) for plan, spec in choosing}
+    asked = [found.asked for found in dockets.values() if found is not None]
+    ledger = seen.ledger.copy()
+    for plan, spec in choosing:
+        if dockets[plan.uid] is None and not spec.dry_run:
+            _reserve_waiting(plan, seen, ledger)
+    quoted = quotes(asked, seen.hosts, ledger, seen.snapshot, seen.claims) if asked else {}
+    return {
+        plan.uid: review(plan, spec, plan.status, seen, dockets[plan.uid], quoted.get(plan.uid))
+        for plan, spec in choosing
+    }
+
+
+def _reserve_waiting(plan: Plan, seen: Survey, ledger: Ledger) -> None:
+    """Count what a plan whose quote stands has yet to bring to its targets."""
+    for move in seen.moves_of(plan):
+        evidence = seen.evidence[move.key]
+        waits = seen.phases[move.key] is MovePhase.WAITING and seen.claims.get(move.instance_uid) == plan.uid
+        if waits and evidence.same_guest and evidence.instance is not None and evidence.attempt is not None:
+            ledger.reserve_arrival(evidence.instance, evidence.attempt.target_node)
 
 
 def _start(
@@ -119,7 +142,9 @@ def _start(
     """Admit what waits; names of the migrations whose labels must stay, and per plan why moves wait."""
     candidates = [candidate for reviewed in reviews.values() for candidate in reviewed.candidates]
     names = {plan.uid: str(plan.key) for plan in seen.plans}
-    circumstances = Circumstances(seen.snapshot.now, seen.snapshot, seen.hosts, seen.claims, names)
+    circumstances = Circumstances(
+        seen.snapshot.now, seen.snapshot, seen.hosts, seen.claims, names, crowded(candidates, seen.ledger)
+    )
     starting, waits = set(), dict[str, list[Wait]]()
     for verdict in admit(candidates, seen.ledger.copy(), circumstances):
         match verdict:

@@ -93,6 +93,7 @@ REFUSED_PLANS: list[tuple[dict[str, Any], str, str]] = [
     ({"migration": {"attempts": 0}}, "migration.attempts", "greater than or equal to 1"),
     ({"migration": {"attempts": 11}}, "migration.attempts", "less than or equal to 10"),
     ({"migration": {"bandwidth": {"maxMbps": 8}}}, "migration.bandwidth.maxMbps", "greater than or equal to 9"),
+    ({"migration": {"bandwidth": {"minMbps": 8}}}, "migration.bandwidth.minMbps", "greater than or equal to 9"),
     ({"migration": stun(maxDowntimeMs=1999)}, "migration.disruption.maxDowntimeMs", "greater than or equal to 2000"),
     ({"migration": stun(maxDowntimeMs=None)}, "migration.disruption", "both needed with stun: Allowed"),
     ({"migration": stun(unattendedDowntimeMs=None)}, "migration.disruption", "both needed with stun: Allowed"),
@@ -112,6 +113,18 @@ REFUSED_PROFILES: list[tuple[dict[str, Any], str, str]] = [
     ({"migration": {"enabled": True, "limits": {"parallelOutbound": 0}}}, "migration.limits.parallelOutbound", "1"),
     ({"migration": {"enabled": True, "limits": {"parallelInbound": 65}}}, "migration.limits.parallelInbound", "64"),
     ({"migration": {"enabled": True, "network": {"linkSpeedMbps": 9}}}, "migration.network.linkSpeedMbps", "10"),
+    (
+        {"migration": {"enabled": True, "network": {"subnets": ["10.20.0.0/24", "10.20.0.0/33"]}}},
+        "migration.network.subnets.1",
+        "'10.20.0.0/33' is not a subnet",
+    ),
+    ({"migration": {"enabled": True, "network": {"subnets": []}}}, "migration.network.subnets", "at least 1 item"),
+    (
+        {"migration": {"enabled": True, "network": {"mtu": 575}}},
+        "migration.network.mtu",
+        "greater than or equal to 576",
+    ),
+    ({"migration": {"enabled": True, "limits": {"sharePercent": 0}}}, "migration.limits.sharePercent", "1"),
     ({"nodeSelector": {"rack": "x" * 64}}, "nodeSelector.rack", "at most 63"),
 ]
 

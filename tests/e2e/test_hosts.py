@@ -26,6 +26,7 @@ from whimbrel_lab.topology import LabGuest, LabHost
 pytestmark = pytest.mark.lab
 
 SLOW = {"bandwidth": {"maxMbps": 100}}
+SMALL_LINKS = {"minMbps": 160}
 
 
 def job(pod: Object) -> bool:
@@ -125,7 +126,7 @@ async def test_most_converge_one_needs_its_stun_and_one_says_every_reason_why_it
         await stage.apply(
             plan(
                 virtualMachines={"onNodes": {"names": ["node-1"]}, "nonMigratable": "Leave"},
-                migration={"disruption": STUN, "attempts": 3},
+                migration={"bandwidth": SMALL_LINKS, "disruption": STUN, "attempts": 3},
             )
         )
         status = await stage.until_phase("Succeeded", "Failed", within_s=60)

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.libvirt]
 
 LINK_BYTES_PER_SECOND = 40_000_000
 LINK_MBPS = 320
+SMALL_LINKS = {"minMbps": LINK_MBPS // 2}
 RARE_CPU = "Cascadelake-Server"
 SHORT_BUDGET_MS = 4000
 """The guard asks for the end up to 1.9 s after the guest was suspended; libvirt has it running again within 2.1 s."""
@@ -62,13 +63,17 @@ async def test_real_guests_move_or_stay_as_was_said_and_none_stands_still_for_lo
             plan(
                 virtualMachines={"onNodes": {"names": ["node-1"]}, "nonMigratable": "Leave"},
                 target={"nodeNames": ["node-2", "node-3"]},
-                migration={"disruption": STUN},
+                migration={"bandwidth": SMALL_LINKS, "disruption": STUN},
             ),
             plan(
                 "too-greedy",
                 virtualMachines={"names": ["greedy"]},
                 target={"nodeNames": ["node-1"]},
-                migration={"attempts": 2, "disruption": {**STUN, "maxDowntimeMs": SHORT_BUDGET_MS}},
+                migration={
+                    "bandwidth": SMALL_LINKS,
+                    "attempts": 2,
+                    "disruption": {**STUN, "maxDowntimeMs": SHORT_BUDGET_MS},
+                },
             ),
         )
         emptied, refused = await asyncio.gather(

@@ -7,6 +7,7 @@ what has a pattern or a format fits. A bound on a field that none of them sets r
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 from support.definitions import (
@@ -32,6 +33,7 @@ NO_BOUNDS = frozenset(
 """Keywords that are no bound: shapes, defaults (a test of their own), rules (the same)."""
 UNDECLARED = "Undeclared"
 MATCHES_NO_PATTERN = "- -"
+LONGEST_SUBNET = "0000:0000:0000:0000:0000:ffff:192.168.100.100/128"
 BY_RULES: dict[tuple[str, str], Object] = {
     ("disruption.stun", "Never"): {"stun": "Never"},
     ("matchExpressions[0].operator", "Exists"): {"key": "tier", "operator": "Exists"},
@@ -98,7 +100,8 @@ def _case(keyword: str, bound: Any, node: Schema, document: Object, place: Place
         case "minLength":
             yield case("a" * bound, "a" * (bound - 1), f"in body should be at least {bound} chars long")
         case "maxLength":
-            yield case("a" * bound, "a" * (bound + 1), f"Too long: may not be more than {bound} bytes")
+            longest = LONGEST_SUBNET if _is_subnet(value) else "a" * bound
+            yield case(longest, "a" * (bound + 1), f"Too long: may not be more than {bound} bytes")
         case "pattern":
             assert not re.search(bound, MATCHES_NO_PATTERN), f"{here}: {bound} matches even {MATCHES_NO_PATTERN}"
             yield case(None, MATCHES_NO_PATTERN, f"in body should match '{bound}'")
@@ -144,9 +147,19 @@ def _items(node: Schema, present: list[Any], count: int) -> list[Any]:
     keys = node.get("x-kubernetes-list-map-keys", ())
     if keys:
         return [{**present[0], **dict.fromkeys(keys, f"Type{number}")} for number in range(count)]
+    if _is_subnet(present[0]):
+        return [f"10.{number}.0.0/16" for number in range(count)]
     if items["type"] == "string" and "enum" not in items:
         return [f"a{number}" for number in range(count)]
     return [present[0]] * count
+
+
+def _is_subnet(value: Any) -> bool:
+    """Whether it is text that the model accepts only as a subnet."""
+    try:
+        return "/" in value and bool(ip_network(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def _keys(count: int) -> dict[str, str]:

@@ -96,6 +96,8 @@ async def _tell(show: Show, arguments: argparse.Namespace) -> int:
             show.note(f"the operator is ready ({time.monotonic() - began:.1f} s)")
             connection = await connect(str(lab.kubeconfig))
             async with KubeApi(connection.configuration, Telemetry()) as api:
+                await lab.cordon(SOURCE)
+                show.page(Text(f"$ kubectl cordon {SOURCE}", "dim"))
                 await api.create(HOST_PROFILES, "", profile)
                 await api.create(MIGRATION_PLANS, NAMESPACE, plan)
                 show.page(Text("$ kubectl apply -f examples/demo", "dim"))

@@ -3,19 +3,69 @@
 The profile with the most matched selector keys applies to a node, whole; profiles never merge (`inventory.hosts`).
 """
 
-from typing import ClassVar
+from ipaddress import ip_network
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from whimbrel.api.definition import PrinterColumn, ResourceDefinition
-from whimbrel.api.scalars import ApiModel, Condition, LabelMap, Reason, ShortText, conditions_field, names_field
+from whimbrel.api.scalars import (
+    ApiModel,
+    Condition,
+    LabelKey,
+    LabelMap,
+    Reason,
+    ShortText,
+    conditions_field,
+    names_field,
+)
+
+
+def _subnet(text: str) -> str:
+    """Checked here alone: CEL knows CIDRs only from Kubernetes 1.30 on."""
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a subnet (expected something like 10.20.0.0/24 or fd00:20::/64)") from None
+    return text
+
+
+Subnet = Annotated[str, Field(max_length=49), AfterValidator(_subnet)]
 
 
 class MigrationNetwork(ApiModel):
-    """The link that migrations use."""
+    """The link that migrations use, and the networks that guests find behind these nodes."""
 
+    name: ShortText | None = Field(
+        None,
+        description="Name of the network that migrations use, the same for all nodes that are on it. A guest moves only "
+        "between nodes that do not declare different names.",
+    )
+    subnets: tuple[Subnet, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=16,
+        description="Subnets of the addresses that these nodes have on it, as 10.20.0.0/24 or fd00:20::/64. Nodes with IPv4 "
+        "only and nodes with IPv6 only do not move guests to one another.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
     link_speed_mbps: int = Field(
         1000, ge=10, le=1_000_000, description="Speed of the migration link in Mbit/s, per direction."
+    )
+    mtu: int | None = Field(
+        None,
+        ge=576,
+        le=65_535,
+        description="MTU of the migration link in bytes. A guest moves only between nodes that do not declare different ones.",
+    )
+    segments: tuple[ShortText, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Layer-2 segments that guests reach from these nodes: name of a bridge, of a bridge and a VLAN "
+        "(br-prod/120), or of the device plugin's resource of an SR-IOV network. A guest on such a network moves to no "
+        "node that declares segments without its own.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 
 
@@ -24,6 +74,12 @@ class HostLimits(ApiModel):
 
     parallel_outbound: int = Field(2, ge=1, le=64, description="Most migrations that leave a node at once.")
     parallel_inbound: int = Field(2, ge=1, le=64, description="Most migrations that arrive at a node at once.")
+    share_percent: int = Field(
+        100,
+        ge=1,
+        le=100,
+        description="Percent of the migration link that migrations may take, where other traffic uses it too.",
+    )
 
 
 class HostMigration(ApiModel):
@@ -50,6 +106,36 @@ class HostCpu(ApiModel):
     )
 
 
+class FrameBuffer(ApiModel):
+    """The size of a GPU's frame buffer."""
+
+    resource: LabelKey = Field(description="Resource of the device plugin, as nvidia.com/GRID_T4-2Q.")
+    mebibytes: int = Field(ge=1, le=1_048_576, description="Size of its frame buffer in MiB.")
+
+
+class HostDevices(ApiModel):
+    """What these nodes' devices are like."""
+
+    frame_buffers: tuple[FrameBuffer, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Frame buffers of the GPUs that guests have. A guest whose GPU has more than 1024 MiB moves only over "
+        "links of at least 10000 Mbit/s. Of a resource that neither source nor target names here it is not known.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["resource"]},
+    )
+
+
+class HostGraphics(ApiModel):
+    """What these nodes render guests' 3D graphics with."""
+
+    render_gpu: bool = Field(
+        False,
+        description="True: a GPU of these nodes renders guests' 3D graphics. A guest whose VirtualMachine has the "
+        "annotation whimbrel.dev/graphics-3d: Hardware, and no GPU of its own, moves only to such nodes.",
+    )
+
+
 class HostProfileSpec(ApiModel):
     """What the administrator declares."""
 
@@ -57,6 +143,10 @@ class HostProfileSpec(ApiModel):
     migration: HostMigration = Field(description="Live migration on these nodes.")
     cpu: HostCpu = Field(
         default=HostCpu(), description="What these nodes' processors have in common with other nodes'."
+    )
+    devices: HostDevices = Field(default=HostDevices(), description="What these nodes' devices are like.")
+    graphics: HostGraphics = Field(
+        default=HostGraphics(), description="What these nodes render guests' 3D graphics with."
     )
 
 

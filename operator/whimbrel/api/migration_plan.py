@@ -29,6 +29,9 @@ from whimbrel.api.virtual_machine_move import MovePhase, Rung
 MIN_DOWNTIME_MS = 2000
 """A stun cannot be consented to below this: after an abort the guest runs again 1.2 to 2.1 s later (libvirt 9, QEMU 7.2)."""
 
+MIN_MBPS = 250
+"""No migration starts where the links leave it less, as with vMotion, unless the plan says otherwise."""
+
 APPROVE_ANNOTATION = "whimbrel.dev/approve"
 FINALIZER = "whimbrel.dev/migrations-in-flight"
 
@@ -52,6 +55,13 @@ class Approval(StrEnum):
 
     AUTOMATIC = "Automatic"
     MANUAL = "Manual"
+
+
+class Strategy(StrEnum):
+    """What to prefer among hosts that all do."""
+
+    SPREAD = "Spread"
+    PACK = "Pack"
 
 
 class NamespaceTerm(ApiModel):
@@ -134,6 +144,14 @@ class Headroom(ApiModel):
         le=90,
         description="Percent of a target's allocatable memory that must stay unrequested after arrivals.",
     )
+    host_failures: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="So many hosts the cluster must be able to lose afterwards: of memory and of CPU, what all hosts have "
+        "free is no less than what the so many largest hold for virtual machines. Of plans that are quoted together the "
+        "greatest number holds.",
+    )
 
 
 class Target(ApiModel):
@@ -144,6 +162,10 @@ class Target(ApiModel):
         None, min_length=1, description="Only nodes with these labels may be targets."
     )
     exclude_nodes: tuple[ObjectName, ...] | None = names_field("Nodes that may not be targets.", MAX_NODES)
+    strategy: Strategy = Field(
+        Strategy.SPREAD,
+        description="Among targets that all do. Spread: the one with most memory left. Pack: the one with least.",
+    )
     headroom: Headroom = Field(default=Headroom(), description="What stays free on every target.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
@@ -158,6 +180,14 @@ class Target(ApiModel):
 class Bandwidth(ApiModel):
     """Bounds on the rate of one migration."""
 
+    min_mbps: int = Field(
+        MIN_MBPS,
+        ge=9,
+        le=1_000_000,
+        description="Least rate in Mbit/s that the links at both ends must leave to one migration while all their slots are "
+        "taken; less than 250 is for small links, and at your own risk. It asks for room on the links: maxMbps may still ask "
+        "for a slower migration.",
+    )
     max_mbps: int | None = Field(
         None,
         ge=9,
@@ -289,6 +319,16 @@ class QuotedMove(ApiModel):
     reasons: tuple[Reason, ...] = Field((), max_length=32, description="Codes of all reasons why it cannot move.")
 
 
+class PlacementConflict(ApiModel):
+    """Virtual machines that cannot all be placed: none of them, and none of the rules, could be left out of it."""
+
+    virtual_machines: tuple[ShortText, ...] = Field(
+        min_length=1, max_length=16, description="The first of them, `namespace/name`."
+    )
+    omitted: int = Field(0, ge=0, description="How many further virtual machines are in it.")
+    message: Message = Field(description="The virtual machines and the rules in words.")
+
+
 class Quote(ApiModel):
     """What will happen, before anything moves."""
 
@@ -303,6 +343,18 @@ class Quote(ApiModel):
         (), max_length=100, description="The first 100 lines; VirtualMachineMoves have all."
     )
     omitted: int = Field(0, ge=0, description="How many further lines there are.")
+    conflicts: tuple[PlacementConflict, ...] = Field(
+        (),
+        max_length=16,
+        description="Why not all can be placed: the first minimal sets of virtual machines and rules that cannot be had "
+        "together. No two name the same virtual machine.",
+    )
+    conflicts_omitted: int = Field(0, ge=0, description="How many further conflicts there are.")
+    undecided: int = Field(
+        0,
+        ge=0,
+        description="Virtual machines for which the search found neither a place nor a proof that there is none.",
+    )
 
 
 class Counts(ApiModel):

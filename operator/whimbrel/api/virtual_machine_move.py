@@ -106,6 +106,11 @@ class AttemptSpec(ApiModel):
         description="Nodes that it may land on where KubeVirt cannot be told a target (before 1.6) and `targetNode` is only "
         "the expected one; empty where it can.",
     )
+    detour: bool = Field(
+        False,
+        description="Whether the target is a stop on the way: no order of moves leads to the place it will have directly. A "
+        "further attempt follows, which `attempts` of the plan does not count.",
+    )
     configuration: KubeVirtConfiguration = Field(description="The configuration of KubeVirt that it must run under.")
     policy_name: ShortText = Field(
         "",

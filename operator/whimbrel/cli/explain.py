@@ -12,7 +12,7 @@ from whimbrel.api.virtual_machine_move import Judgement, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Conflict, Failure, PlanObject
 from whimbrel.cli.output import Answer
-from whimbrel.cli.quote import why_not
+from whimbrel.cli.quote import in_full, why_not
 from whimbrel.cli.receipt import last_attempt, name
 from whimbrel.cli.verb import Connect, Verb
 
@@ -146,9 +146,7 @@ def describe_one(plan: PlanObject, moves: Sequence[VirtualMachineMove], vm: str)
 
 def to_know(virtual_machine: str, notes: Sequence[Verdict]) -> str:
     """What is to be known of a move beforehand, as one reads reasons."""
-    return why_not(virtual_machine, notes).replace(
-        f"{virtual_machine} cannot move:", f"Of {virtual_machine} is to be known:"
-    )
+    return in_full(f"Of {virtual_machine} is to be known:", notes)
 
 
 def _entry(move: VirtualMachineMove, by_host: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from whimbrel.api import VirtualMachineMove
 from whimbrel.api.migration_plan import Quote, QuotedMove, TargetChoice
-from whimbrel.api.virtual_machine_move import Verdict
+from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, Judgement, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
 from whimbrel.cli.output import Answer
@@ -13,7 +13,8 @@ from whimbrel.cli.verb import Connect, Verb, takes_plan
 from whimbrel.preflight.elsewhere import SourceNode
 
 HEADERS = ("VM", "FROM", "TO", "AT LEAST", "RUNGS", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
-
+MOST_NAMED = 6
+"""Virtual machines that are named for one remedy."""
 
 SCHEDULER_CHOOSES = (
     "This KubeVirt cannot be told where to migrate to: the scheduler chooses among the nodes in spec.attempt.allowedNodes of "
@@ -57,6 +58,10 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
         notes.insert(0, held)
     if any(line.target_chosen_by == TargetChoice.SCHEDULER for line in quote.moves):
         notes.insert(0, SCHEDULER_CHOOSES)
+    if quote.conflicts:
+        notes.insert(0, conflicts(quote))
+    if told := beforehand(plan.namespace, moves):
+        notes.append(told)
     if quote.omitted:
         notes.append(f"{quote.omitted} more are not shown here: kubectl get vmove -n {plan.namespace}")
     return Answer(
@@ -117,18 +122,51 @@ def withheld(namespace: str, lines: Iterable[QuotedMove]) -> str:
     return "\n".join(["Permitted by the plan, yet not offered:", *told]) if told else ""
 
 
+def conflicts(quote: Quote) -> str:
+    """Why not all can be placed, one line for each conflict."""
+    lines = ["Not all can be placed. Each of these is resolved by changing any one thing that it names:"]
+    lines += [f"  {conflict.message}" for conflict in quote.conflicts]
+    if quote.conflicts_omitted:
+        lines.append(f"  and {quote.conflicts_omitted} more")
+    return "\n".join(lines)
+
+
 def telling(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    """The verdicts without the one that the source is no target, which helps nobody unless it is the only one."""
-    found = tuple(verdicts)
-    return tuple(v for v in found if v.code != SourceNode.__name__) or found
+    """The verdicts without warnings, and without those on the source as a target, which help nobody unless they are all."""
+    found = tuple(v for v in verdicts if v.judgement is not Judgement.WARN)
+    sources = {v.node for v in found if v.code == SourceNode.__name__}
+    return tuple(v for v in found if not v.node or v.node not in sources) or found
+
+
+def beforehand(namespace: str, moves: Iterable[VirtualMachineMove]) -> str:
+    """What is to be known of those that can move: one line per remedy, with the first machines that it is about."""
+    machines: dict[tuple[str, str], list[str]] = {}
+    for move in moves:
+        name = f"{move.spec.instance.namespace}/{move.spec.instance.name}".removeprefix(f"{namespace}/")
+        for note in move.spec.notes if move.status.phase not in TERMINAL_PHASES else ():
+            about = machines.setdefault((note.code, note.remedy), [])
+            if name not in about:
+                about.append(name)
+    told = [f"  {code}: {_first(names)}\n      {remedy}" for (code, remedy), names in machines.items()]
+    return "\n".join(["To be known beforehand:", *told]) if told else ""
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def why_not(virtual_machine: str, verdicts: Iterable[Verdict]) -> str:
-    """All reasons of one virtual machine, each with the field, the values, the nodes it is about, and the remedy."""
+    """All reasons of one virtual machine that cannot move."""
+    return in_full(f"{virtual_machine} cannot move:", telling(verdicts))
+
+
+def in_full(title: str, verdicts: Iterable[Verdict]) -> str:
+    """Verdicts below a title, each with the field, the values, the nodes it is about, and the remedy."""
     nodes: dict[tuple[str, ...], list[str]] = {}
-    for v in telling(verdicts):
+    for v in verdicts:
         nodes.setdefault((v.code, v.field, v.found, v.needed, v.remedy), []).append(v.node)
-    lines = [f"{virtual_machine} cannot move:"]
+    lines = [title]
     for (code, field, found, needed, remedy), where in nodes.items():
         at = f" [{', '.join(node for node in where if node)}]" if any(where) else ""
         values = ", ".join(

@@ -12,3 +12,4 @@ class Change(StrEnum):
     MIGRATED_VOLUMES = "migratedVolumes"
     BACKUP = "backupStatus"
     UTILITY_VOLUMES = "utilityVolumes"
+    UPDATE = "MigrationRequired"

@@ -29,6 +29,14 @@ class GuestHardware:
     """What encrypts its memory: SEV, SEV-SNP, TDX or Secure Execution; empty: nothing does."""
     client_usb: bool = False
     """Whether clients may redirect their USB devices to it."""
+    gpu_resources: tuple[str, ...] = ()
+    """Resources of device plugins that its GPUs are of, sorted."""
+    numa_passthrough: bool = False
+    """Whether it sees the NUMA nodes of its host."""
+    persistent_state: bool = False
+    """Whether the state of its vTPM or EFI outlives a restart."""
+    headless: bool = False
+    """Whether it has no display."""
 
 
 NO_HARDWARE = GuestHardware()
@@ -46,13 +54,17 @@ class GuestInterface:
     """`namespace/name` of the NetworkAttachmentDefinition; empty: the pod network."""
 
 
+PERSISTENT_STATE = "persistentState"
+"""Kind of the volume that KubeVirt keeps the state of vTPM and EFI on; not in `spec.volumes`."""
+
+
 @dataclass(frozen=True, slots=True)
 class GuestVolume:
     """A volume of the guest."""
 
     name: str
     kind: str
-    """The member of `spec.volumes[]` that says what it is: persistentVolumeClaim, containerDisk, …"""
+    """The member of `spec.volumes[]` that says what it is: persistentVolumeClaim, containerDisk, …; or PERSISTENT_STATE."""
     claim: str = ""
     """Name of the PersistentVolumeClaim, in the guest's namespace; empty where it has none."""
     hotplugged: bool = False

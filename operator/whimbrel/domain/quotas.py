@@ -29,3 +29,9 @@ class Limits:
     container_maximum: Amounts
     pod_minimum: Amounts
     pod_maximum: Amounts
+    container_default_requests: Amounts = ()
+    """What a container gets that states none."""
+    container_default_limits: Amounts = ()
+    container_ratio: Amounts = ()
+    """How many times its request a limit may be at most, in thousandths."""
+    pod_ratio: Amounts = ()

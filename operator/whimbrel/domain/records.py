@@ -13,7 +13,7 @@ from whimbrel.api import HostProfile, MigrationPlan, VirtualMachineMove
 from whimbrel.api.migration_plan import MigrationPlanStatus
 from whimbrel.domain.changes import Change
 from whimbrel.domain.guests import NO_HARDWARE, GuestHardware, GuestInterface, GuestVolume
-from whimbrel.domain.scheduling import Amounts, Scheduling
+from whimbrel.domain.scheduling import Admission, Amounts, Scheduling
 
 
 class Key(NamedTuple):
@@ -135,6 +135,8 @@ class Instance:
     volumes: tuple[GuestVolume, ...] = ()
     changes: tuple[Change, ...] = ()
     """What KubeVirt is changing on it just now."""
+    eviction_strategy: str = ""
+    """Its own; empty: the cluster's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,11 @@ class Taint:
     key: str
     value: str
     effect: str
+
+    @property
+    def keeps_out(self) -> bool:
+        """Whether pods that do not tolerate it are not scheduled there."""
+        return self.effect in ("NoSchedule", "NoExecute")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +240,10 @@ class Pod:
     """Everything else that it asks for: ephemeral storage, huge pages, devices."""
     scheduling: Scheduling | None = None
     """Of launchers, and of other pods that keep pods away from themselves; None: it has no say."""
+    admission: Admission | None = None
+    """Of launchers only."""
+    claims: tuple[str, ...] = ()
+    """Names of the PersistentVolumeClaims that it uses."""
 
     @property
     def ended(self) -> bool:
@@ -267,6 +278,8 @@ class KubeVirt:
     cpu_model: str
     """Cluster-wide default CPU model, or empty."""
     feature_gates: frozenset[str]
+    eviction_strategy: str = ""
+    """Of guests that name none, or empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""What a pod asks of the scheduler beside room.
+"""What a pod asks of the scheduler beside room, and what the API server looks at when it is made.
 
-`Scheduling` is a part of a launcher's `records.Pod`, shared by value: all launchers of one template hold one.
+`Scheduling` and `Admission` are parts of a launcher's `records.Pod`, shared by value: all launchers of one template hold one.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,12 @@ class Toleration:
     """Equal or Exists."""
     value: str
     effect: str
+
+    def covers(self, key: str, value: str, effect: str) -> bool:
+        """Whether a taint of this key, value and effect is tolerated."""
+        if (self.effect and self.effect != effect) or (self.key and self.key != key):
+            return False
+        return self.operator == "Exists" or (self.operator == "Equal" and self.value == value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +66,30 @@ class Scheduling:
     spread: tuple[SpreadConstraint, ...] = ()
     priority: int = 0
     preempts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What one container of a pod states."""
+
+    requests: Amounts
+    limits: Amounts
+    starts: bool = False
+    """Whether it is an init container."""
+    stays: bool = False
+    """Whether it is an init container that runs as long as the pod does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What quotas and limit ranges of a namespace look at when a pod is made."""
+
+    containers: tuple[Container, ...]
+    whole: Container | None = None
+    """What the pod states for all its containers together."""
+    overhead: Amounts = ()
+    priority_class: str = ""
+    ends: bool = False
+    """Whether it has a deadline."""
+    looks_across_namespaces: bool = False
+    """Whether a term of its affinity, even a preferred one, looks at other namespaces."""

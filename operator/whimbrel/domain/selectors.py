@@ -3,7 +3,7 @@
 Made by the projections of pods and volumes; evaluated here, for whoever asks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -32,6 +32,12 @@ class Requirement:
             case _:
                 return False
 
+    def __str__(self) -> str:
+        values = ", ".join(self.values)
+        if self.operator == "In" and len(self.values) == 1:
+            return f"{self.key}={values}"
+        return f"{self.key} {self.operator}" + (f" ({values})" if values else "")
+
     def _compares(self, found: str) -> bool:
         try:
             have, bound = int(found), int(self.values[0])
@@ -50,6 +56,9 @@ class LabelSelector:
         """Whether these labels satisfy all requirements."""
         return all(requirement.holds(labels) for requirement in self.requirements)
 
+    def __str__(self) -> str:
+        return " and ".join(str(requirement) for requirement in self.requirements) or "any label"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSelectorTerm:
@@ -64,3 +73,17 @@ class NodeSelectorTerm:
             return False
         fields = {"metadata.name": name}
         return all(each.holds(labels) for each in self.by_label) and all(each.holds(fields) for each in self.by_field)
+
+    def __str__(self) -> str:
+        return " and ".join(str(each) for each in (*self.by_label, *self.by_field)) or "nothing"
+
+
+def told(terms: Iterable[NodeSelectorTerm]) -> str:
+    """What the terms ask for, in words."""
+    return " or ".join(str(term) for term in terms) or "nothing"
+
+
+def found_of(terms: Iterable[NodeSelectorTerm], name: str, labels: Mapping[str, str]) -> str:
+    """What a node has of the labels that the terms ask about, in words."""
+    keys = sorted({each.key for term in terms for each in term.by_label})
+    return ", ".join(f"{key}={labels[key]}" if key in labels else f"no label {key}" for key in keys) or f"node {name}"

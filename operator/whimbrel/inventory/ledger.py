@@ -1,4 +1,4 @@
-"""The ledger: the only place that counts memory, CPU, pod slots and migration slots – everybody's, ours included.
+"""The ledger: the only place that counts memory, CPU, devices, pod slots and migration slots – everybody's, ours included.
 
 Built from a snapshot in one linear pass. Copy it, then reserve on the copy: whoever decides sees its own decisions counted.
 """
@@ -6,7 +6,7 @@ Built from a snapshot in one linear pass. Copy it, then reserve on the copy: who
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain.naming import (
@@ -16,7 +16,12 @@ from whimbrel.domain.naming import (
     LABEL_ATTEMPT,
     is_our_migration,
 )
+from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
+from whimbrel.domain.scheduling import Admission, Amounts
+from whimbrel.inventory.attached import Attached
+from whimbrel.inventory.journeys import Journeys
+from whimbrel.inventory.neighbours import Arrival, Crowds, Neighbours
 from whimbrel.inventory.snapshot import Snapshot
 
 
@@ -26,6 +31,8 @@ class PodDemand:
 
     memory_bytes: int
     cpu_millicores: int
+    others: Amounts = ()
+    """Everything else: ephemeral storage, huge pages, devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +51,32 @@ class InFlight:
 class _Facts:
     """What does not change while a tick decides; shared by all copies."""
 
+    snapshot: Snapshot
     nodes: Mapping[str, Node]
     launchers: Mapping[str, tuple[Pod, ...]]
     """Launchers that have not ended, by instance UID, sorted by pod UID."""
+    launchers_on: Mapping[str, tuple[Pod, ...]]
+    """The same by node."""
     unfinished: Mapping[Key, InFlight]
     """By key of the instance."""
     arrivals: Mapping[str, Pod]
     """Target launchers by UID of the migration."""
     lingering: Mapping[str, int]
     """Outbound slots by node that KubeVirt counts although nothing leaves there: see `_lingering`."""
+    crowds: Crowds
+    journeys: Journeys
+    quotas: Mapping[str, tuple[Quota, ...]]
+    """By namespace, sorted by name."""
+    limits: Mapping[str, tuple[Limits, ...]]
 
 
 class Ledger:
     """Who takes what of which node, and who moves from where to where."""
 
-    __slots__ = ("_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_outbound", "_pods")
+    __slots__ = (
+        "_arrivals", "_attached", "_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_neighbours", "_others",
+        "_outbound", "_pods",
+    )  # fmt: skip
 
     def __init__(self, facts: _Facts) -> None:
         """An empty ledger over these facts; use `Ledger.of`."""
@@ -66,9 +84,13 @@ class Ledger:
         self._memory: Counter[str] = Counter()
         self._cpu: Counter[str] = Counter()
         self._pods: Counter[str] = Counter()
+        self._others: dict[str, Counter[str]] = {}
         self._outbound: Counter[str] = Counter()
         self._inbound: Counter[str] = Counter()
         self._in_flight = 0
+        self._arrivals: list[Arrival] = []
+        self._neighbours: Neighbours | None = None
+        self._attached: Attached | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
@@ -78,10 +100,12 @@ class Ledger:
         target where that is known, and reserves the target until its target launcher is bound and so counts itself.
         """
         launchers: dict[str, list[Pod]] = {}
+        by_node: dict[str, list[Pod]] = {}
         arrivals: dict[str, Pod] = {}
         for pod in snapshot.pods.values():
             if pod.instance_uid and not pod.ended:
                 launchers.setdefault(pod.instance_uid, []).append(pod)
+                by_node.setdefault(pod.node, []).append(pod)
             if pod.migration_uid:
                 held = arrivals.get(pod.migration_uid)
                 arrivals[pod.migration_uid] = pod if held is None else max(pod, held, key=_liveness)
@@ -93,29 +117,39 @@ class Ledger:
         ]
         ledger = cls(
             _Facts(
+                snapshot=snapshot,
                 nodes={node.name: node for node in snapshot.nodes.values()},
                 launchers={uid: tuple(sorted(pods, key=lambda pod: pod.uid)) for uid, pods in launchers.items()},
+                launchers_on={node: tuple(pods) for node, pods in by_node.items()},
                 unfinished=_by_instance(flights, snapshot),
                 arrivals=arrivals,
                 lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
+                crowds=Crowds(snapshot),
+                journeys=Journeys(snapshot),
+                quotas=_by_namespace(snapshot.quotas),
+                limits=_by_namespace(snapshot.limits),
             )
         )
         for pod in snapshot.pods.values():
             if pod.node and not pod.ended:
-                ledger._take(pod.node, pod.memory_bytes, pod.cpu_millicores)
+                ledger._take(pod.node, PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests))
         for flight in flights:
             instance = snapshot.instances.get(flight.migration.instance_key)
             ledger._count_migration(flight.source, flight.arrivals)
-            if instance is not None and flight.target and not _counts_itself(arrivals.get(flight.migration.uid)):
-                ledger.reserve_arrival(instance, flight.target)
+            arrival = arrivals.get(flight.migration.uid)
+            if instance is not None and flight.target and not _counts_itself(arrival):
+                ledger.reserve_arrival(instance, flight.target, made=arrival is not None)
         return ledger
 
     def copy(self) -> "Ledger":
         """An independent ledger with the same counts."""
         other = Ledger(self._facts)
         other._memory, other._cpu, other._pods = self._memory.copy(), self._cpu.copy(), self._pods.copy()
+        other._others = {name: taken.copy() for name, taken in self._others.items()}
         other._outbound, other._inbound = self._outbound.copy(), self._inbound.copy()
         other._in_flight = self._in_flight
+        other._arrivals, other._neighbours = self._arrivals.copy(), self._neighbours
+        other._attached = self._attached
         return other
 
     def reserve(self, instance: Instance, source: str, target: str, arrivals: Iterable[str]) -> None:
@@ -125,10 +159,19 @@ class Ledger:
         self._count_migration(source, arrivals)
         self.reserve_arrival(instance, target)
 
-    def reserve_arrival(self, instance: Instance, target: str) -> None:
-        """Count only what an instance will take of a target, as planning ahead does."""
+    def reserve_arrival(self, instance: Instance, target: str, *, made: bool = False) -> None:
+        """Count only what an instance will take of a target, as planning ahead does; `made`: its launcher exists already."""
         demand = self.demand(instance)
-        self._take(target, demand.memory_bytes, demand.cpu_millicores)
+        self._take(target, demand)
+        template = self.source_launcher(instance)
+        if template is not None:
+            self._arrivals.append(Arrival(instance, template, target, made))
+            self._neighbours = self._attached = None
+
+    def release_departure(self, instance: Instance) -> None:
+        """Count that an instance has left its node, as planning ahead does."""
+        demand = self.demand(instance)
+        self._take(instance.node, demand, -1)
 
     def outbound(self, node: str) -> int:
         """Unfinished migrations that leave the node."""
@@ -141,6 +184,11 @@ class Ledger:
     def inbound(self, node: str) -> int:
         """Unfinished migrations that arrive at the node, as far as their targets are known."""
         return self._inbound[node]
+
+    @property
+    def journeys(self) -> Journeys:
+        """Between which nodes guests have been moved before."""
+        return self._facts.journeys
 
     @property
     def in_flight(self) -> int:
@@ -164,17 +212,29 @@ class Ledger:
         found = self._facts.nodes.get(node)
         return 0 if found is None else found.allocatable_pods - self._pods[node]
 
+    def free(self, node: str, resource: str) -> int:
+        """How much of any other resource nobody requests: none where the node does not list it."""
+        found = self._facts.nodes.get(node)
+        offered = next((amount for name, amount in found.allocatable if name == resource), 0) if found else 0
+        taken = self._others.get(resource)
+        return offered if taken is None else offered - taken[node]
+
     def fits(self, demand: PodDemand, node: str, headroom_percent: int = 0) -> bool:
-        """Whether the node has room for one more pod of this demand."""
+        """Whether the node has room for one more pod of this demand; what it does not ask for is not looked at."""
         return (
             self.free_pods(node) >= 1
-            and self.free_memory_bytes(node, headroom_percent) >= demand.memory_bytes
-            and self.free_cpu_millicores(node) >= demand.cpu_millicores
+            and (not demand.memory_bytes or self.free_memory_bytes(node, headroom_percent) >= demand.memory_bytes)
+            and (not demand.cpu_millicores or self.free_cpu_millicores(node) >= demand.cpu_millicores)
+            and all(self.free(node, name) >= amount for name, amount in demand.others)
         )
 
     def launchers(self, instance: Instance) -> tuple[Pod, ...]:
         """Launchers of the instance that have not ended, target launchers included, sorted by UID."""
         return self._facts.launchers.get(instance.uid, ())
+
+    def launchers_on(self, node: str) -> tuple[Pod, ...]:
+        """Launchers on a node that have not ended, in no particular order."""
+        return self._facts.launchers_on.get(node, ())
 
     def source_launcher(self, instance: Instance) -> Pod | None:
         """The launcher that the guest runs in: the one on its node. After a move that is the former target launcher."""
@@ -188,7 +248,47 @@ class Ledger:
         pod = self.source_launcher(instance)
         if pod is None:
             return PodDemand(instance.memory_bytes, 0)
-        return PodDemand(pod.memory_bytes, pod.cpu_millicores)
+        return PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests)
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """The pods that a target launcher would find around it, arrivals included."""
+        if self._neighbours is None:
+            self._neighbours = Neighbours(self._facts.crowds, self._arrivals)
+        return self._neighbours
+
+    @property
+    def attached(self) -> Attached:
+        """The volumes on all nodes, those of arrivals included."""
+        if self._attached is None:
+            self._attached = Attached(self._facts.snapshot, self._arrivals)
+        return self._attached
+
+    def quotas(self, namespace: str) -> tuple[Quota, ...]:
+        """The resource quotas of a namespace."""
+        return self._facts.quotas.get(namespace, ())
+
+    def limits(self, namespace: str) -> tuple[Limits, ...]:
+        """The limit ranges of a namespace."""
+        return self._facts.limits.get(namespace, ())
+
+    def launchers_to_come(self, namespace: str) -> tuple[Admission, ...]:
+        """Of launchers that will be made in a namespace and that no quota counts yet, what they ask of it."""
+        templates = (
+            each.template for each in self._arrivals if not each.made and each.template.key.namespace == namespace
+        )
+        return _asked(templates)
+
+    def launchers_to_go(self, namespace: str) -> tuple[Admission, ...]:
+        """The same of one launcher of each guest of the namespace that moves."""
+        moving = {
+            each.instance.uid: each.template for each in self._arrivals if each.template.key.namespace == namespace
+        }
+        for flight in self._facts.unfinished.values():
+            pod = self._facts.arrivals.get(flight.migration.uid)
+            if flight.migration.key.namespace == namespace and pod is not None and not pod.ended:
+                moving.setdefault(pod.instance_uid, pod)
+        return _asked(moving.values())
 
     def unfinished_migration(self, instance: Key) -> Migration | None:
         """The migration of the instance that has not ended; of several the one that KubeVirt handed to the nodes."""
@@ -203,10 +303,12 @@ class Ledger:
         """The same migration with its source and target."""
         return self._facts.unfinished.get(instance)
 
-    def _take(self, node: str, memory_bytes: int, cpu_millicores: int) -> None:
-        self._memory[node] += memory_bytes
-        self._cpu[node] += cpu_millicores
-        self._pods[node] += 1
+    def _take(self, node: str, demand: PodDemand, pods: int = 1) -> None:
+        self._memory[node] += pods * demand.memory_bytes
+        self._cpu[node] += pods * demand.cpu_millicores
+        self._pods[node] += pods
+        for name, amount in demand.others:
+            self._others.setdefault(name, Counter())[node] += pods * amount
 
     def _count_migration(self, source: str, arrivals: Iterable[str]) -> None:
         self._in_flight += 1
@@ -214,6 +316,21 @@ class Ledger:
             self._outbound[source] += 1
         for node in arrivals:
             self._inbound[node] += 1
+
+
+R = TypeVar("R", Quota, Limits)
+
+
+def _by_namespace(records: Mapping[Key, R]) -> Mapping[str, tuple[R, ...]]:
+    found: dict[str, list[R]] = {}
+    for key in sorted(records):
+        found.setdefault(key.namespace, []).append(records[key])
+    return {namespace: tuple(listed) for namespace, listed in found.items()}
+
+
+def _asked(pods: Iterable[Pod]) -> tuple[Admission, ...]:
+    """In an order that does not depend on whose they are."""
+    return tuple(sorted((pod.admission for pod in pods if pod.admission is not None), key=repr))
 
 
 def _abandoned(migration: Migration, snapshot: Snapshot, arrival: Pod | None) -> bool:

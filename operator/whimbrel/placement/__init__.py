@@ -1,9 +1,11 @@
 """Which host for which virtual machine: `solve` for all guests of all plans at once, `sequence` for the order of moves.
 
-Pure and deterministic: steps are counted, not seconds. `place`, `planned` and `capacity_reasons` are what the outlook
-asks, plan by plan; `preflight.recheck` speaks again just before a start.
+Pure and deterministic: steps are counted, not seconds. `place` poses the problem from what preflight and the ledger say;
+`preflight.recheck` speaks again just before a start.
 """
 
+from whimbrel.placement.afterwards import capacity_reasons, planned
+from whimbrel.placement.posing import Placement, Request, place
 from whimbrel.placement.problem import (
     Apart,
     Conflict,
@@ -14,14 +16,14 @@ from whimbrel.placement.problem import (
     Member,
     Problem,
     Room,
-    Strategy,
     Together,
 )
+from whimbrel.placement.reasons import REASONS, conflicting, no_way, undecided
 from whimbrel.placement.sequence import Sequence, Step, Stuck, sequence
 from whimbrel.placement.solving import Effort, Solution, solve
-from whimbrel.placement.spread import capacity_reasons, place, planned
 
 __all__ = [
+    "REASONS",
     "Apart",
     "Conflict",
     "Effort",
@@ -30,17 +32,21 @@ __all__ = [
     "Guest",
     "Kind",
     "Member",
+    "Placement",
     "Problem",
+    "Request",
     "Room",
     "Sequence",
     "Solution",
     "Step",
-    "Strategy",
     "Stuck",
     "Together",
     "capacity_reasons",
+    "conflicting",
+    "no_way",
     "place",
     "planned",
     "sequence",
     "solve",
+    "undecided",
 ]

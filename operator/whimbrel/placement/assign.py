@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from whimbrel.api.migration_plan import Strategy
 from whimbrel.placement.board import Board, rooms_of
-from whimbrel.placement.problem import Amounts, Meter, Strategy
+from whimbrel.placement.problem import Amounts, Meter
 
 _FEW_ROOMS = 24
 """Guests with so few suitable rooms look at each of them."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
+from whimbrel.api.migration_plan import Strategy
+
 Amounts = tuple[int, ...]
 Words = str | Callable[[], str]
 """A text, or what makes it when somebody asks."""
@@ -17,13 +19,6 @@ Words = str | Callable[[], str]
 def text(words: Words) -> str:
     """The text itself."""
     return words if isinstance(words, str) else words()
-
-
-class Strategy(StrEnum):
-    """What to prefer among hosts that all do."""
-
-    SPREAD = "Spread"
-    PACK = "Pack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ class Fact:
     """What one family of preflight says of one guest: the hosts that suit it."""
 
     words: Words
-    """What the guest needs of them, such as "huge pages"."""
+    """What the guest needs of them, such as "huge pages"; empty: that they take it at all."""
     mask: int
 
 

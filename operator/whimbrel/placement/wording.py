@@ -72,6 +72,9 @@ def _facts(problem: Problem, guests: Mapping[str, Guest], rules: Iterable[Member
     found = []
     for (words, mask), needing in needed.items():
         subject = _subject(sorted(needing), who)
+        if not words:
+            found.append(_taking(problem, "them" if len(needing) > 1 else "it", mask & everywhere))
+            continue
         verb = "need" if len(needing) > 1 else "needs"
         if not mask & everywhere:
             found.append(f"no host has the {words} {subject} {verb}")
@@ -84,6 +87,16 @@ def _facts(problem: Problem, guests: Mapping[str, Guest], rules: Iterable[Member
             having = names([problem.rooms[room].name for room in suitable])
             found.append(f"only {having} {'has' if len(suitable) == 1 else 'have'} the {words} {subject} {verb}")
     return found
+
+
+def _taking(problem: Problem, guests: str, mask: int) -> str:
+    """That only some hosts take these guests at all."""
+    if not mask:
+        return f"no host takes {guests}"
+    missing = rooms_of(((1 << len(problem.rooms)) - 1) & ~mask)
+    if len(missing) < mask.bit_count():
+        return f"{names([problem.rooms[room].name for room in missing])} may not take {guests}"
+    return f"only {names([problem.rooms[room].name for room in rooms_of(mask)])} may take {guests}"
 
 
 def _subject(needing: list[str], who: list[str]) -> str:

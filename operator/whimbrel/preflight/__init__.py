@@ -13,37 +13,51 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import (
+    attach_limits,
     attached_devices,
     capacity,
     changing,
     cpu,
     cpu_compatibility,
+    devices,
     disks,
     elsewhere,
+    graphics,
     guest,
     in_flight,
+    interfaces,
+    migration_network,
+    namespace_limits,
+    networks,
+    node_affinity,
     node_features,
     node_selector,
     owner,
+    platform,
+    pod_affinity,
     source,
     storage,
     target,
     target_choice,
+    topology_spread,
 )
 from whimbrel.preflight.assessment import Assessment, candidate, host_demand
-from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason
+from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason, PreflightUnknown
 from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.reach import Surroundings
 
 EVERYWHERE: tuple[GuestFamily, ...] = (
+    platform,
     guest,
     owner,
     attached_devices,
     disks,
+    interfaces,
     in_flight,
     changing,
     source,
     target_choice,
+    namespace_limits,
 )
 """Families whose reasons hold for every target."""
 
@@ -53,9 +67,17 @@ BY_HOST: tuple[HostFamily, ...] = (
     cpu,
     cpu_compatibility,
     node_features,
+    devices,
+    graphics,
     node_selector,
+    node_affinity,
+    migration_network,
+    networks,
     storage,
+    attach_limits,
     capacity,
+    pod_affinity,
+    topology_spread,
 )
 """Families that look at each target."""
 
@@ -70,7 +92,9 @@ __all__ = [
     "EVERYWHERE",
     "FAMILIES",
     "Assessment",
+    "HostFamily",
     "PreflightReason",
+    "PreflightUnknown",
     "assess",
     "recheck",
 ]
@@ -86,10 +110,18 @@ def assess(
     """Judge a plan's guests against all hosts. Not for guests that a migration of ours already moves: the ledger counts
     those at their targets.
     """
-    lineup = Lineup(hosts, Terms(plan_spec.target, ledger, snapshot))
+    lineup = Lineup(hosts, Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth))
     around = None if snapshot.capabilities and snapshot.capabilities.added_node_selector else Surroundings(lineup)
+    emptied = source.emptied(plan_spec.virtual_machines.on_nodes, hosts)
     guests = (
-        candidate(instance, hosts, ledger, snapshot, around.of(instance) if around is not None else None)
+        candidate(
+            instance,
+            hosts,
+            ledger,
+            snapshot,
+            around.of(instance) if around is not None else None,
+            evacuated=instance.node in emptied,
+        )
         for instance in instances
     )
     return Assessment.of(guests, lineup, EVERYWHERE, BY_HOST)
@@ -108,7 +140,7 @@ def recheck(
 
     `allowed_nodes`: where it may land, given where the scheduler chooses and the host is only the expected one.
     """
-    terms = Terms(plan_spec.target, ledger, snapshot)
+    terms = Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth)
     reach = Surroundings(Lineup(hosts, terms), allowed_nodes).of(instance) if allowed_nodes else None
     asked = candidate(instance, hosts, ledger, snapshot, reach)
     found: list[PreflightReason] = []
@@ -116,8 +148,8 @@ def recheck(
         found += guest_family.judge(guest_family.demand(asked))
     host = hosts.get(target_node)
     if host is None:
-        missing = target.HostMissing(field="metadata.name", found="absent", needed=target_node, node=target_node)
-        return (*found, missing)
+        found.append(target.HostMissing(field="metadata.name", found="absent", needed=target_node, node=target_node))
+        return tuple(reason for reason in found if reason.blocks)
     pair = {name: hosts[name] for name in {target_node, instance.node} if name in hosts}
     lineup = Lineup(pair, terms)
     for family in BY_HOST:

@@ -25,6 +25,8 @@ class _Case:
     everywhere: tuple[PreflightReason, ...]
     demands: tuple[Hashable, ...]
     """One per family that looks at hosts."""
+    masks: tuple[int, ...]
+    """The hosts that nothing of each such family blocks."""
     suitable: int
     """Hosts that could run it, whatever room they have."""
     possible: int
@@ -44,7 +46,13 @@ class Against:
 
 
 def candidate(
-    instance: Instance, hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot, reach: Reach | None
+    instance: Instance,
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    snapshot: Snapshot,
+    reach: Reach | None,
+    *,
+    evacuated: bool = False,
 ) -> Candidate:
     """An instance with what the cluster says of it."""
     return Candidate(
@@ -53,8 +61,11 @@ def candidate(
         migration=ledger.unfinished_migration(instance.key),
         launchers=ledger.launchers(instance),
         requests=ledger.demand(instance),
+        template=ledger.source_launcher(instance),
+        ledger=ledger,
         snapshot=snapshot,
         reach=reach,
+        evacuated=evacuated,
     )
 
 
@@ -95,18 +106,19 @@ class Assessment:
                 if wanted not in judged:
                     judged[wanted] = tuple(guest_family.judge(wanted[1]))
                 reasons += judged[wanted]
-            demands = []
+            demands, passed = [], []
             suitable = possible = lineup.everybody
             for number, family in enumerate(by_host):
                 wanted = (number, host_demand(family, guest, lineup))
                 if wanted not in masks:
                     masks[wanted] = family.mask(wanted[1], lineup)
                 demands.append(wanted[1])
+                passed.append(masks[wanted])
                 possible &= masks[wanted]
                 if not family.OF_THE_MOMENT:
                     suitable &= masks[wanted]
             landing = guest.reach.allowed if guest.reach is not None else ()
-            cases[guest.instance.uid] = _Case(reasons, tuple(demands), suitable, possible, landing)
+            cases[guest.instance.uid] = _Case(reasons, tuple(demands), tuple(passed), suitable, possible, landing)
         return cls(lineup, by_host, cases)
 
     @property
@@ -139,6 +151,21 @@ class Assessment:
         case = self._cases.get(uid)
         return 0 if case is None or _lasting(case) else case.suitable
 
+    def lasting(self, uid: str) -> bool:
+        """Whether a reason that does not pass by itself keeps it from every host."""
+        case = self._cases.get(uid)
+        return case is None or _lasting(case)
+
+    def masks(self, uid: str) -> tuple[int, ...]:
+        """The hosts that suit it by each family that looks at hosts, in the order of `families`."""
+        case = self._cases.get(uid)
+        return () if case is None else case.masks
+
+    @property
+    def families(self) -> Sequence[HostFamily]:
+        """The families that look at hosts."""
+        return self._families
+
     def landing(self, uid: str) -> tuple[str, ...]:
         """Names of the hosts that it may land on if the scheduler chooses; empty where its migration names a target."""
         case = self._cases.get(uid)
@@ -157,12 +184,24 @@ class Assessment:
         chosen = set(self._lineup.names(mask))
         return tuple(host for host in self._lineup.hosts if host.name in chosen)
 
+    def mask_by(self, family: HostFamily, demand: Hashable) -> int:
+        """The hosts that suit a demand of one family, be it what was judged or not."""
+        return family.mask(demand, self._lineup)
+
+    def domains(self, label: str) -> tuple[int, ...]:
+        """The hosts by value of a node label, in the order of the values; hosts without it are in none."""
+        return self._lineup.domains(label)
+
+    def everybody(self) -> Mapping[str, Host]:
+        """All hosts that were judged, by name."""
+        return {host.name: host for host in self._lineup.hosts}
+
     def bit(self, node: str) -> int:
         """The mask of one host; 0 where there is none of that name."""
         return self._lineup.bit(node)
 
     def reasons(self, uid: str, limit: int | None = None) -> tuple[PreflightReason, ...]:
-        """Every reason that holds everywhere, and where no host is possible each host's own, in a stable order.
+        """Every reason that holds everywhere, and where no host is possible what blocks each, in a stable order.
 
         `limit` bounds how many are made: a thousand hosts have a thousand reasons each.
         """
@@ -171,8 +210,8 @@ class Assessment:
     def reasons_on(self, uid: str, node: str) -> tuple[PreflightReason, ...]:
         """Every reason against one host."""
         case = self._cases.get(uid)
-        host = next((host for host in self._lineup.hosts if host.name == node), None)
-        return () if case is None or host is None else tuple(self._on(case, host))
+        bit = self._lineup.bit(node)
+        return tuple(self._on(case, self._lineup.hosts[bit.bit_length() - 1])) if case is not None and bit else ()
 
     def everywhere(self, uid: str) -> tuple[PreflightReason, ...]:
         """Every reason that holds for all targets, warnings and unknowns included, in a stable order."""
@@ -249,7 +288,7 @@ class Assessment:
         yield from _sorted(case.everywhere)
         if not case.possible:
             for host in self._lineup.hosts:
-                yield from self._on(case, host)
+                yield from (reason for reason in self._on(case, host) if reason.blocks)
 
     def _on(self, case: _Case, host: Host) -> Iterator[PreflightReason]:
         found = [

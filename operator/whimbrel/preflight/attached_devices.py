@@ -7,6 +7,7 @@ is named, with the field to change. Called through `preflight.FAMILIES`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 
 
@@ -25,12 +26,14 @@ class Demand:
 class HostDeviceAttached(PreflightReason):
     """The guest holds a device of its host, PCI or USB, which cannot come along."""
 
+    evidence = where.INSTANCE
     remedy = "Disconnect {found}: remove it from {field} of the virtual machine and restart it, then plan again."
 
 
 class SeveralGpus(PreflightReason):
     """The guest holds several GPUs, and KubeVirt moves a guest with one mediated GPU at most."""
 
+    evidence = where.INSTANCE
     remedy = (
         "Leave the virtual machine one mediated GPU of {found} and restart it, or shut it down to place it elsewhere."
     )
@@ -39,18 +42,21 @@ class SeveralGpus(PreflightReason):
 class EncryptedMemory(PreflightReason):
     """The guest's memory is encrypted with a key that its host alone has."""
 
+    evidence = where.INSTANCE
     remedy = "Shut the virtual machine down to place it elsewhere, or remove {field} ({found}) and restart it."
 
 
 class HypervPassthrough(PreflightReason):
     """The guest sees every Hyper-V feature of its host, whatever another host has."""
 
+    evidence = where.INSTANCE
     remedy = "Replace {field} by the single features that it needs, in spec.domain.features.hyperv, and restart it."
 
 
 class ClientUsbDetached(PreflightWarning):
     """USB devices that a client redirects to the guest are detached when it moves: the client is connected to the source."""
 
+    evidence = where.INSTANCE
     remedy = "Have users of redirected USB devices close them before, and connect again afterwards (virtctl usbredir)."
 
 

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from whimbrel.domain.quantities import MIB
+from whimbrel.domain.scheduling import Amounts
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import PodDemand
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = True
+NEEDS = "room"
 
 _GIB = 1024 * MIB
 
@@ -26,11 +29,25 @@ class Supply:
     cpu_millicores: int
     pods: int
     headroom_percent: int
+    others: Amounts = ()
+    """What the node lists beside."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Free:
+    """Measures one resource by name; equal for equal names, so that a lineup measures each resource once."""
+
+    resource: str
+
+    def __call__(self, host: Host, terms: Terms) -> int:
+        """What the host has left of it."""
+        return terms.ledger.free(host.name, self.resource)
 
 
 class InsufficientMemory(PreflightReason):
     """The node has not enough memory that nobody requests and that the plan does not keep as headroom."""
 
+    evidence = where.ROOM
     remedy = (
         "Free memory on {node}, add targets, or lower spec.target.headroom.memoryPercent (needed {needed}: {found})."
     )
@@ -39,16 +56,25 @@ class InsufficientMemory(PreflightReason):
 class InsufficientCpu(PreflightReason):
     """The node has not enough CPU that nobody requests."""
 
+    evidence = where.ROOM
     remedy = "Free CPU on {node}, or add targets (needed {needed}: {found})."
 
 
 class NoPodSlot(PreflightReason):
     """The node runs as many pods as its kubelet allows."""
 
+    evidence = where.ROOM
     remedy = "Move other pods away from {node}, add targets, or raise the kubelet's maxPods."
 
 
-REASONS = (InsufficientMemory, InsufficientCpu, NoPodSlot)
+class InsufficientResource(PreflightReason):
+    """The node has not enough of a resource that the launcher asks for: ephemeral storage, huge pages, devices."""
+
+    evidence = where.ROOM
+    remedy = "Free some of it on {node}, add targets that have it ({field}), or have the node offer more of it."
+
+
+REASONS = (InsufficientMemory, InsufficientCpu, NoPodSlot, InsufficientResource)
 
 
 def demand(candidate: Candidate, home: Supply | None) -> PodDemand:
@@ -58,7 +84,8 @@ def demand(candidate: Candidate, home: Supply | None) -> PodDemand:
 
 def supply(host: Host, terms: Terms) -> Supply:
     """What the ledger has left of the host."""
-    return Supply(_memory(host, terms), _cpu(host, terms), _pods(host, terms), terms.headroom_percent)
+    others = tuple((name, terms.ledger.free(host.name, name)) for name, _ in host.node.allocatable)
+    return Supply(_memory(host, terms), _cpu(host, terms), _pods(host, terms), terms.headroom_percent, others)
 
 
 def _memory(host: Host, terms: Terms) -> int:
@@ -75,23 +102,26 @@ def _pods(host: Host, terms: Terms) -> int:
 
 def mask(demand: PodDemand, lineup: Lineup) -> int:
     """The hosts with room."""
-    return (
-        lineup.at_least(_memory, demand.memory_bytes)
-        & lineup.at_least(_cpu, demand.cpu_millicores)
-        & lineup.at_least(_pods, 1)
-    )
+    room = lineup.at_least(_pods, 1)
+    if demand.memory_bytes:
+        room &= lineup.at_least(_memory, demand.memory_bytes)
+    if demand.cpu_millicores:
+        room &= lineup.at_least(_cpu, demand.cpu_millicores)
+    for name, amount in demand.others:
+        room &= lineup.at_least(_Free(name), amount)
+    return room
 
 
 def judge(demand: PodDemand, supply: Supply) -> Iterator[PreflightReason]:
-    """Every resource that does not suffice."""
-    if supply.memory_bytes < demand.memory_bytes:
+    """Every resource that does not suffice. As for the scheduler, what is not asked for may be overdrawn."""
+    if demand.memory_bytes and supply.memory_bytes < demand.memory_bytes:
         kept = f" with {supply.headroom_percent} % headroom" if supply.headroom_percent else ""
         yield InsufficientMemory(
             field="status.allocatable.memory",
             found=f"{_size(supply.memory_bytes)} free{kept}",
             needed=_size(demand.memory_bytes),
         )
-    if supply.cpu_millicores < demand.cpu_millicores:
+    if demand.cpu_millicores and supply.cpu_millicores < demand.cpu_millicores:
         yield InsufficientCpu(
             field="status.allocatable.cpu",
             found=f"{max(0, supply.cpu_millicores)}m free",
@@ -99,6 +129,17 @@ def judge(demand: PodDemand, supply: Supply) -> Iterator[PreflightReason]:
         )
     if supply.pods < 1:
         yield NoPodSlot(field="status.allocatable.pods", found="none free", needed="1")
+    free = dict(supply.others)
+    for name, amount in demand.others:
+        if free.get(name, 0) < amount:
+            found = f"{_counted(name, free[name])} free" if name in free else "absent"
+            yield InsufficientResource(field=f"status.allocatable[{name}]", found=found, needed=_counted(name, amount))
+
+
+def _counted(name: str, amount: int) -> str:
+    """Storage and huge pages in bytes, devices by number."""
+    in_bytes = name == "ephemeral-storage" or name.startswith("hugepages-")
+    return _size(amount) if in_bytes else str(max(0, amount))
 
 
 def _size(amount: int) -> str:

@@ -8,6 +8,7 @@ reasons make a virtual machine wait. Called through `preflight.FAMILIES`.
 from collections.abc import Iterator
 
 from whimbrel.domain.changes import Change
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 
 
@@ -15,6 +16,7 @@ class HotplugInProgress(PreflightReason):
     """CPU or memory is being hotplugged, which KubeVirt carries out by a migration of its own."""
 
     transient = True
+    evidence = where.INSTANCE
     remedy = "Wait until KubeVirt has carried it out. If it does not, see {field}, or take the change back."
 
 
@@ -22,6 +24,7 @@ class VolumeMigrationInProgress(PreflightReason):
     """The guest's volumes are being moved, which KubeVirt carries out by a migration of its own."""
 
     transient = True
+    evidence = where.INSTANCE
     remedy = "Wait until its volumes have been moved. If they are not, see {field}, or take the change of volumes back."
 
 
@@ -29,6 +32,7 @@ class BackupInProgress(PreflightReason):
     """The guest is being backed up, and KubeVirt starts no migration before that has ended."""
 
     transient = True
+    evidence = where.INSTANCE
     remedy = "Wait until the backup has ended, or end it: see {field}."
 
 
@@ -36,10 +40,25 @@ class UtilityVolumesAttached(PreflightReason):
     """Utility volumes, such as for a memory dump, are attached, and KubeVirt starts no migration before they are gone."""
 
     transient = True
+    evidence = where.INSTANCE
     remedy = "Wait until they are detached. If they stay, see who attached {field}."
 
 
-REASONS = (HotplugInProgress, VolumeMigrationInProgress, BackupInProgress, UtilityVolumesAttached)
+class WorkloadUpdateInProgress(PreflightReason):
+    """A change of the virtual machine waits for a migration that KubeVirt begins by itself."""
+
+    transient = True
+    evidence = where.INSTANCE
+    remedy = "Wait until KubeVirt has moved it. If it does not, see workloadUpdateStrategy of the KubeVirt object."
+
+
+REASONS = (
+    HotplugInProgress,
+    VolumeMigrationInProgress,
+    BackupInProgress,
+    UtilityVolumesAttached,
+    WorkloadUpdateInProgress,
+)
 
 _SAYS: tuple[tuple[Change, type[PreflightReason], str], ...] = (
     (Change.PROCESSORS, HotplugInProgress, "status.conditions[HotVCPUChange]"),
@@ -48,6 +67,7 @@ _SAYS: tuple[tuple[Change, type[PreflightReason], str], ...] = (
     (Change.MIGRATED_VOLUMES, VolumeMigrationInProgress, "status.migratedVolumes"),
     (Change.BACKUP, BackupInProgress, "status.changedBlockTracking.backupStatus"),
     (Change.UTILITY_VOLUMES, UtilityVolumesAttached, "spec.utilityVolumes"),
+    (Change.UPDATE, WorkloadUpdateInProgress, "status.conditions[MigrationRequired]"),
 )
 """What each change is said by, and where it stands."""
 

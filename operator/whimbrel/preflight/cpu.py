@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = "processor"
 
 ARCHITECTURE_LABEL = "kubernetes.io/arch"
 MODEL = "cpu-model.node.kubevirt.io"
@@ -62,30 +64,35 @@ class Supply:
 class ArchitectureMismatch(PreflightReason):
     """The node has another processor architecture than the guest."""
 
+    evidence = where.NODE
     remedy = "Choose targets with the architecture {needed}."
 
 
 class CpuModelMissing(PreflightReason):
     """The guest runs with a CPU model that the target does not offer."""
 
+    evidence = where.NODE
     remedy = "Move to a node that offers {needed}, or give the virtual machine a model that both hosts offer."
 
 
 class CpuFeatureMissing(PreflightReason):
     """The guest needs a CPU feature that the target does not offer."""
 
+    evidence = where.NODE
     remedy = "Move to a node that offers {needed}, or give the virtual machine a CPU model that both hosts offer."
 
 
 class CpuVendorMismatch(PreflightReason):
     """Source and target have processors of different vendors."""
 
+    evidence = where.NODE
     remedy = "Choose targets with processors by {needed}."
 
 
 class HostModelObsolete(PreflightReason):
     """The node's own CPU model is obsolete, and KubeVirt sends no guest with host-model there."""
 
+    evidence = where.NODE
     remedy = "Choose other targets, or give the virtual machine a named CPU model."
 
 

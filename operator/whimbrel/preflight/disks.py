@@ -7,9 +7,10 @@ claim is named. What is copied along (`migrated`) need not be shared. Called thr
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from whimbrel.domain.guests import GuestVolume
+from whimbrel.domain.guests import PERSISTENT_STATE, GuestVolume
 from whimbrel.domain.records import Key
-from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
+from whimbrel.preflight import where
+from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
 
 SHARED_MODE = "ReadWriteMany"
 WRITTEN = frozenset({"persistentVolumeClaim", "dataVolume"})
@@ -30,6 +31,10 @@ class Demand:
     """Claims that only one node may use, with their access modes."""
     local: tuple[str, ...] = ()
     """Names of host disks that are not declared shared."""
+    copied: tuple[tuple[str, str], ...] = ()
+    """Claims with the state of vTPM or EFI that only one node may use, with their storage classes."""
+    stateless: bool = False
+    """Whether it keeps such state on a claim that KubeVirt does not name."""
     unread: tuple[str, ...] = ()
     """Resources that would have to be read."""
 
@@ -37,34 +42,66 @@ class Demand:
 class ClaimMissing(PreflightReason):
     """A PersistentVolumeClaim of the guest does not exist, so no second launcher can start."""
 
+    evidence = where.CLAIMS
     remedy = "Restore the claim ({needed}), or remove the volume from the virtual machine and restart it."
 
 
 class ClaimNotBound(PreflightReason):
     """A PersistentVolumeClaim of the guest has no volume, so a second launcher would wait for it."""
 
+    evidence = where.CLAIMS
     remedy = "See with kubectl describe why the claim is not bound, and bind it."
 
 
 class VolumeNotShared(PreflightReason):
     """A disk of the guest is on a claim that only one node may use at a time."""
 
+    evidence = where.CLAIMS
     remedy = "Move the disk to a claim with the access mode {needed}, for which KubeVirt offers volume migration."
 
 
 class HostDiskNotShared(PreflightReason):
     """A disk of the guest is a file on its node that no other node has."""
 
+    evidence = where.INSTANCE
     remedy = "Move the disk to a claim with the access mode ReadWriteMany; declare it shared only if every node has the file."
+
+
+class PersistentStateCopied(PreflightWarning):
+    """The state of the guest's vTPM or EFI is on a claim for one node, so KubeVirt makes a second one and copies the state."""
+
+    evidence = where.CLAIMS
+    remedy = (
+        "See that the storage class {found} can make one more claim, reachable from the target, and that the namespace's "
+        "quota allows it; with ReadWriteMany (vmStateStorageClass of the KubeVirt object) none is made."
+    )
+
+
+class PersistentStateUnknown(PreflightUnknown):
+    """The guest keeps state of its vTPM or EFI, and KubeVirt does not name the claim that it is on."""
+
+    evidence = where.INSTANCE
+    remedy = (
+        "See which claim persistent-state-for-… the guest uses, and whether two nodes may use it (kubectl get pvc)."
+    )
 
 
 class StorageUnknown(PreflightUnknown):
     """What the guest's disks are on may not be read, so nothing can be said of them."""
 
+    evidence = where.RIGHTS
     remedy = "Grant Whimbrel's ClusterRole get, list and watch on {needed}."
 
 
-REASONS = (ClaimMissing, ClaimNotBound, VolumeNotShared, HostDiskNotShared, StorageUnknown)
+REASONS = (
+    ClaimMissing,
+    ClaimNotBound,
+    VolumeNotShared,
+    HostDiskNotShared,
+    PersistentStateCopied,
+    PersistentStateUnknown,
+    StorageUnknown,
+)
 
 
 def demand(candidate: Candidate) -> Demand:
@@ -72,13 +109,15 @@ def demand(candidate: Candidate) -> Demand:
     volumes = candidate.instance.volumes
     local = tuple(each.name for each in volumes if each.kind == "hostDisk" and not each.shared and not each.migrated)
     claimed = [each for each in volumes if each.claim]
+    keeps_state = candidate.instance.hardware.persistent_state
+    stateless = keeps_state and not any(each.kind == PERSISTENT_STATE for each in claimed)
     if not claimed:
-        return Demand(local=local)
+        return Demand(local=local, stateless=stateless)
     snapshot, namespace = candidate.snapshot, candidate.instance.key.namespace
     unread = tuple(resource for kind, resource in _DECISIVE.items() if kind in snapshot.unread)
     if "claims" in snapshot.unread:
-        return Demand(local=local, unread=unread)
-    missing, unbound, unshared = [], [], []
+        return Demand(local=local, stateless=stateless, unread=unread)
+    missing, unbound, unshared, copied = [], [], [], []
     for each in claimed:
         claim = snapshot.claims.get(Key(namespace, each.claim))
         if claim is None:
@@ -88,7 +127,9 @@ def demand(candidate: Candidate) -> Demand:
             unbound.append(each.claim)
         if _must_be_shared(each) and SHARED_MODE not in claim.access_modes:
             unshared.append((each.claim, ", ".join(claim.access_modes)))
-    return Demand(tuple(missing), tuple(unbound), tuple(unshared), local, unread)
+        elif each.kind == PERSISTENT_STATE and SHARED_MODE not in claim.access_modes:
+            copied.append((each.claim, claim.storage_class))
+    return Demand(tuple(missing), tuple(unbound), tuple(unshared), local, tuple(copied), stateless, unread)
 
 
 def _must_be_shared(volume: GuestVolume) -> bool:
@@ -109,5 +150,13 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
         )
     for name in demand.local:
         yield HostDiskNotShared(field=f"spec.volumes[{name}].hostDisk.shared", found="false", needed="true")
+    for claim, storage_class in demand.copied:
+        yield PersistentStateCopied(
+            field=f"PersistentVolumeClaim {claim}: accessModes",
+            found=storage_class or "of the default",
+            needed=SHARED_MODE,
+        )
+    if demand.stateless:
+        yield PersistentStateUnknown(field="status.volumeStatus", found="no claim of that kind", needed="its claim")
     for resource in demand.unread:
         yield StorageUnknown(field=resource, found="not readable", needed=resource)

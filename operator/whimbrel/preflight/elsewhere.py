@@ -6,15 +6,18 @@ Apart from `target`, because every host is a class of its own here. Called throu
 from collections.abc import Iterator
 
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = True
+NEEDS = ""
 
 
 class SourceNode(PreflightReason):
     """The guest is already there."""
 
+    evidence = where.INSTANCE
     remedy = "Choose another target than {found}."
 
 

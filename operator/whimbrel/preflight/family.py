@@ -4,15 +4,16 @@ A family maps an instance to its `demand` and a host to its `supply`, both hasha
 is equal is judged once. Called by `preflight.assessment`.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from whimbrel.api.virtual_machine_move import Judgement
 from whimbrel.domain.records import Instance, Migration, Pod
 from whimbrel.domain.verdict import Reason
 from whimbrel.inventory.hosts import Host
-from whimbrel.inventory.ledger import PodDemand
+from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -20,8 +21,16 @@ from whimbrel.preflight.lineup import Lineup, Terms
 class PreflightReason(Reason):
     """Base of all reasons of this room."""
 
+    evidence: ClassVar[str] = ""
+    """Where to see it for oneself: one of `preflight.where`, or words. For the reference page; a test asks for it."""
+    remedies: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What to do instead of `remedy`, by what was found up to a colon, where causes are mended in different places."""
     transient: ClassVar[bool] = False
     """True: it passes without anybody's doing, so the virtual machine waits instead of being blocked."""
+
+    def cure(self) -> str:
+        """The remedy for what was found."""
+        return self.remedies.get(self.found.partition(":")[0]) or Reason.cure(self)
 
 
 class PreflightWarning(PreflightReason):
@@ -61,10 +70,16 @@ class Candidate:
     """Its launchers that have not ended."""
     requests: PodDemand
     """What its launcher takes of a node."""
+    template: Pod | None
+    """The launcher that it runs in, which the target launcher will resemble; None where it is not known."""
+    ledger: Ledger
+    """For what is around the target launcher. Read by `demand` alone."""
     snapshot: Snapshot
     """For what belongs to the guest: its claims, networks, namespace. Read by `demand` alone."""
     reach: Reach | None
     """Where the scheduler could put it; None where its migration names a target."""
+    evacuated: bool = False
+    """Whether the plan empties its node."""
 
 
 class GuestFamily(Protocol):
@@ -91,6 +106,10 @@ class HostFamily(Protocol):
     @property
     def OF_THE_MOMENT(self) -> bool:  # noqa: N802 - a constant of the module
         """Whether the answer changes as machines come and go; placement then counts for itself."""
+
+    @property
+    def NEEDS(self) -> str:  # noqa: N802 - a constant of the module
+        """What a host must have for the family's sake, as in "no host has the … it needs"; empty: it must take the guest."""
 
     def demand(self, candidate: Candidate, home: Any) -> Hashable:
         """What the guest needs; `home` is what its source host supplies, None where that is unknown."""

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 
 from whimbrel.api.virtual_machine_move import Judgement
 from whimbrel.domain.records import Condition
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 
+RUNNING = "Running"
+RECEIVING = "WaitingForSync"
+"""The phase of a guest that comes from another cluster or namespace: `in_flight` says so."""
 LONGEST_NAME = 63
 """A migration carries the instance's name as a label value (KubeVirt contract §1.4)."""
 
@@ -64,38 +68,37 @@ class Demand:
 class NotRunning(PreflightReason):
     """The guest does not run, and only what runs can be moved live."""
 
+    evidence = where.INSTANCE
     remedy = "Start the virtual machine, or wait until it runs (it is {found})."
 
 
 class BeingDeleted(PreflightReason):
     """The guest is being deleted."""
 
+    evidence = where.INSTANCE
     remedy = "Nothing to do: it will be gone."
 
 
 class GuestPaused(PreflightReason):
     """The guest is paused, so nobody could tell whether it came over well."""
 
+    evidence = where.INSTANCE
     remedy = "Find out why it is paused ({found}), unpause it with virtctl, then plan again."
-
-    def cure(self) -> str:
-        """The remedy for why it is paused: what a user did and what storage did are mended in different places."""
-        return PAUSED_REMEDIES.get(self.found) or PreflightReason.cure(self)
+    remedies = PAUSED_REMEDIES
 
 
 class NotLiveMigratable(PreflightReason):
     """KubeVirt says that this guest cannot be moved live."""
 
+    evidence = where.INSTANCE
     remedy = "Mend what KubeVirt names: {found}."
-
-    def cure(self) -> str:
-        """The remedy for KubeVirt's reason, or KubeVirt's words where the reason is a new one."""
-        return REMEDIES.get(self.found.partition(":")[0]) or PreflightReason.cure(self)
+    remedies = REMEDIES
 
 
 class PersistentReservation(PreflightReason):
     """The guest holds a LUN by SCSI persistent reservation, which does not come along to another host."""
 
+    evidence = where.INSTANCE
     remedy = "Take the persistent reservation off its LUN (reservation: true in its disks), then restart the virtual machine."
 
 
@@ -104,12 +107,14 @@ class LiveMigratableUnknown(PreflightReason):
 
     judgement = Judgement.UNKNOWN
     transient = True
+    evidence = where.INSTANCE
     remedy = "Wait for virt-handler to judge it. If this stays, see whether virt-handler runs on its node."
 
 
 class NameTooLong(PreflightReason):
     """The guest's name does not fit into the label that every migration carries."""
 
+    evidence = where.INSTANCE
     remedy = "Re-create the virtual machine under a name of at most {needed}."
 
 
@@ -141,8 +146,8 @@ def demand(candidate: Candidate) -> Demand:
 
 def judge(demand: Demand) -> Iterator[PreflightReason]:
     """Every reason that lies in the guest itself."""
-    if demand.phase != "Running":
-        yield NotRunning(field="status.phase", found=demand.phase or "not started", needed="Running")
+    if demand.phase not in (RUNNING, RECEIVING):
+        yield NotRunning(field="status.phase", found=demand.phase or "not started", needed=RUNNING)
     if demand.deleting:
         yield BeingDeleted(field="metadata.deletionTimestamp", found="set", needed="absent")
     if demand.paused is not None and demand.paused.status == "True":

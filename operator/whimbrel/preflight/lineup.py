@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar, cast
 
-from whimbrel.api.migration_plan import Target
+from whimbrel.api.migration_plan import Bandwidth, Target
 from whimbrel.domain.selectors import NodeSelectorTerm, Requirement
 from whimbrel.domain.verdict import Reason
 from whimbrel.inventory.hosts import Host
@@ -36,12 +36,14 @@ class Drivers:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a plan asks of targets, and the ledger that they are counted on."""
+    """What a plan asks of targets and links, and the ledger that they are counted on."""
 
     target: Target
     ledger: Ledger
     snapshot: Snapshot
     """For what belongs to a host. Read by `supply` alone."""
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    """The plan's bounds on the rate of one migration."""
     csi: Drivers = field(init=False, compare=False, repr=False)
     """Which CSI drivers any node runs, found out when first asked."""
 
@@ -65,7 +67,9 @@ class Terms:
 class Lineup:
     """Hosts by bit, with what was already found out about them. Lives as long as one assessment."""
 
-    __slots__ = ("_amounts", "_bits", "_classes", "_labels", "_supplies", "_terms", "everybody", "hosts", "terms")
+    __slots__ = (
+        "_amounts", "_bits", "_classes", "_domains", "_labels", "_supplies", "_terms", "everybody", "hosts", "terms",
+    )  # fmt: skip
 
     def __init__(self, hosts: Mapping[str, Host], terms: Terms) -> None:
         """All hosts of the cluster under a plan's terms."""
@@ -76,6 +80,7 @@ class Lineup:
         self._supplies: dict[tuple[Callable[..., Hashable], str], Hashable] = {}
         self._classes: dict[Callable[..., Hashable], dict[Hashable, int]] = {}
         self._labels: dict[str, dict[str, int]] = {}
+        self._domains: dict[tuple[str, frozenset[str] | None], int] = {}
         self._terms: dict[tuple[NodeSelectorTerm, ...], int] = {}
         self._amounts: dict[Callable[..., int], tuple[list[int], list[int]]] = {}
 
@@ -116,6 +121,24 @@ class Lineup:
                 grouped[offered] = grouped.get(offered, 0) | self._bits[host.name]
             self._classes[supply] = grouped
         return cast(Mapping[S, int], self._classes[supply])
+
+    def domains(self, label: str) -> tuple[int, ...]:
+        """The hosts that carry a label, by its value, in the order of the values."""
+        self.carrying(label, "")
+        return tuple(mask for _, mask in sorted(self._labels[label].items()))
+
+    def within(self, label: str, values: frozenset[str] | None) -> int:
+        """The hosts whose node carries this label with one of these values, or with any; found out once."""
+        known = (label, values)
+        if known not in self._domains:
+            if values is None:
+                mask = sum(self._bits[host.name] for host in self.hosts if label in host.node.labels)
+            else:
+                mask = 0
+                for value in values:
+                    mask |= self.carrying(label, value)
+            self._domains[known] = mask
+        return self._domains[known]
 
     def carrying(self, label: str, value: str) -> int:
         """The hosts whose node carries this label with this value."""

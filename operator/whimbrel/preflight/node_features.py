@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = "node features"
 
 TSC_FREQUENCY = "cpu-timer.node.kubevirt.io/tsc-frequency"
 TSC_SCALABLE = "cpu-timer.node.kubevirt.io/tsc-scalable"
@@ -58,6 +60,7 @@ class Demand:
 class TscFrequencyMismatch(PreflightReason):
     """The guest relies on its clock's frequency, and the target's processor neither ticks with it nor can be scaled to it."""
 
+    evidence = where.NODE
     remedy = (
         "Move to a node with the label scheduling.node.kubevirt.io/tsc-frequency-{needed} or with a scalable TSC, or switch "
         "re-enlightenment and invtsc off and restart the virtual machine."
@@ -67,24 +70,28 @@ class TscFrequencyMismatch(PreflightReason):
 class HypervFeatureMissing(PreflightReason):
     """The guest uses a Hyper-V enlightenment that the target does not offer."""
 
+    evidence = where.NODE
     remedy = "Move to a node with the label {field}, or switch {needed} off in spec.domain.features.hyperv and restart."
 
 
 class MachineTypeMissing(PreflightReason):
     """The guest was started with a machine type that the target does not offer."""
 
+    evidence = where.NODE
     remedy = "Move to a node with the label {field}, or give the virtual machine a newer machine type and restart it."
 
 
 class RealtimeMissing(PreflightReason):
     """The guest runs in real time, and the target is not set up for that."""
 
+    evidence = where.NODE
     remedy = "Move to a node with the label {field}=true, or set that node up for realtime guests."
 
 
 class CpuManagerMissing(PreflightReason):
     """The guest has CPUs of its own, and the target gives none away."""
 
+    evidence = where.NODE
     remedy = "Move to a node with the label {field}=true, or switch the static CPU manager on in the target's kubelet."
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = "node labels"
 
 Demand = tuple[tuple[str, str], ...]
 """Sorted pairs of label and value."""
@@ -27,6 +29,7 @@ class Supply:
 class NodeSelectorMismatch(PreflightReason):
     """The virtual machine's node selector does not admit the node."""
 
+    evidence = where.NODE
     remedy = "Label {node} with {needed}, or change spec.nodeSelector of the virtual machine."
 
 

@@ -1,15 +1,18 @@
-"""Owner: does whoever owns this virtual machine forbid moving it?
+"""Owner: does whoever owns this virtual machine forbid moving it, and is everything that its annotations say understood?
 
-An annotation on the VirtualMachine or on the instance. It can only forbid: nothing that it says allows what a plan or a
-HostProfile does not. Called through `preflight.FAMILIES`.
+Annotations of the VirtualMachine or the instance. They can only forbid and ask for more: nothing that they say allows what a
+plan or a HostProfile does not. Called through `preflight.FAMILIES`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from whimbrel.domain.naming import ANNOTATION_MIGRATION
+from whimbrel.domain.naming import ANNOTATION_GRAPHICS, ANNOTATION_MIGRATION, ANNOTATION_PERFORMANCE_COUNTERS
 from whimbrel.domain.records import Key
+from whimbrel.preflight import where
+from whimbrel.preflight.cpu_compatibility import REQUIRED
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
+from whimbrel.preflight.graphics import Graphics
 
 NEVER = "Never"
 LONGEST_QUOTE = 63
@@ -18,25 +21,35 @@ LONGEST_QUOTE = 63
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What the owner wrote; None where nothing is written."""
+    """What the owner wrote: empty for nearly all guests."""
 
-    machine: str | None
-    instance: str | None
+    said: tuple[tuple[str, str, str], ...]
+    """(kind, annotation, value) of those annotations that are looked at."""
 
 
 class ForbiddenByOwner(PreflightReason):
     """The owner of the virtual machine forbids moving it."""
 
+    evidence = where.OWNER
     remedy = "Ask its owner; to allow it again, remove the annotation {field}."
 
 
 class AnnotationUnknown(PreflightWarning):
-    """The annotation for the owner's wish has a value that means nothing, so it forbids nothing."""
+    """An annotation for the owner's wishes has a value that means nothing, so nothing follows from it."""
 
-    remedy = "Set {field} to {needed} if the virtual machine must stay, or remove it (it is {found})."
+    evidence = where.OWNER
+    remedy = "Set {field} to {needed}, or remove it (it is {found})."
 
 
 REASONS = (ForbiddenByOwner, AnnotationUnknown)
+
+
+_KNOWN: dict[str, tuple[str, ...]] = {
+    ANNOTATION_GRAPHICS: tuple(Graphics),
+    ANNOTATION_MIGRATION: (NEVER,),
+    ANNOTATION_PERFORMANCE_COUNTERS: (REQUIRED,),
+}
+"""By annotation the values that mean something; other families act on the others than Never."""
 
 
 def demand(candidate: Candidate) -> Demand:
@@ -44,17 +57,22 @@ def demand(candidate: Candidate) -> Demand:
     instance = candidate.instance
     owner = Key(instance.key.namespace, instance.owner_vm)
     machine = candidate.snapshot.virtual_machines.get(owner) if instance.owner_vm else None
-    return Demand(
-        machine=machine.annotations.get(ANNOTATION_MIGRATION) if machine is not None else None,
-        instance=instance.annotations.get(ANNOTATION_MIGRATION),
-    )
+    said = _said("VirtualMachine", machine.annotations) if machine is not None else ()
+    return Demand((*said, *_said("VirtualMachineInstance", instance.annotations)))
+
+
+def _said(kind: str, annotations: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
+    if not annotations:
+        return ()
+    return tuple((kind, name, annotations[name]) for name in _KNOWN if name in annotations)
 
 
 def judge(demand: Demand) -> Iterator[PreflightReason]:
     """Every word of the owner against moving it, and every word that is not understood."""
-    for kind, said in (("VirtualMachine", demand.machine), ("VirtualMachineInstance", demand.instance)):
-        field = f"{kind}.metadata.annotations[{ANNOTATION_MIGRATION}]"
-        if said == NEVER:
+    for kind, annotation, value in demand.said:
+        field = f"{kind}.metadata.annotations[{annotation}]"
+        if value == NEVER and annotation == ANNOTATION_MIGRATION:
             yield ForbiddenByOwner(field=field, found=NEVER, needed="absent")
-        elif said is not None:
-            yield AnnotationUnknown(field=field, found=said[:LONGEST_QUOTE] or "empty", needed=NEVER)
+        elif value not in _KNOWN[annotation]:
+            needed = " or ".join(_KNOWN[annotation])
+            yield AnnotationUnknown(field=field, found=value[:LONGEST_QUOTE] or "empty", needed=needed)

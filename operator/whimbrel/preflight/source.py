@@ -3,11 +3,14 @@
 Called through `preflight.FAMILIES`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from whimbrel.preflight import heartbeat
-from whimbrel.preflight.family import Candidate, PreflightReason
+from whimbrel.api.migration_plan import NodeTerm
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.labels import carries
+from whimbrel.preflight import heartbeat, where
+from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +23,48 @@ class Demand:
     enabled: bool
     stale: bool
     """Whether its virt-handler has not been heard of lately."""
+    refilled: bool
+    """Whether the plan empties it while it still takes pods."""
 
 
 class SourceUnknown(PreflightReason):
     """The node that the guest is said to run on is not in the cluster."""
 
+    evidence = where.INSTANCE
     remedy = "See where the virtual machine runs; if its node is gone for good, restart it."
 
 
 class SourceNotEnabled(PreflightReason):
     """No HostProfile allows migrations from the host where the guest runs."""
 
+    evidence = where.PROFILES
     remedy = "Set migration.enabled: true in the HostProfile that applies there, or write one that selects the node."
 
 
 class SourceHeartbeatStale(PreflightReason):
     """The virt-handler where the guest runs has not reported lately, and it is the one that must send the guest away."""
 
+    evidence = where.SOURCE_NODE
     remedy = "See whether virt-handler runs there ({found}); if the node itself is lost, see to the guest there first."
 
 
-REASONS = (SourceUnknown, SourceNotEnabled, SourceHeartbeatStale)
+class SourceNotCordoned(PreflightWarning):
+    """The plan empties the host where the guest runs, and the host still takes new pods: it may not stay empty."""
+
+    evidence = where.SOURCE_NODE
+    remedy = "Cordon it first (kubectl cordon {found}); Whimbrel has no right to."
+
+
+REASONS = (SourceUnknown, SourceNotEnabled, SourceHeartbeatStale, SourceNotCordoned)
+
+
+def emptied(term: NodeTerm | None, hosts: Mapping[str, Host]) -> frozenset[str]:
+    """Names of the hosts that a plan with this `onNodes` empties."""
+    if term is None:
+        return frozenset()
+    selector = term.node_selector
+    selected = (name for name, host in hosts.items() if selector is not None and carries(host.node.labels, selector))
+    return frozenset(selected).union(term.names or ())
 
 
 def demand(candidate: Candidate) -> Demand:
@@ -52,6 +76,7 @@ def demand(candidate: Candidate) -> Demand:
         profile=host.profile_name if host is not None else "",
         enabled=host is not None and host.enabled,
         stale=host is not None and heartbeat.stale(host.node, candidate.snapshot.now),
+        refilled=candidate.evacuated and host is not None and not host.node.unschedulable,
     )
 
 
@@ -72,3 +97,5 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
         yield SourceHeartbeatStale(
             field=heartbeat.FIELD, found=f"{demand.node}: {heartbeat.FOUND}", needed=heartbeat.NEEDED
         )
+    if demand.refilled:
+        yield SourceNotCordoned(field="spec.unschedulable", found=demand.node, needed="true")

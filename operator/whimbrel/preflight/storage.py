@@ -7,14 +7,18 @@ driver; the scheduler and the kubelet refuse in silence what is refused here in 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from whimbrel.domain.guests import PERSISTENT_STATE, GuestVolume
 from whimbrel.domain.records import Key
-from whimbrel.domain.selectors import NodeSelectorTerm, Requirement
-from whimbrel.domain.storage import Volume
+from whimbrel.domain.selectors import NodeSelectorTerm, found_of, told
+from whimbrel.domain.storage import Claim, Volume
 from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
+from whimbrel.preflight.disks import SHARED_MODE
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = "way to the volumes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,14 @@ class Supply:
 class VolumeNotReachable(PreflightReason):
     """The node affinity of a volume of the guest does not admit the node."""
 
+    evidence = where.VOLUME
     remedy = "Choose targets with {needed}, or move the data to storage that {node} reaches."
 
 
 class CsiDriverMissing(PreflightReason):
     """A volume of the guest needs a CSI driver that does not run on the node."""
 
+    evidence = where.CSI_NODE
     remedy = "Run the node plugin of {needed} on {node}, or choose targets that have it."
 
 
@@ -70,13 +76,18 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     for each in instance.volumes:
         claim = snapshot.claims.get(Key(instance.key.namespace, each.claim)) if each.claim else None
         volume: Volume | None = snapshot.volumes.get(Key("", claim.volume_name)) if claim is not None else None
-        if volume is None:
+        if claim is None or volume is None:
             continue
-        if volume.node_affinity:
+        if volume.node_affinity and not _made_anew(each, claim):
             pinned.append(Pinned(each.claim, volume.key.name, volume.node_affinity))
         if volume.driver:
             drivers.add(volume.driver)
     return Demand(tuple(pinned), tuple(sorted(drivers))) if pinned or drivers else NOTHING
+
+
+def _made_anew(volume: GuestVolume, claim: Claim) -> bool:
+    """Whether the target gets a claim of its own for it: state of vTPM or EFI that one node alone may use (§6.6)."""
+    return volume.kind == PERSISTENT_STATE and SHARED_MODE not in claim.access_modes
 
 
 def supply(host: Host, terms: Terms) -> Supply:
@@ -104,8 +115,8 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         if not any(term.selects(supply.name, supply.labels) for term in volume.terms):
             yield VolumeNotReachable(
                 field=f"PersistentVolume {volume.volume} of claim {volume.claim}: spec.nodeAffinity",
-                found=_found(volume.terms, supply),
-                needed=" or ".join(_told(term) for term in volume.terms),
+                found=found_of(volume.terms, supply.name, supply.labels),
+                needed=told(volume.terms),
             )
     yield from _without(demand.drivers, supply.absent)
 
@@ -114,21 +125,3 @@ def _without(drivers: Iterable[str], absent: frozenset[str]) -> Iterator[Preflig
     for driver in drivers:
         if driver in absent:
             yield CsiDriverMissing(field="CSINode: spec.drivers", found="absent", needed=driver)
-
-
-def _told(term: NodeSelectorTerm) -> str:
-    return " and ".join(_word(each) for each in (*term.by_label, *term.by_field)) or "nothing"
-
-
-def _word(requirement: Requirement) -> str:
-    values = ", ".join(requirement.values)
-    if requirement.operator == "In" and len(requirement.values) == 1:
-        return f"{requirement.key}={values}"
-    return f"{requirement.key} {requirement.operator}" + (f" ({values})" if values else "")
-
-
-def _found(terms: Iterable[NodeSelectorTerm], supply: Supply) -> str:
-    """What the node has of the labels that the terms ask about."""
-    keys = sorted({each.key for term in terms for each in term.by_label})
-    told = [f"{key}={supply.labels[key]}" if key in supply.labels else f"no label {key}" for key in keys]
-    return ", ".join(told) or f"node {supply.name}"

@@ -1,21 +1,24 @@
 """Target: does this host take virtual machines, and does the plan want it to?
 
 The scheduler looks at the same facts when it binds the target launcher (KubeVirt contract §6.3, §10), and refuses in
-silence. Tolerations are not among the records; a guest is taken to tolerate what its source node is tainted with, since it
-runs there. Taints that Kubernetes sets for cordoned and unready nodes are left to the rules that say so in words, and
-KubeVirt's drain taint is tolerated by nobody. Called through `preflight.FAMILIES`.
+silence. The target launcher tolerates what the source launcher tolerates; where that is not known, a guest is taken to
+tolerate what its source node is tainted with, since it runs there. Taints that Kubernetes sets for cordoned and unready
+nodes are left to the rules that say so in words, and KubeVirt's drain taint is tolerated by nobody. Called through
+`preflight.FAMILIES`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from whimbrel.domain.records import Taint
+from whimbrel.domain.scheduling import Toleration
 from whimbrel.inventory.hosts import Host
-from whimbrel.preflight import heartbeat
+from whimbrel.preflight import heartbeat, where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
+NEEDS = ""
 
 SCHEDULABLE_LABEL = "kubevirt.io/schedulable"
 DRAIN_TAINT = "kubevirt.io/drain"
@@ -26,14 +29,24 @@ _SAID_ELSEWHERE = frozenset(
         "node.kubernetes.io/unreachable",
     }
 )
-_KEEPS_PODS_OUT = frozenset({"NoSchedule", "NoExecute"})
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What the guest brings along."""
 
-    tolerated: frozenset[Taint]
+    tolerations: tuple[Toleration, ...] | None
+    """Its launcher's; None where there is no launcher to tell."""
+    tolerated: frozenset[Taint] = frozenset()
+    """The taints of its source, where nothing better is known."""
+
+    def tolerates(self, taint: Taint) -> bool:
+        """Whether the taint keeps it out or not."""
+        if taint.key == DRAIN_TAINT:
+            return False
+        if self.tolerations is None:
+            return taint in self.tolerated
+        return any(each.covers(taint.key, taint.value, taint.effect) for each in self.tolerations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,48 +70,59 @@ class Supply:
 class HostNotReady(PreflightReason):
     """The node is not Ready."""
 
+    evidence = where.NODE
     remedy = "See why the kubelet of {node} does not report; its conditions say more."
 
 
 class HostCordoned(PreflightReason):
     """The node takes no new pods."""
 
+    evidence = where.NODE
     remedy = "Uncordon {node} (kubectl uncordon {node}), or choose other targets."
 
 
 class HostNotSchedulable(PreflightReason):
     """KubeVirt takes no virtual machines there: virt-handler does not report, or lacks a device."""
 
+    evidence = where.NODE
     remedy = "See whether virt-handler runs well on {node}; it sets the label {field} to true each minute."
 
 
 class HeartbeatStale(PreflightReason):
     """The node's virt-handler has not reported lately, and it is the one that must receive the guest."""
 
+    evidence = where.NODE
     remedy = "See whether virt-handler runs on {node}, or choose other targets."
 
 
 class HostTainted(PreflightReason):
-    """The node has a taint that the guest is not known to tolerate."""
+    """The node has a taint that the guest's launcher does not tolerate."""
 
-    remedy = "Remove the taint {found} from {node}, or choose other targets."
+    evidence = where.NODE
+    remedy = (
+        "Remove the taint {found} from {node}, choose other targets, or add a toleration to the virtual machine and "
+        "restart it."
+    )
 
 
 class NotATarget(PreflightReason):
     """The plan does not want it as a target."""
 
+    evidence = where.PLAN
     remedy = "Change spec.target of the plan if {node} should be a target."
 
 
 class TargetNotEnabled(PreflightReason):
     """No HostProfile allows migrations to this host."""
 
+    evidence = where.PROFILES
     remedy = "Set migration.enabled: true in the HostProfile that applies to {node}, or write one that selects it."
 
 
 class HostMissing(PreflightReason):
     """There is no node of this name."""
 
+    evidence = where.NODE
     remedy = "Choose another target than {node}."
 
 
@@ -115,9 +139,11 @@ REASONS = (
 
 
 def demand(candidate: Candidate, home: Supply | None) -> Demand:
-    """The taints that the guest evidently tolerates."""
-    taints = home.taints if home is not None else frozenset()
-    return Demand(tolerated=frozenset(taint for taint in taints if taint.key != DRAIN_TAINT))
+    """What the guest's launcher tolerates, or evidently does."""
+    launcher = candidate.template
+    if launcher is not None and launcher.scheduling is not None:
+        return Demand(launcher.scheduling.tolerations)
+    return Demand(None, home.taints if home is not None else frozenset())
 
 
 def supply(host: Host, terms: Terms) -> Supply:
@@ -128,9 +154,7 @@ def supply(host: Host, terms: Terms) -> Supply:
         cordoned=node.unschedulable,
         schedulable=node.labels.get(SCHEDULABLE_LABEL, ""),
         stale=heartbeat.stale(node, terms.snapshot.now),
-        taints=frozenset(
-            taint for taint in node.taints if taint.effect in _KEEPS_PODS_OUT and taint.key not in _SAID_ELSEWHERE
-        ),
+        taints=frozenset(taint for taint in node.taints if taint.keeps_out and taint.key not in _SAID_ELSEWHERE),
         wanted=terms.admits(host),
         profile=host.profile_name,
         enabled=host.enabled,
@@ -152,7 +176,9 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         yield HostNotSchedulable(field=SCHEDULABLE_LABEL, found=supply.schedulable or "absent", needed="true")
     if supply.stale:
         yield HeartbeatStale(field=heartbeat.FIELD, found=heartbeat.FOUND, needed=heartbeat.NEEDED)
-    for taint in sorted(supply.taints - demand.tolerated, key=lambda taint: (taint.key, taint.value, taint.effect)):
+    for taint in sorted(supply.taints, key=lambda taint: (taint.key, taint.value, taint.effect)):
+        if demand.tolerates(taint):
+            continue
         value = f"={taint.value}" if taint.value else ""
         yield HostTainted(field="spec.taints", found=f"{taint.key}{value}:{taint.effect}", needed="no such taint")
     if not supply.wanted:

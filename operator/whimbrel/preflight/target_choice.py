@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from whimbrel.api.virtual_machine_move import MAX_ALLOWED_NODES
+from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 
 _FIELD = "VirtualMachineInstanceMigration.spec.addedNodeSelector"
@@ -26,6 +27,7 @@ class Demand:
 class TargetSelectionUnsupported(PreflightReason):
     """This KubeVirt cannot be told where to migrate to, and the scheduler could pick a node that the plan does not allow."""
 
+    evidence = where.MIGRATION_SCHEMA
     remedy = (
         "Allow every node that the scheduler could pick (spec.target, and a HostProfile that enables it), cordon those that "
         "must not be picked, narrow the virtual machine's own nodeSelector, or update KubeVirt to 1.6: {found}."

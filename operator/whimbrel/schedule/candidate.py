@@ -24,6 +24,8 @@ class Candidate:
     migration_key: Key
     begun: bool
     """Whether its labels are set already: it holds its slots, whoever else waits."""
+    in_turn: bool = False
+    """Whether an outlook of this very tick found that nobody has to come to its target before it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Circumstances:
     """UID of the instance → UID of the plan that has it."""
     plan_names: Mapping[str, str]
     """UID of a plan → `namespace/name`."""
+    crowded: frozenset[str] = frozenset()
+    """Targets that have not room for all that are to come before others have left."""
 
     @cached_property
     def kubevirt(self) -> KubeVirt | None:

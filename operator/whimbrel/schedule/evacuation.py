@@ -17,7 +17,7 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.placement import Effort, Fact, Guest, Problem, Room, solve
-from whimbrel.preflight import Assessment, PreflightReason, assess
+from whimbrel.preflight import Assessment, PreflightReason, assess, where
 from whimbrel.schedule.outlook import Line, duration_floor_s
 
 ANY_HOST = MigrationPlanSpec(virtual_machines=VirtualMachines(names=("any",)))
@@ -33,12 +33,14 @@ _RESOURCES = ("memory_bytes", "cpu_millicores", "pods")
 class NoRoomTogether(PreflightReason):
     """It fits on another host by itself, but not once all guests of its host have to find room on the others."""
 
+    evidence = where.ROOM
     remedy = "Free room on the hosts that it could go to, add hosts, or move some of the guests of {node} beforehand."
 
 
 class NoOtherHost(PreflightReason):
     """The cluster has no other host."""
 
+    evidence = where.PROFILES
     remedy = "Add a host that the virtual machine could go to."
 
 

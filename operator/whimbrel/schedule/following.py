@@ -21,6 +21,7 @@ from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import STARTED, Evidence
 from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
 from whimbrel.lifecycle.outcome import PLAN_DELETED, receipt
+from whimbrel.schedule.docket import attempts_permitted
 from whimbrel.schedule.outlook import attempt_for, quote
 from whimbrel.schedule.survey import Survey
 
@@ -118,10 +119,14 @@ def _ended(plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey
     verified = record.outcome == AttemptOutcome.SUCCEEDED
     unverified = record.outcome == AttemptOutcome.UNVERIFIED
     spec = plan.plan.spec if plan.plan is not None else None
+    if verified and evidence.attempt is not None and evidence.attempt.detour and spec is not None and not plan.deleting:
+        yield from _went_halfway(evidence, evidence.attempt, record, history, survey)
+        return
     if not (verified or unverified or final or plan.deleting):
         if spec is None:
             return
-        following = _next_attempt(evidence, history, spec, survey) if record.number < spec.migration.attempts else None
+        goes_on = record.number < attempts_permitted(spec, stored.history)
+        following = _next_attempt(evidence, history, spec, survey) if goes_on else None
         if following is not None:
             message = f"{record.message} Attempt {following.number} follows: {following.rung} to {_target(following)}."
             status = stored.model_copy(
@@ -161,6 +166,32 @@ def _ended(plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey
     yield from _status(evidence, status, f"move ended: {phase} ({record.reason})")
     reason = {MovePhase.SUCCEEDED: "Migrated", MovePhase.CANCELLED: "MigrationCancelled"}.get(phase, "MigrationFailed")
     yield _announce(evidence, survey, reason, message, warning=not verified)
+
+
+def _went_halfway(
+    evidence: Evidence,
+    attempt: AttemptSpec,
+    record: AttemptRecord,
+    history: tuple[AttemptRecord, ...],
+    survey: Survey,
+) -> Iterator[Followed]:
+    """It reached the host on its way. The next outlook says where to from here; until then its source holds it back."""
+    instance = evidence.instance
+    if instance is None:
+        return
+    following = _repeated(attempt, instance).model_copy(update={"detour": False})
+    message = f"It is on {instance.node}, on its way; attempt {following.number} takes it on."
+    status = evidence.move.move.status.model_copy(
+        update={
+            "phase": MovePhase.MOVING,
+            "reason": record.reason,
+            "message": message,
+            "attempt": following,
+            "history": history,
+        }
+    )
+    yield from _status(evidence, status, f"attempt {record.number} ended: on its way")
+    yield _announce(evidence, survey, "DetourReached", message)
 
 
 def _target(attempt: AttemptSpec) -> str:

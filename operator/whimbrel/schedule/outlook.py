@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from whimbrel.api.host_profile import HostMigration
 from whimbrel.api.migration_plan import MigrationPlanSpec
 from whimbrel.api.virtual_machine_move import (
     AttemptRecord,
     AttemptSpec,
     Forecast,
     InstanceReference,
+    Judgement,
     Rung,
     Verdict,
     VirtualMachineMoveSpec,
@@ -29,7 +31,17 @@ from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder import Load, Offer, Withheld, next_offer, offers, withheld
 from whimbrel.ladder.attachment import reserved_labels
 from whimbrel.ladder.policy import is_wanted, label_pairs_needed, policy_name, resolve
-from whimbrel.placement import capacity_reasons, place, planned
+from whimbrel.placement import (
+    Conflict,
+    Placement,
+    Request,
+    capacity_reasons,
+    conflicting,
+    no_way,
+    place,
+    planned,
+    undecided,
+)
 from whimbrel.preflight import Assessment, assess
 
 MAX_VERDICTS = 64
@@ -38,6 +50,7 @@ STALL_DETECTION = "MigrationStallDetection"
 
 
 ALREADY_THERE = "AlreadyThere"
+UNDECIDED = undecided().code
 
 
 class AlreadyThere(Reason):
@@ -61,6 +74,10 @@ class Line:
     """Rungs that the plan permits and that are not offered."""
     allowed_nodes: tuple[str, ...] = ()
     """Where it may land if KubeVirt cannot be told the target; empty where it can."""
+    detour: bool = False
+    """Whether the target is a stop on the way: no order of moves leads to its place directly."""
+    in_turn: bool = True
+    """Whether it may start before others have left its target."""
     notes: tuple[Reason, ...] = ()
     """What is to be known of the move beforehand, where it has a target."""
 
@@ -108,6 +125,28 @@ def _verdict(reason: Reason) -> Verdict:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one plan asks to be quoted."""
+
+    plan_uid: str
+    spec: MigrationPlanSpec
+    instances: Sequence[Instance]
+    keep: Mapping[str, str]
+    """Instance UID → target that it already has."""
+    on_their_way: frozenset[str] = frozenset()
+    """UIDs of instances that have reached a detour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """One line for each instance of a plan, in the order of their keys, and why not all can be placed."""
+
+    lines: tuple[Line, ...]
+    conflicts: tuple[Conflict, ...] = ()
+    """Those that name an instance of the plan."""
+
+
 def quote(
     instances: Sequence[Instance],
     spec: MigrationPlanSpec,
@@ -116,33 +155,104 @@ def quote(
     snapshot: Snapshot,
     keep: Mapping[str, str],
 ) -> tuple[Line, ...]:
-    """One line for each instance, in the order of their keys. `keep`: instance UID → target it already has.
+    """The lines of instances that no other plan is quoted with."""
+    alone = Asked("", spec, instances, keep)
+    return quotes([alone], hosts, ledger, snapshot, {instance.uid: "" for instance in instances})[""].lines
 
-    Not to be asked before it is known what KubeVirt can be told.
+
+def quotes(
+    asked: Sequence[Asked],
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    snapshot: Snapshot,
+    claims: Mapping[str, str],
+) -> Mapping[str, Quoted]:
+    """What is quoted, by UID of the plan: all plans are placed together, each with what it has a claim to.
+
+    `claims`: instance UID → UID of the plan that has it. Dry runs, and what another plan has, are placed afterwards, on
+    what the others leave. Not to be asked before it is known what KubeVirt can be told.
     """
-    assessment = assess(instances, spec, hosts, ledger, snapshot)
-    there = {i.uid for i in instances if _is_there(i, spec, hosts, assessment)}
-    possible = [instance for instance in instances if assessment.mask(instance.uid) and instance.uid not in there]
-    targets = place(possible, assessment, ledger, keep)
-    after = planned(possible, targets, ledger)
-    ordered = sorted(instances, key=lambda instance: instance.key)
-    stall_detection = snapshot.kubevirt is not None and STALL_DETECTION in snapshot.kubevirt.feature_gates
-    disruption = snapshot.capabilities is not None and snapshot.capabilities.workload_disruption
-    return tuple(
-        _settled(instance)
-        if instance.uid in there
-        else _line(
-            instance,
-            spec,
-            hosts,
-            after,
-            assessment,
-            targets.get(instance.uid),
-            stall_detection=stall_detection,
-            workload_disruption=disruption,
+    desks = [_Desk.of(each, hosts, ledger, snapshot) for each in asked]
+    first = [
+        request
+        for desk in desks
+        for request in desk.requests
+        if claims.get(request.instance.uid) == desk.asked.plan_uid
+    ]
+    together = place(first, hosts, ledger)
+    after = planned([request.instance for request in first], together.targets, ledger)
+    quoted = {}
+    for desk in desks:
+        rest = [r for r in desk.requests if claims.get(r.instance.uid) != desk.asked.plan_uid]
+        placements = [together]
+        ledger_after = after
+        if rest:
+            placements.append(place(rest, hosts, after))
+            ledger_after = planned([request.instance for request in rest], placements[1].targets, after)
+        quoted[desk.asked.plan_uid] = desk.quoted(placements, hosts, ledger_after, snapshot)
+    return quoted
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """One plan while it is quoted."""
+
+    asked: Asked
+    assessment: Assessment
+    there: frozenset[str]
+    """UIDs of instances that are where the plan wants them."""
+    requests: tuple[Request, ...]
+
+    @classmethod
+    def of(cls, asked: Asked, hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot) -> "_Desk":
+        assessment = assess(asked.instances, asked.spec, hosts, ledger, snapshot)
+        there = frozenset(
+            i.uid
+            for i in asked.instances
+            if i.uid not in asked.on_their_way and _is_there(i, asked.spec, hosts, assessment)
         )
-        for instance in ordered
-    )
+        requests = tuple(
+            Request(instance, assessment, asked.keep.get(instance.uid, ""))
+            for instance in asked.instances
+            if instance.uid not in there
+        )
+        return cls(asked, assessment, there, requests)
+
+    def quoted(
+        self, placements: Sequence[Placement], hosts: Mapping[str, Host], after: Ledger, snapshot: Snapshot
+    ) -> Quoted:
+        """The lines of the plan."""
+        spec, own = self.asked.spec, {instance.uid for instance in self.asked.instances}
+        stall_detection = snapshot.kubevirt is not None and STALL_DETECTION in snapshot.kubevirt.feature_gates
+        disruption = snapshot.capabilities is not None and snapshot.capabilities.workload_disruption
+        lines = []
+        for instance in sorted(self.asked.instances, key=lambda instance: instance.key):
+            placed = next((p for p in placements if instance.uid in p.targets), placements[-1])
+            detour = placed.detours.get(instance.uid, "")
+            target = detour or placed.targets.get(instance.uid, "")
+            source, host = hosts.get(instance.node), hosts.get(target)
+            if instance.uid in self.there:
+                lines.append(_settled(instance))
+            elif host is None or host.migration is None or source is None or source.migration is None:
+                lines.append(_unplaced(instance, self.assessment, placements, after))
+            else:
+                lines.append(
+                    _line(
+                        instance,
+                        spec,
+                        source.migration,
+                        host,
+                        host.migration,
+                        self.assessment,
+                        detour=bool(detour),
+                        in_turn=instance.uid not in placed.later,
+                        stall_detection=stall_detection,
+                        workload_disruption=disruption,
+                    )
+                )
+        conflicts = [c for placement in placements for c in placement.conflicts if not own.isdisjoint(c.guests)]
+        conflicts.sort(key=lambda conflict: (len(conflict.guests) == 1, conflict.guests))
+        return Quoted(tuple(lines), tuple(conflicts))
 
 
 def _is_there(instance: Instance, spec: MigrationPlanSpec, hosts: Mapping[str, Host], assessment: Assessment) -> bool:
@@ -156,25 +266,38 @@ def _settled(instance: Instance) -> Line:
     return Line(instance, None, (), 0, (reason,), capacity_only=False)
 
 
+def _unplaced(instance: Instance, assessment: Assessment, placements: Sequence[Placement], after: Ledger) -> Line:
+    """A line without a target: what is wrong with each host by itself, or why there is no place beside the others."""
+    reasons: tuple[Reason, ...] = assessment.reasons(instance.uid, MAX_VERDICTS)
+    elsewhere = assessment.suitable(instance.uid) & ~assessment.bit(instance.node)
+    if elsewhere:
+        for placement in placements:
+            conflict = placement.explained.get(instance.uid)
+            if conflict is not None:
+                reasons = (conflicting(conflict), *reasons)
+            elif instance.uid in placement.stuck:
+                reasons = (no_way(placement.stuck[instance.uid]), *reasons)
+            elif instance.uid in placement.undecided:
+                reasons = (undecided(), *reasons)
+        if assessment.mask(instance.uid):
+            reasons += capacity_reasons(instance, assessment, after)
+    return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere))
+
+
 def _line(
     instance: Instance,
     spec: MigrationPlanSpec,
-    hosts: Mapping[str, Host],
-    after: Ledger,
+    source: HostMigration,
+    target: Host,
+    at_target: HostMigration,
     assessment: Assessment,
-    target_name: str | None,
     *,
+    detour: bool,
+    in_turn: bool,
     stall_detection: bool,
     workload_disruption: bool,
 ) -> Line:
-    source, target = hosts.get(instance.node), hosts.get(target_name) if target_name else None
-    if target is None or target.migration is None or source is None or source.migration is None:
-        reasons = assessment.reasons(instance.uid, MAX_VERDICTS)
-        if assessment.mask(instance.uid):
-            reasons += capacity_reasons(instance, assessment, after)
-        elsewhere = assessment.suitable(instance.uid) & ~assessment.bit(instance.node)
-        return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere))
-    rate = admitted_rate(source.migration, target.migration, spec.migration.bandwidth.max_mbps)
+    rate = admitted_rate(source, at_target, spec.migration.bandwidth.max_mbps)
     disruption = spec.migration.disruption
     load = Load(instance.memory_bytes, rate, instance.local_disk_bytes, stall_detection, workload_disruption)
     return Line(
@@ -186,6 +309,8 @@ def _line(
         capacity_only=False,
         withheld=withheld(load, disruption),
         allowed_nodes=assessment.landing(instance.uid),
+        detour=detour,
+        in_turn=in_turn,
         notes=assessment.notes(instance.uid, target.name),
     )
 
@@ -212,6 +337,7 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
         target_node=line.target.node.name,
         target_hostname=line.target.node.hostname,
         allowed_nodes=line.allowed_nodes,
+        detour=line.detour,
         configuration=offer.configuration,
         policy_name=policy_name(offer.configuration, pairs) if needed else "",
         policy_labels=pairs if needed else 0,
@@ -243,12 +369,22 @@ def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
     )
 
 
+def still_says(stored: VirtualMachineMoveSpec, quoted: VirtualMachineMoveSpec) -> bool:
+    """Whether a stored move says what the quote says. That something has become known meanwhile is not worth a write: the
+    first move on a path would cost one for each that waits to follow it.
+    """
+    if stored == quoted:
+        return True
+    notes = tuple(note for note in stored.notes if note in quoted.notes or note.judgement != Judgement.UNKNOWN)
+    return stored.model_copy(update={"notes": notes}) == quoted
+
+
 def quote_hash(plan: Plan, lines: Iterable[Line]) -> str:
     """SHA-256 over canonical JSON of the plan's generation and each line's UID, verdict, target, rungs and bounds."""
     rows = sorted(
         [
             line.instance.uid,
-            sorted({reason.code for reason in line.reasons}),
+            sorted({reason.code for reason in line.reasons if reason.blocks}),
             line.target.node.name if line.target is not None else "",
             [str(rung) for rung in line.rungs],
             line.budget_ms,

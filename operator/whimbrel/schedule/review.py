@@ -3,7 +3,7 @@
 Called by `engine` for each plan that still chooses; `status.course` turns the result into words.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -13,13 +13,13 @@ from whimbrel.api.migration_plan import (
     MigrationPlanSpec,
     MigrationPlanStatus,
     NonMigratable,
+    PlacementConflict,
     PlanPhase,
     Quote,
     QuotedMove,
     TargetChoice,
 )
 from whimbrel.api.virtual_machine_move import (
-    TERMINAL_PHASES,
     AttemptSpec,
     Judgement,
     MovePhase,
@@ -32,11 +32,24 @@ from whimbrel.inventory.selection import Selection
 from whimbrel.ladder.consent import exceeds
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
+from whimbrel.placement import Conflict
 from whimbrel.schedule.candidate import Candidate
-from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
+from whimbrel.schedule.docket import Docket, begun, beyond_attempts, terminal
+from whimbrel.schedule.outlook import (
+    UNDECIDED,
+    Line,
+    Quoted,
+    attempt_for,
+    duration_floor_s,
+    move_spec,
+    quote_hash,
+    still_says,
+)
 from whimbrel.schedule.survey import Survey, rests
 
 MAX_QUOTED = 100
+MAX_CONFLICTS = 16
+MAX_CONFLICTING = 16
 _TRIVIAL = frozenset({"SourceNode", "NotATarget"})
 """Reasons that say least about why nothing fits: of the source itself, and of nodes that the plan leaves out."""
 
@@ -75,24 +88,25 @@ class Review:
     """Moves that ask for their turn; those that have begun to start hold their slots and come first."""
 
 
-def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey) -> Review:
-    """Quote what has not begun, and see which gate is shut."""
+def review(
+    plan: Plan,
+    spec: MigrationPlanSpec,
+    stored: MigrationPlanStatus,
+    survey: Survey,
+    docket: Docket | None,
+    quoted: Quoted | None,
+) -> Review:
+    """See which gate is shut, and what the quote has to say anew. `quoted` is of the docket."""
     if rests(plan, survey.snapshot):
         return _resting(plan, spec, stored, survey)
     selection = survey.selections[plan.uid]
-    if survey.snapshot.capabilities is None:
+    if docket is None or quoted is None:
         return Review(plan, stored, Gate.UNKNOWN_CAPABILITIES, selection, (), stored.quote, (), ())
-    evidence = {move.instance_uid: survey.evidence[move.key] for move in survey.moves_of(plan)}
-    started = stored.started_at is not None or any(_begun(e) or _terminal(e) for e in evidence.values())
-    open_moves = {uid: e for uid, e in evidence.items() if not (_begun(e) or _terminal(e) or _beyond_attempts(e, spec))}
-    selected = {instance.uid: instance for instance in selection.instances}
+    evidence, started, open_moves, lines = docket.evidence, docket.started, docket.open_moves, quoted.lines
     if not started and selection.problems:
-        unselected = tuple(_gone([e for uid, e in open_moves.items() if uid not in selected], started=False))
+        unselected = tuple(_gone([e for uid, e in open_moves.items() if uid not in docket.selected], started=False))
         return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, unselected, ())
-    subjects = [i for uid, i in selected.items() if uid in open_moves or (not started and uid not in evidence)]
-    keep = {uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None}
-    lines = quote(subjects, spec, survey.hosts, survey.ledger, survey.snapshot, keep)
-    left = [e for uid, e in open_moves.items() if uid not in selected]
+    left = [e for uid, e in open_moves.items() if uid not in docket.selected]
     changes = [
         *_converge(plan, lines, open_moves, survey),
         *_gone(left, started=started),
@@ -101,10 +115,10 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     if FINALIZER not in plan.finalizers:
         return Review(plan, stored, Gate.QUOTING, selection, lines, stored.quote, (writes.add_finalizer(plan),), ())
     settled = len(evidence.keys() - {line.instance.uid for line in lines})
-    fresh = _quote(plan, lines, settled, selection, survey)
+    fresh = _quote(plan, quoted, settled, selection, survey)
     frozen = started and stored.quote is not None and stored.observed_generation == plan.generation
     current = stored.quote if frozen else fresh
-    busy = started and any(not _terminal(e) and _begun(e) for e in evidence.values())
+    busy = started and any(not terminal(e) and begun(e) for e in evidence.values())
     lasting = any(line.target is None and not line.settled and not (line.capacity_only and busy) for line in lines)
     stuck = lasting or (bool(selection.not_running) and not started)
     if changes or current is None:
@@ -132,15 +146,6 @@ def review(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, sur
     return Review(plan, stored, gate, selection, lines, current, tuple(changes), tuple(candidates))
 
 
-def _begun(evidence: Evidence) -> bool:
-    """Whether the current attempt was begun, or is just about to be (its labels are set)."""
-    return evidence.spent or evidence.label_on_instance == evidence.migration_key.name
-
-
-def _terminal(evidence: Evidence) -> bool:
-    return evidence.move.move.status.phase in TERMINAL_PHASES
-
-
 def _approved(plan: Plan, spec: MigrationPlanSpec, current: Quote) -> bool:
     return spec.approval == Approval.AUTOMATIC or plan.approved_hash == current.hash
 
@@ -158,7 +163,7 @@ def _goes_on(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus) -
 def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey) -> Review:
     """The same between two outlooks, on the stored quote: what was blocked stays so, what waits may ask for its turn."""
     evidence = [survey.evidence[move.key] for move in survey.moves_of(plan)]
-    started = stored.started_at is not None or any(_begun(e) or _terminal(e) for e in evidence)
+    started = stored.started_at is not None or any(begun(e) or terminal(e) for e in evidence)
     nothing = Selection()
     if stored.quote is None:
         return Review(plan, stored, Gate.QUOTING, nothing, (), None, (), ())
@@ -177,7 +182,7 @@ def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, s
     phases = survey.phases
     if gate == Gate.OPEN and not _may_be_stuck(plan, spec, survey):
         for e in evidence:
-            waits = phases[e.move.key] is MovePhase.WAITING and not _begun(e) and not _beyond_attempts(e, spec)
+            waits = phases[e.move.key] is MovePhase.WAITING and not begun(e) and not beyond_attempts(e, spec)
             if waits and e.same_guest and e.attempt is not None and e.instance is not None:
                 candidates.append(_candidate(plan, spec, e, e.attempt, e.instance, begun=False))
     return Review(plan, stored, gate, nothing, (), stored.quote, (), tuple(candidates))
@@ -204,7 +209,7 @@ def _gate(
     `stuck`: something selected cannot move for good. `unfinished`: a migration of the plan has not ended, be its move
     there or not.
     """
-    if started and not unfinished and all(_terminal(e) for e in evidence):
+    if started and not unfinished and all(terminal(e) for e in evidence):
         return Gate.DONE
     if spec.dry_run:
         return Gate.DRY_RUN
@@ -220,13 +225,9 @@ def _gate(
 def _out_of_attempts(evidence: list[Evidence], spec: MigrationPlanSpec) -> Iterator[Write]:
     """Moves whose next attempt is above what an edit of the plan left."""
     for e in evidence:
-        if not _begun(e) and not _terminal(e) and _beyond_attempts(e, spec):
+        if not begun(e) and not terminal(e) and beyond_attempts(e, spec):
             most = spec.migration.attempts
             yield from _skipped(e, "AttemptsSpent", f"The plan permits {most} attempts now, and so many were begun.")
-
-
-def _beyond_attempts(evidence: Evidence, spec: MigrationPlanSpec) -> bool:
-    return evidence.attempt is not None and evidence.attempt.number > spec.migration.attempts
 
 
 def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey) -> Iterator[Write]:
@@ -246,7 +247,7 @@ def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidenc
             yield from _status(evidence.move, status, f"attempt {stored.attempt.number} is specified anew")
             continue
         spec = move_spec(line, survey.snapshot)
-        if spec != evidence.move.move.spec:
+        if not still_says(evidence.move.move.spec, spec):
             yield writes.requote_move(plan, evidence.move, spec)
         else:
             yield from _status(evidence.move, _quoted_status(line, stored), "quoted")
@@ -291,9 +292,9 @@ def _gone(left: list[Evidence], *, started: bool) -> Iterator[Write]:
             yield from _skipped(evidence, "VirtualMachineReplaced", message)
 
 
-def _skip(lines: tuple[Line, ...], open_moves: dict[str, Evidence], evidence: dict[str, Evidence]) -> list[Write]:
+def _skip(lines: tuple[Line, ...], open_moves: dict[str, Evidence], evidence: Mapping[str, Evidence]) -> list[Write]:
     """Moves that cannot be, where the plan leaves them; those that only lack room wait until the plan is still."""
-    busy = any(not _terminal(e) and uid not in _blocked_uids(lines) for uid, e in evidence.items())
+    busy = any(not terminal(e) and uid not in _blocked_uids(lines) for uid, e in evidence.items())
     skipped: list[Write] = []
     for line in lines:
         move = open_moves.get(line.instance.uid)
@@ -335,7 +336,7 @@ def _candidates(
     for line in lines:
         evidence = open_moves.get(line.instance.uid)
         if evidence is not None and line.target is not None and evidence.attempt is not None:
-            yield _candidate(plan, spec, evidence, evidence.attempt, line.instance, begun=False)
+            yield _candidate(plan, spec, evidence, evidence.attempt, line.instance, begun=False, in_turn=line.in_turn)
 
 
 def _begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Iterator[Candidate]:
@@ -355,14 +356,22 @@ def _begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> It
 
 
 def _candidate(
-    plan: Plan, spec: MigrationPlanSpec, evidence: Evidence, attempt: AttemptSpec, instance: Instance, *, begun: bool
+    plan: Plan,
+    spec: MigrationPlanSpec,
+    evidence: Evidence,
+    attempt: AttemptSpec,
+    instance: Instance,
+    *,
+    begun: bool,
+    in_turn: bool = False,
 ) -> Candidate:
     key: Key = evidence.migration_key
-    return Candidate(plan, spec, evidence.move, attempt, instance, key, begun)
+    return Candidate(plan, spec, evidence.move, attempt, instance, key, begun, in_turn)
 
 
-def _quote(plan: Plan, lines: tuple[Line, ...], settled: int, selection: Selection, survey: Survey) -> Quote:
+def _quote(plan: Plan, quoted: Quoted, settled: int, selection: Selection, survey: Survey) -> Quote:
     """The quote of these lines; `settled` moves have begun or ended and are quoted no more."""
+    lines, names = quoted.lines, {str(i.uid): str(i.key) for i in survey.snapshot.instances.values()}
     rows = [_row(line) for line in lines]
     rows += [QuotedMove(virtual_machine=str(key), reasons=("NotRunning",)) for key in selection.not_running]
     return Quote(
@@ -373,6 +382,17 @@ def _quote(plan: Plan, lines: tuple[Line, ...], settled: int, selection: Selecti
         duration_seconds=duration_floor_s(lines, survey.hosts),
         moves=tuple(rows[:MAX_QUOTED]),
         omitted=max(0, len(rows) - MAX_QUOTED),
+        conflicts=tuple(_conflict(conflict, names) for conflict in quoted.conflicts[:MAX_CONFLICTS]),
+        conflicts_omitted=max(0, len(quoted.conflicts) - MAX_CONFLICTS),
+        undecided=sum(any(reason.code == UNDECIDED for reason in line.reasons) for line in lines),
+    )
+
+
+def _conflict(conflict: Conflict, names: Mapping[str, str]) -> PlacementConflict:
+    guests = sorted(names.get(uid, uid) for uid in conflict.guests)
+    shown = guests[:MAX_CONFLICTING]
+    return PlacementConflict(
+        virtual_machines=tuple(shown), omitted=len(guests) - len(shown), message=conflict.words[:4096]
     )
 
 
@@ -387,7 +407,7 @@ def _row(line: Line) -> QuotedMove:
         budget_ms=line.budget_ms,
         unattended_downtime_ms=line.unattended_downtime_ms,
         withheld=tuple(f"{held.rung}: {held.reason}" for held in line.withheld),
-        reasons=tuple(dict.fromkeys(reason.code for reason in line.reasons))[:32],
+        reasons=tuple(dict.fromkeys(reason.code for reason in line.reasons if reason.blocks))[:32],
     )
 
 

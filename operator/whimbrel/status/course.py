@@ -91,6 +91,8 @@ def course(
                 "A selected virtual machine cannot move, so none does (nonMigratable: Block). Its VirtualMachineMove and "
                 "the quote name every reason; mend them, exclude it, or set nonMigratable: Leave."
             )
+            if review.quote is not None and review.quote.conflicts:
+                message = f"{review.quote.conflicts[0].message} {message}"
             return at(PlanPhase.BLOCKED, "NonMigratable", message, stalled=True)
         case Gate.APPROVAL:
             quote_hash = review.quote.hash if review.quote is not None else ""

@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from support.plugin_server import Server
+from whimbrel.api.virtual_machine_move import Judgement, Verdict
 from whimbrel.cli.main import VERBS, main
+from whimbrel.cli.quote import telling
 
 PLANS = "/apis/whimbrel.dev/v1alpha1/namespaces/shop/migrationplans"
 MOVES = "/apis/whimbrel.dev/v1alpha1/namespaces/shop/virtualmachinemoves"
@@ -159,12 +161,57 @@ def test_a_target_that_the_scheduler_chooses_is_called_expected(
     assert "cannot be told where to migrate to" in shown
 
 
+def test_what_is_to_be_known_of_those_that_can_move_is_told_once_with_whom_it_is_about(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = {"judgement": "Warn", "code": "SourceNotCordoned", "remedy": "Cordon it first (kubectl cordon node-a)."}
+    server.objects[MOVES]["items"] = moves = [a_move(f"web-{number}", phase="Waiting") for number in range(8)]
+    for each in moves:
+        each["spec"]["notes"] = [note]
+    moves[0]["status"]["phase"] = "Succeeded"
+
+    assert main(["quote", "empty", *options]) == 0
+
+    told = capsys.readouterr().out
+    assert "  SourceNotCordoned: web-1, web-2, web-3, web-4, web-5, web-6 and 1 more\n" in told
+    assert told.count("Cordon it first") == 1
+
+
+def test_why_one_cannot_move_leaves_out_warnings_and_its_own_host_as_a_target() -> None:
+    def a_verdict(code: str, node: str = "", judgement: Judgement = Judgement.BLOCK) -> Verdict:
+        return Verdict(judgement=judgement, code=code, node=node)
+
+    missing = a_verdict("CpuModelMissing", "node-b")
+    said = [
+        a_verdict("SourceNotCordoned", judgement=Judgement.WARN),
+        a_verdict("HostCordoned", "node-a"),
+        a_verdict("SourceNode", "node-a"),
+    ]
+
+    assert telling([*said, missing]) == (missing,)
+    assert telling(said) == tuple(said[1:])
+
+
 def test_a_quote_that_withholds_nothing_does_not_speak_of_it(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["quote", "empty", *options]) == 0
 
     assert "not offered" not in capsys.readouterr().out
+
+
+def test_a_quote_says_in_words_why_not_all_can_be_placed(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "shop/db and shop/web cannot all be placed: node-2 has 8.0 GiB of memory free."
+    plan = server.objects[f"{PLANS}/empty"]
+    plan["status"]["quote"]["conflicts"] = [{"virtualMachines": ["shop/db", "shop/web"], "message": words}]
+    plan["status"]["quote"]["conflictsOmitted"] = 2
+
+    assert main(["quote", "empty", *options]) == 0
+
+    said = capsys.readouterr().out
+    assert f"  {words}\n  and 2 more" in said
 
 
 @pytest.mark.parametrize(

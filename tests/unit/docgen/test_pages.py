@@ -1,9 +1,16 @@
 """The generated reference says of the code what a reader needs, and nothing that is not there."""
 
-from docgen import embedded_server, fields, metrics, reasons
+import inspect
+
+import pytest
+
+from docgen import corpus, embedded_server, fields, metrics, reasons
 from whimbrel.api import KINDS, MigrationPlan
+from whimbrel.preflight import ALL_REASONS
 from whimbrel.preflight.family import PreflightReason, PreflightUnknown, PreflightWarning
 from whimbrel_lab.controlplane.embedded.deviations import Deviation
+
+EXAMPLES = corpus.examples(corpus.cases())
 
 
 def test_every_field_of_a_kind_has_a_line_with_its_meaning() -> None:
@@ -29,15 +36,26 @@ def test_the_rules_of_the_api_server_are_told_in_its_words() -> None:
     assert "virtualMachines needs at least one of names, selector and onNodes" in fields.page(MigrationPlan)
 
 
-def test_a_reason_is_told_with_its_cause_and_its_cure() -> None:
+def test_a_reason_is_told_with_cause_evidence_remedy_and_example() -> None:
     class TooHeavy(PreflightReason):
         """The guest is heavier
         than the bird."""
 
+        evidence = "kubectl get vmi NAME -o yaml; a pair of scales"
         remedy = "Take a bigger bird than {found}."
 
-    line = "| `TooHeavy` | `Block` | no | The guest is heavier than the bird. | Take a bigger bird than {found}. |"
-    assert line in reasons.page([TooHeavy])
+    page = reasons.page([TooHeavy], {"TooHeavy": TooHeavy("spec.bird", "wren", "stork", "node-2")})
+
+    assert "| [`TooHeavy`](#tooheavy) | `Block` | no | The guest is heavier than the bird. |" in page
+    assert page.endswith(
+        """## TooHeavy
+
+- **Cause**: The guest is heavier than the bird.
+- **Evidence**: `kubectl get vmi NAME -o yaml`; a pair of scales
+- **Remedy**: Take a bigger bird than {found}.
+- **Example**: `spec.bird` at node-2: found `wren`, needed `stork`. Take a bigger bird than wren.
+"""
+    )
 
 
 def test_a_reason_is_told_with_its_judgement_and_whether_it_passes_by_itself() -> None:
@@ -53,11 +71,21 @@ def test_a_reason_is_told_with_its_judgement_and_whether_it_passes_by_itself() -
         blocks = True
         transient = True
 
-    page = reasons.page([Moulting, Unweighed, AsleepOrNot])
+    page = reasons.page([Moulting, Unweighed, AsleepOrNot], {})
 
-    assert "| `Moulting` | `Warn` | no |" in page
-    assert "| `Unweighed` | `Unknown` | no |" in page
-    assert "| `AsleepOrNot` | `Unknown`, blocks | yes |" in page
+    assert "| [`Moulting`](#moulting) | `Warn` | no |" in page
+    assert "| [`Unweighed`](#unweighed) | `Unknown` | no |" in page
+    assert "| [`AsleepOrNot`](#asleepornot) | `Unknown`, blocks | yes |" in page
+
+
+@pytest.mark.parametrize("reason", ALL_REASONS, ids=lambda reason: reason.__name__)
+def test_every_code_is_told_with_cause_evidence_remedy_and_example(reason: type[PreflightReason]) -> None:
+    name = reason.__name__
+
+    assert inspect.getdoc(reason), f"{name} needs a docstring: its cause"
+    assert reason.evidence, f"{name} needs `evidence`: where to see it, one of whimbrel.preflight.where or words"
+    assert reason.remedy, f"{name} needs `remedy`: what to do about it"
+    assert name in EXAMPLES, f"{name} needs a class in tests/data/blockers/*.yaml that expects it: its example"
 
 
 def test_every_metric_has_a_line() -> None:

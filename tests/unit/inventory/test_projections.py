@@ -94,8 +94,8 @@ def test_guest_memory_is_what_kubevirt_would_boot_it_with(domain: dict[str, Any]
     assert instance.memory_bytes == expected
 
 
-def _condition(kind: str, status: str) -> dict[str, Any]:
-    return {"conditions": [{"type": kind, "status": status}]}
+def _condition(kind: str, status: str, reason: str = "") -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": status, "reason": reason}]}
 
 
 def _backup(**status: Any) -> dict[str, Any]:
@@ -116,6 +116,8 @@ def _backup(**status: Any) -> dict[str, Any]:
         ({"status": _backup(backupName="nightly", completed=True)}, ()),
         ({"status": {"changedBlockTracking": {"state": "Enabled"}}}, ()),
         ({"spec": {"utilityVolumes": [{"name": "dump", "claimName": "dump"}]}}, (Change.UTILITY_VOLUMES,)),
+        ({"status": _condition("MigrationRequired", "True", "AutoMigrationPending")}, (Change.UPDATE,)),
+        ({"status": _condition("MigrationRequired", "True", "ManualMigrationNeeded")}, ()),
     ],
 )
 def test_an_instance_says_what_kubevirt_is_changing_on_it(

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.placements import Judge, a_guest, a_problem, a_random_problem, a_room, by_name
-from whimbrel.placement import Apart, Effort, EvenSpread, Guest, Problem, Strategy, Together, solve
+from whimbrel.api.migration_plan import Strategy
+from whimbrel.placement import Apart, Effort, EvenSpread, Guest, Problem, Together, solve
 
 EACH_OF_THREE = (0b001, 0b010, 0b100)
 

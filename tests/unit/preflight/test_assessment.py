@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from whimbrel.preflight.family import PreflightReason
 
 
 def spec(**target: Any) -> MigrationPlanSpec:
-    plan = a_plan(target=target).plan
+    plan = a_plan(virtual_machines={"names": ["db1"]}, target=target).plan
     assert plan is not None
     return plan.spec
 
@@ -97,6 +98,31 @@ def test_a_stranger_cannot_move_and_has_no_reason() -> None:
 
     assert (found.movable("?"), found.transient("?"), found.mask("?"), found.reasons("?")) == (False, False, 0, ())
     assert found.reasons_on("?", "node-2") == ()
+
+
+@pytest.mark.parametrize(
+    ("selection", "cordoned", "expected"),
+    [
+        ({"onNodes": {"names": ["node-1"]}}, False, ["SourceNotCordoned"]),
+        ({"onNodes": {"nodeSelector": {"zone": "a"}}}, False, ["SourceNotCordoned"]),
+        ({"onNodes": {"names": ["node-1"]}}, True, []),
+        ({"onNodes": {"nodeSelector": {"zone": "b"}}}, False, []),
+        ({"names": ["db1"]}, False, []),
+    ],
+)
+def test_a_host_that_a_plan_empties_and_that_takes_new_pods_is_warned_of(
+    selection: dict[str, Any], cordoned: bool, expected: list[str]
+) -> None:
+    instance = an_instance()
+    snapshot = a_cluster(instance, a_node("node-1", labels={"zone": "a"}, unschedulable=cordoned), a_node("node-2"))
+    plan = a_plan(virtual_machines=selection).plan
+    assert plan is not None
+
+    found = assessed(snapshot, plan.spec)
+
+    codes = [reason.code for reason in found.notes(instance.uid, "node-2")]
+    assert [code for code in codes if code == "SourceNotCordoned"] == expected
+    assert found.movable(instance.uid)
 
 
 def test_just_before_a_start_one_pair_is_looked_at_again() -> None:
@@ -201,7 +227,8 @@ def test_masks_say_the_same_as_asking_about_every_pair(
             assert found.reasons(instance.uid)
         for node, reasons in pairs.items():
             per_node = [reason for reason in reasons if reason.node]
-            assert sorted(found.reasons_on(instance.uid, node), key=repr) == sorted(per_node, key=repr)
+            blocking = [reason for reason in found.reasons_on(instance.uid, node) if reason.blocks]
+            assert sorted(blocking, key=repr) == sorted(per_node, key=repr)
             together = {
                 (each.reason.code, each.reason.field, each.reason.needed)
                 for each in found.against(instance.uid)
@@ -217,7 +244,8 @@ def test_of_many_unlike_hosts_some_are_judged_and_the_rest_counted_with_them() -
     instance = an_instance(node="node-000", node_selector={"zone": "a"})
     many = [a_node(f"node-{number:03}") for number in range(200)]
 
-    other, source = assessed(a_cluster(*many, instance)).against(instance.uid)
+    found = assessed(a_cluster(*many, instance)).against(instance.uid)
+    other, source = (each for each in found if each.reason.blocks)
 
     assert (other.reason.code, other.hosts.bit_count(), other.reason.node) == ("NodeSelectorMismatch", 200, "node-000")
     assert (source.reason.code, source.hosts.bit_count()) == ("SourceNode", 1)

@@ -1,4 +1,4 @@
-"""Families whose reasons hold for every target: guest, owner, in flight, changing, source."""
+"""Families whose reasons hold for every target: platform, guest, owner, in flight, changing, source."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,19 +10,21 @@ import pytest
 from support.builders import (
     NOW,
     a_cluster,
+    a_kubevirt,
     a_launcher,
     a_migration,
     a_node,
     a_profile,
+    a_snapshot,
     a_virtual_machine,
     an_instance,
 )
 from whimbrel.domain.changes import Change
 from whimbrel.domain.naming import ANNOTATION_MIGRATION, LABEL_PLAN_UID
-from whimbrel.domain.records import Condition, Instance
+from whimbrel.domain.records import Condition, Instance, KubeVirt
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
-from whimbrel.preflight import PreflightReason, changing, guest, in_flight, owner, source
+from whimbrel.preflight import PreflightReason, changing, guest, in_flight, owner, platform, source
 from whimbrel.preflight.assessment import candidate
 
 
@@ -36,7 +38,7 @@ def judged(family: Any, instance: Instance, *others: Any) -> list[PreflightReaso
     return list(family.judge(family.demand(asked)))
 
 
-@pytest.mark.parametrize("family", [guest, owner, in_flight, changing, source])
+@pytest.mark.parametrize("family", [platform, guest, owner, in_flight, changing, source])
 def test_nothing_is_said_against_a_guest_that_is_well(family: Any) -> None:
     assert judged(family, an_instance()) == []
 
@@ -159,6 +161,7 @@ def test_a_word_of_the_owner_that_means_nothing_is_warned_of_and_forbids_nothing
         (Change.MIGRATED_VOLUMES, "VolumeMigrationInProgress"),
         (Change.BACKUP, "BackupInProgress"),
         (Change.UTILITY_VOLUMES, "UtilityVolumesAttached"),
+        (Change.UPDATE, "WorkloadUpdateInProgress"),
     ],
 )
 def test_a_guest_that_kubevirt_is_changing_waits(change: Change, expected: str) -> None:
@@ -186,6 +189,61 @@ def test_a_guest_whose_node_is_being_evacuated_waits() -> None:
     (found,) = judged(in_flight, an_instance(evacuation_node="node-1"))
 
     assert (found.code, found.found) == ("ForeignMigration", "evacuation of node-1")
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "expected"),
+    [("External", "LiveMigrate", []), ("", "External", []), ("LiveMigrate", "External", ["ForeignMigration"])],
+)
+def test_an_eviction_that_kubevirt_leaves_to_others_keeps_nobody_from_moving_the_guest(
+    own: str, default: str, expected: list[str]
+) -> None:
+    evicted = replace(an_instance(evacuation_node="node-1"), eviction_strategy=own)
+    kubevirt = replace(a_kubevirt(), eviction_strategy=default)
+
+    assert codes(judged(in_flight, evicted, kubevirt)) == expected
+
+
+def test_a_guest_that_is_only_just_arriving_is_not_told_to_be_started() -> None:
+    arriving = an_instance(phase="WaitingForSync")
+
+    assert codes(judged(in_flight, arriving)) == ["ArrivingFromElsewhere"]
+    assert judged(guest, arriving) == []
+
+
+@pytest.mark.parametrize(
+    ("kubevirt", "expected"),
+    [
+        (a_kubevirt(), []),
+        (a_kubevirt(version="v1.3.0"), []),
+        (a_kubevirt(phase="Deploying", updating=True), ["KubeVirtNotDeployed", "KubeVirtUpdating"]),
+        (a_kubevirt(phase="", version=""), ["KubeVirtNotDeployed", "KubeVirtVersionUnknown"]),
+        (a_kubevirt(version="v1.2.9"), ["KubeVirtTooOld"]),
+        (a_kubevirt(version="v0.59.2"), ["KubeVirtTooOld"]),
+        (a_kubevirt(version="v1.10.0-alpha.0"), ["KubeVirtUntested"]),
+        (a_kubevirt(version="v0.0.0-a1b2c3"), ["KubeVirtUntested"]),
+        (a_kubevirt(version="devel"), ["KubeVirtUntested"]),
+    ],
+)
+def test_how_kubevirt_is_holds_for_every_guest(kubevirt: KubeVirt, expected: list[str]) -> None:
+    assert codes(judged(platform, an_instance(), kubevirt)) == expected
+
+
+def test_a_platform_that_is_not_well_makes_guests_wait_and_a_release_that_is_new_only_warns() -> None:
+    (updating,) = judged(platform, an_instance(), a_kubevirt(updating=True))
+    (old,) = judged(platform, an_instance(), a_kubevirt(version="v1.2.9"))
+    (new,) = judged(platform, an_instance(), a_kubevirt(version="v2.0.0"))
+
+    assert (updating.blocks, updating.transient) == (True, True)
+    assert (old.blocks, old.transient) == (True, False)
+    assert not new.blocks
+
+
+def test_a_kubevirt_that_is_not_there_is_not_mistaken_for_one_that_may_not_be_read() -> None:
+    absent, hidden = platform.read(a_snapshot()), platform.read(replace(a_snapshot(), unread=frozenset({"kubevirts"})))
+
+    assert codes(platform.judge(absent)) == ["KubeVirtMissing"]
+    assert codes(platform.judge(hidden)) == ["PlatformUnknown"]
 
 
 def test_a_migration_of_ours_is_nobody_elses() -> None:

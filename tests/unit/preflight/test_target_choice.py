@@ -25,7 +25,7 @@ def assessed(
     capabilities: Capabilities | None = KUBEVIRT_1_5,
 ) -> Assessment:
     snapshot = a_cluster(instance, SOURCE, TARGET, *others, capabilities=capabilities)
-    plan = a_plan(target=target or {}).plan
+    plan = a_plan(virtual_machines={"names": ["db1"]}, target=target or {}).plan
     assert plan is not None
     return assess([instance], plan.spec, effective_hosts(snapshot), Ledger.of(snapshot), snapshot)
 

@@ -21,7 +21,7 @@ from whimbrel.domain.records import Condition, Instance, MigrationConfiguration,
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash
+from whimbrel.schedule.outlook import Line, attempt_for, duration_floor_s, move_spec, quote, quote_hash, still_says
 
 BROKEN = Condition("False", "DisksNotLiveMigratable", "not shared")
 STUN = {"disruption": {"stun": "Allowed", "maxDowntimeMs": 5000, "unattendedDowntimeMs": 60_000}}
@@ -63,7 +63,7 @@ def test_a_target_chosen_before_that_is_impossible_now_is_replaced() -> None:
 def test_a_guest_that_cannot_move_has_reasons_and_no_target_duration_or_pause() -> None:
     line = one(a_cluster(an_instance(live_migratable=BROKEN)))
 
-    assert [reason.code for reason in line.reasons] == ["NotLiveMigratable"]
+    assert [reason.code for reason in line.reasons] == ["NotLiveMigratable", "SourceNotCordoned"]
     assert (line.target, line.duration_s, line.budget_ms, line.unattended_downtime_ms) == (None, 0, None, None)
     assert not line.capacity_only
 
@@ -226,3 +226,18 @@ def test_a_plan_that_moves_nothing_takes_no_time() -> None:
     snapshot = a_cluster(an_instance(live_migratable=BROKEN))
 
     assert duration_floor_s(lines(snapshot), effective_hosts(snapshot)) == 0
+
+
+def test_that_a_path_has_become_known_is_not_worth_a_write() -> None:
+    waiting, arrived = (
+        an_instance(),
+        an_instance("first", node="node-2", migration=a_migration_state("m", completed=True)),
+    )
+    before, after = a_cluster(waiting), a_cluster(waiting, arrived)
+    there = {waiting.uid: "node-2"}
+    stored, quoted = (move_spec(lines(snapshot, keep=there)[0], snapshot) for snapshot in (before, after))
+
+    assert {note.code for note in stored.notes} - {note.code for note in quoted.notes} == {"ReachabilityUnknown"}
+    assert still_says(stored, quoted)
+    assert not still_says(quoted, stored)
+    assert not still_says(stored, quoted.model_copy(update={"rungs": ()}))

@@ -7,6 +7,8 @@ from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
 
 _CONDITIONS = (Change.PROCESSORS, Change.MEMORY, Change.VOLUMES)
+_BY_ITSELF = "AutoMigration"
+"""Reasons of MigrationRequired begin so where KubeVirt carries the migration out; any other waits for somebody's."""
 
 
 @lru_cache(maxsize=64)
@@ -24,6 +26,9 @@ def changes(raw: Json) -> tuple[Change, ...]:
         found.append(Change.BACKUP)
     if any(reading.items(raw, "spec", "utilityVolumes")):
         found.append(Change.UTILITY_VOLUMES)
+    required = reading.condition(raw, Change.UPDATE.value)
+    if required is not None and required.status == "True" and required.reason.startswith(_BY_ITSELF):
+        found.append(Change.UPDATE)
     return _shared(tuple(found))
 
 

@@ -45,6 +45,10 @@ def hardware(raw: Json) -> GuestHardware:
             gpus=_names(domain, "gpus"),
             launch_security=_launch_security(raw, domain),
             client_usb=reading.find(domain, "devices", "clientPassthrough") is not None,
+            gpu_resources=_gpu_resources(domain),
+            numa_passthrough=reading.find(domain, "cpu", "numa", "guestMappingPassthrough") is not None,
+            persistent_state=_keeps_state(domain),
+            headless=reading.find(domain, "devices", "autoattachGraphicsDevice") is False,
         )
     )
 
@@ -61,6 +65,19 @@ def _on(features: Json, name: str) -> bool:
 
 def _names(domain: Json, kind: str) -> tuple[str, ...]:
     return tuple(reading.word(device, "name") for device in reading.items(domain, "devices", kind))
+
+
+def _gpu_resources(domain: Json) -> tuple[str, ...]:
+    named = {reading.word(gpu, "deviceName") for gpu in reading.items(domain, "devices", "gpus")}
+    return tuple(sorted(named - {""}))
+
+
+def _keeps_state(domain: Json) -> bool:
+    """Of its TPM, unless that is switched off, or of its EFI."""
+    tpm = reading.find(domain, "devices", "tpm", "enabled") is not False
+    return (tpm and reading.flag(domain, "devices", "tpm", "persistent")) or reading.flag(
+        domain, "firmware", "bootloader", "efi", "persistent"
+    )
 
 
 def _launch_security(raw: Json, domain: Json) -> str:

@@ -61,6 +61,7 @@ def project(raw: Json) -> Instance | None:
         interfaces=interfaces(raw),
         volumes=volumes(raw),
         changes=changes(raw),
+        eviction_strategy=reading.word(raw, "spec", "evictionStrategy"),
     )
 
 

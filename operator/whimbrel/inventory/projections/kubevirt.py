@@ -42,6 +42,7 @@ def project(raw: Json) -> KubeVirt | None:
         cpu_model=reading.word(stated, "cpuModel"),
         feature_gates=frozenset(reading.strings(developer, "featureGates"))
         - frozenset(reading.strings(developer, "disabledFeatureGates")),
+        eviction_strategy=reading.word(stated, "evictionStrategy"),
     )
 
 

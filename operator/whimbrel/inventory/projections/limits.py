@@ -19,6 +19,20 @@ def project(raw: Json) -> Limits | None:
         container_maximum=_bounds(raw, "Container", "max"),
         pod_minimum=_bounds(raw, "Pod", "min"),
         pod_maximum=_bounds(raw, "Pod", "max"),
+        container_default_requests=_bounds(raw, "Container", "defaultRequest"),
+        container_default_limits=_bounds(raw, "Container", "default"),
+        container_ratio=_ratios(raw, "Container"),
+        pod_ratio=_ratios(raw, "Pod"),
+    )
+
+
+def _ratios(raw: Json, kind: str) -> Amounts:
+    return tuple(
+        (str(name), ratio)
+        for item in reading.items(raw, "spec", "limits")
+        if item.get("type") == kind
+        for name in sorted(reading.member(item, "maxLimitRequestRatio"))
+        if (ratio := reading.optional_millicores(item, "maxLimitRequestRatio", name)) is not None
     )
 
 

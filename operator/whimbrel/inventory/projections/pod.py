@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from whimbrel.domain.records import Pod
 from whimbrel.domain.scheduling import Amounts
-from whimbrel.inventory.projections import amounts, reading, scheduling
+from whimbrel.inventory.projections import admission, amounts, reading, scheduling
 from whimbrel.inventory.projections.reading import Json
 
 _COUNTED_APART = frozenset({"cpu", "memory"})
@@ -47,8 +47,21 @@ def project(raw: Json) -> Pod | None:
         ip=reading.text(raw, "status", "podIP") if launcher or handler else "",
         metrics_port=_metrics_port(raw) if handler else 0,
         requests=_other_requests(raw),
+        claims=_claims(raw, key.name),
+        admission=admission.admission(raw) if launcher else None,
         scheduling=scheduling.scheduling(raw) if launcher or scheduling.keeps_others_away(raw) else None,
     )
+
+
+def _claims(raw: Json, pod: str) -> tuple[str, ...]:
+    """By name; that of a volume which lives as long as the pod follows from the pod's."""
+    found = []
+    for volume in reading.items(raw, "spec", "volumes"):
+        if "ephemeral" in volume:
+            found.append(f"{pod}-{reading.text(volume, 'name')}")
+        elif claim := reading.text(volume, "persistentVolumeClaim", "claimName"):
+            found.append(claim)
+    return tuple(found)
 
 
 def _other_requests(raw: Json) -> Amounts:

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from whimbrel.domain.scheduling import PodTerm, Scheduling, SpreadConstraint, Toleration
+from whimbrel.domain.selectors import LabelSelector
 from whimbrel.inventory.projections import reading, selectors
 from whimbrel.inventory.projections.reading import Json
 
@@ -73,9 +74,20 @@ def _spread(raw: Json) -> list[SpreadConstraint]:
                 topology_key=reading.word(item, "topologyKey"),
                 max_skew=reading.whole(item, "maxSkew", default=1),
                 min_domains=reading.whole(item, "minDomains", default=1),
-                selector=selectors.label_selector(item, "labelSelector"),
+                selector=_with_own_values(
+                    selectors.label_selector(item, "labelSelector"), reading.strings(item, "matchLabelKeys"), raw
+                ),
                 honours_node_affinity=reading.word(item, "nodeAffinityPolicy") != "Ignore",
                 honours_taints=reading.word(item, "nodeTaintsPolicy") == "Honor",
             )
         )
     return found
+
+
+def _with_own_values(selector: LabelSelector | None, keys: tuple[str, ...], raw: Json) -> LabelSelector | None:
+    """A selector that also asks for the pod's own values of `matchLabelKeys`. API servers since 1.34 have merged them."""
+    if selector is None or not keys:
+        return selector
+    values = ((key, reading.find(raw, "metadata", "labels", key)) for key in keys)
+    own = (selectors.pair(key, value) for key, value in values if isinstance(value, str))
+    return LabelSelector(tuple(dict.fromkeys((*selector.requirements, *own))))

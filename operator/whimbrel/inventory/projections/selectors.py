@@ -12,6 +12,11 @@ def _requirement(key: str, operator: str, values: tuple[str, ...]) -> Requiremen
     return Requirement(key, operator, values)
 
 
+def pair(key: str, value: str) -> Requirement:
+    """The requirement that a label has this value."""
+    return _requirement(key, "In", (value,))
+
+
 def requirements(term: Json, *path: str) -> tuple[Requirement, ...]:
     """The requirements of a list of expressions."""
     return tuple(
@@ -26,7 +31,7 @@ def label_selector(document: Json, *path: str) -> LabelSelector | None:
     if not isinstance(found, dict):
         return None
     pairs = sorted(reading.string_map(found, "matchLabels").items())
-    equal = tuple(_requirement(key, "In", (value,)) for key, value in pairs)
+    equal = tuple(pair(key, value) for key, value in pairs)
     return LabelSelector((*equal, *requirements(found, "matchExpressions")))
 
 

@@ -1,17 +1,27 @@
 """Volumes of a guest (KubeVirt contract §2.3, §8)."""
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 
-from whimbrel.domain.guests import GuestVolume
+from whimbrel.domain.guests import PERSISTENT_STATE, GuestVolume
 from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
+
+_STATE_PREFIX = "persistent-state-for-"
 
 
 def volumes(raw: Json) -> tuple[GuestVolume, ...]:
     """The volumes, sorted by name."""
     migrated = {reading.text(item, "volumeName") for item in reading.items(raw, "status", "migratedVolumes")}
     found = (_volume(item, migrated) for item in reading.items(raw, "spec", "volumes"))
-    return tuple(sorted(found, key=lambda each: each.name))
+    return tuple(sorted((*found, *_state(raw)), key=lambda each: each.name))
+
+
+def _state(raw: Json) -> Iterator[GuestVolume]:
+    """The claim that KubeVirt keeps the state of vTPM and EFI on; its status alone names it."""
+    for status in reading.items(raw, "status", "volumeStatus"):
+        claim = reading.text(status, "persistentVolumeClaimInfo", "claimName")
+        if claim.startswith(_STATE_PREFIX):
+            yield GuestVolume(name=reading.word(status, "name"), kind=PERSISTENT_STATE, claim=claim)
 
 
 def _volume(item: Json, migrated: Set[str]) -> GuestVolume:

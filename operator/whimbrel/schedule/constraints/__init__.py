@@ -19,6 +19,7 @@ from whimbrel.schedule.constraints import (
     kubevirt_slots,
     refusals,
     retry_delay,
+    turn,
 )
 
 CONSTRAINTS: tuple[Callable[[Candidate, Ledger, Circumstances], Wait | None], ...] = (
@@ -29,6 +30,7 @@ CONSTRAINTS: tuple[Callable[[Candidate, Ledger, Circumstances], Wait | None], ..
     foreign_migration.blocks,
     refusals.blocks,
     retry_delay.blocks,
+    turn.blocks,
     kubevirt_slots.blocks,
     host_slots.blocks,
     fitness.blocks,

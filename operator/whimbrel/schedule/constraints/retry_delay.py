@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from whimbrel.api.virtual_machine_move import AttemptOutcome
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.ladder import CLIMBS
 from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
@@ -12,11 +13,11 @@ FIRST_DELAY_S = 5
 def blocks(candidate: Candidate, _ledger: Ledger, circumstances: Circumstances) -> Wait | None:
     """Waits 5, 10, 20 … seconds from the end of the last attempt."""
     history = candidate.move.move.status.history
-    if not history or history[-1].reason in CLIMBS or history[-1].ended_at is None:
+    failures = sum(record.outcome is not AttemptOutcome.SUCCEEDED for record in history)
+    last = history[-1] if history else None
+    if last is None or last.outcome is AttemptOutcome.SUCCEEDED or last.reason in CLIMBS or last.ended_at is None:
         return None
-    until = history[-1].ended_at + timedelta(seconds=FIRST_DELAY_S * 2 ** (len(history) - 1))
+    until = last.ended_at + timedelta(seconds=FIRST_DELAY_S * 2 ** (failures - 1))
     if until <= circumstances.now:
         return None
-    return Wait(
-        "RetryDelay", f"Attempt {history[-1].number} failed ({history[-1].reason}); the next follows shortly.", until
-    )
+    return Wait("RetryDelay", f"Attempt {last.number} failed ({last.reason}); the next follows shortly.", until)

@@ -1,0 +1,31 @@
+"""The ledger as it will be when all have arrived, and what it lacks for those who found no room."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from whimbrel.domain.records import Instance
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.preflight import Assessment, PreflightReason, capacity
+
+
+def planned(instances: Iterable[Instance], targets: Mapping[str, str], ledger: Ledger) -> Ledger:
+    """The ledger as it will be when all of these have arrived at their targets and left their sources."""
+    after = ledger.copy()
+    for instance in instances:
+        target = targets.get(instance.uid)
+        if target is not None:
+            after.reserve_arrival(instance, target)
+            after.release_departure(instance)
+    return after
+
+
+def capacity_reasons(instance: Instance, assessment: Assessment, after: Ledger) -> tuple[PreflightReason, ...]:
+    """Why a guest that could go somewhere got no target: what each suitable host lacks on the planned ledger."""
+    terms = replace(assessment.terms, ledger=after)
+    demand = after.demand(instance)
+    return tuple(
+        replace(reason, node=host.name)
+        for host in assessment.hosts(assessment.suitable(instance.uid))
+        if host.name != instance.node
+        for reason in capacity.judge(demand, capacity.supply(host, terms))
+    )

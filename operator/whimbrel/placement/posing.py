@@ -1,0 +1,272 @@
+"""From preflight and the ledger to the problem in numbers, and from its solution back to nodes.
+
+All requests were assessed against the same hosts, so that a bit means the same host in each. Called by
+`schedule.outlook` for all plans at once.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from whimbrel.domain.records import Instance
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.placement.assign import seat
+from whimbrel.placement.between import Between
+from whimbrel.placement.board import Board, Frame
+from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Problem, Room
+from whimbrel.placement.sequence import Step, sequence
+from whimbrel.placement.solving import Effort, solve
+from whimbrel.preflight import Assessment, HostFamily, attach_limits, elsewhere, pod_affinity, topology_spread
+
+RESOURCES = ("memory_bytes", "cpu_millicores", "pods")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A guest that a plan wants to be placed."""
+
+    instance: Instance
+    assessment: Assessment
+    """Of its plan: whom it was assessed with decides nothing."""
+    keep: str = ""
+    """The target chosen before, which stays chosen while it is possible; empty: none was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where everybody goes, and why not all can."""
+
+    targets: Mapping[str, str]
+    """Node by instance UID; who has none is in a conflict, undecided, or was kept from every host by itself."""
+    conflicts: tuple[Conflict, ...] = ()
+    undecided: frozenset[str] = frozenset()
+    detours: Mapping[str, str] = field(default_factory=dict)
+    """Node by instance UID where a guest goes first, because no order leads to its target directly."""
+    stuck: Mapping[str, str] = field(default_factory=dict)
+    """Why no order of moves leads to the target, by instance UID; these have no target."""
+    later: frozenset[str] = frozenset()
+    """Guests whose turn comes only after others have left."""
+    explained: Mapping[str, Conflict] = field(init=False)
+    """The conflict of each guest that is in one, by UID."""
+
+    def __post_init__(self) -> None:
+        by_guest = {uid: conflict for conflict in self.conflicts for uid in conflict.guests}
+        object.__setattr__(self, "explained", by_guest)
+
+
+def place(
+    requests: Sequence[Request],
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    effort: Effort | None = None,
+) -> Placement:
+    """A target for every guest that can have one beside all others. The ledger must not hold reservations for them.
+
+    What departures free counts: a move whose target has no room yet waits for it. Guests that only wait for something to
+    pass get a target too, those that a lasting reason keeps where they are stay out of it.
+    """
+    asked = [request for request in requests if not request.assessment.lasting(request.instance.uid)]
+    if not asked:
+        return Placement({})
+    problem = pose(asked, hosts, ledger)
+    solution = solve(problem, effort)
+    names = [room.name for room in problem.rooms]
+    way = _Way(problem, solution.assignment)
+    if len(way.targets) < len(asked):
+        way = _steady(problem, way)
+    explained = {uid for conflict in solution.conflicts for uid in conflict.guests}.union(solution.undecided)
+    for guest in problem.guests:
+        if guest.uid not in way.targets and guest.uid not in explained:
+            way.stuck.setdefault(guest.uid, f"{guest.name} finds room only once a conflict of others is resolved")
+    return Placement(
+        {uid: names[room] for uid, room in way.targets.items()},
+        solution.conflicts,
+        frozenset(solution.undecided),
+        {uid: names[room] for uid, room in way.detours.items()},
+        way.stuck,
+        way.later,
+    )
+
+
+def _steady(problem: Problem, found: "_Way") -> "_Way":
+    """What was chosen before, as far as it is possible, where the way that was found places no more guests than that.
+
+    Where not all can be placed there are several ways to place some; without this an unchanged world could go back and
+    forth between them.
+    """
+    board = Board(Frame(problem))
+    kept = {number: guest.keep for number, guest in enumerate(problem.guests) if guest.keep is not None}
+    seat(board, board.guests, kept)
+    before = _Way(
+        problem, {guest.uid: board.place[n] for n, guest in enumerate(problem.guests) if n in kept and board.placed(n)}
+    )
+    if len(before.targets) < len(found.targets) or before.targets == found.targets:
+        return found
+    before.stuck = {uid: words for uid, words in found.stuck.items() if uid not in before.targets} | before.stuck
+    for guest in problem.guests:
+        if guest.uid not in before.targets and guest.uid in found.targets:
+            before.stuck.setdefault(guest.uid, f"{guest.name} has a place only instead of another that keeps its own")
+    return before
+
+
+class _Way:
+    """How an assignment is reached: in any order where room for all arrivals is there now, else in a sequence."""
+
+    def __init__(self, problem: Problem, assignment: Mapping[str, int]) -> None:
+        self.targets = dict(assignment)
+        self.detours: dict[str, int] = {}
+        self.stuck: dict[str, str] = {}
+        self.later: frozenset[str] = frozenset()
+        if not problem.rules and self._fits_at_once(problem):
+            return
+        found = sequence(problem, assignment)
+        self.targets |= found.rerouted
+        for stuck in found.stuck:
+            self.stuck[stuck.guest] = stuck.words
+            self.targets.pop(stuck.guest, None)
+        self._take_turns(problem, found.steps)
+
+    def _fits_at_once(self, problem: Problem) -> bool:
+        """Whether all can arrive before anybody has left."""
+        left = [list(room.free) for room in problem.rooms]
+        for guest in problem.guests:
+            room = self.targets.get(guest.uid)
+            if room is not None and room != guest.source:
+                for resource, amount in enumerate(guest.demand):
+                    left[room][resource] -= amount
+                kept = problem.rooms[room].allocatable[0] * guest.headroom_percent // 100
+                if left[room][0] < kept or min(left[room][1:], default=0) < 0:
+                    return False
+        return True
+
+    def _take_turns(self, problem: Problem, steps: Iterable[Step]) -> None:
+        """Who may start now: the first step of each guest, as long as nobody who is to come before it waits for the room."""
+        guests = {guest.uid: guest for guest in problem.guests}
+        left = [list(room.free) for room in problem.rooms]
+        begun: set[str] = set()
+        later: set[str] = set()
+        barred: set[int] = set()
+        for step in steps:
+            guest, room = guests[step.guest], step.target
+            if step.guest in begun:
+                barred.add(room)
+                continue
+            begun.add(step.guest)
+            if step.detour:
+                self.detours[step.guest] = room
+            after = [free - amount for free, amount in zip(left[room], guest.demand, strict=True)]
+            kept = problem.rooms[room].allocatable[0] * guest.headroom_percent // 100
+            if room in barred or after[0] < kept or min(after[1:], default=0) < 0:
+                later.add(step.guest)
+                barred.add(room)
+            else:
+                left[room] = after
+        self.later = frozenset(later)
+
+
+def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger) -> Problem:
+    """The problem of these requests. Of their plans the one that asks for most host failures is heard."""
+    names = sorted(hosts)
+    position = {name: number for number, name in enumerate(names)}
+    failures = max((request.assessment.terms.target.headroom.host_failures for request in requests), default=0)
+    moving = frozenset(request.instance.uid for request in requests) if failures else frozenset()
+    between = Between((request.instance for request in requests), ledger)
+    scarce = _scarce(requests, hosts, ledger)
+    return Problem.of(
+        (*RESOURCES, *scarce),
+        [_room(hosts[name], ledger, scarce, moving if failures else None) for name in names],
+        [_guest(request, position, ledger, scarce, between) for request in requests],
+        between.rules(requests[0].assessment) if requests else (),
+        failures,
+    )
+
+
+def _scarce(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger) -> tuple[str, ...]:
+    """Names of other resources that could run out before the pods that a host takes; most are never short."""
+    most: dict[str, int] = {}
+    leaving: Counter[str] = Counter()
+    for request in requests:
+        leaving[request.instance.node] += 1
+        for name, amount in ledger.demand(request.instance).others:
+            most[name] = max(most.get(name, 0), amount)
+    coming = {name: max(0, ledger.free_pods(name)) + leaving[name] for name in hosts}
+    return tuple(
+        resource
+        for resource, amount in sorted(most.items())
+        if any(ledger.free(name, resource) < amount * pods for name, pods in coming.items())
+    )
+
+
+def _room(host: Host, ledger: Ledger, scarce: Sequence[str], moving: frozenset[str] | None) -> Room:
+    """A host; `moving` where it matters what of the others must start elsewhere if it is lost."""
+    name, node = host.name, host.node
+    restarts: Amounts = ()
+    if moving is not None:
+        staying = [pod for pod in ledger.launchers_on(name) if pod.instance_uid not in moving]
+        restarts = (
+            sum(pod.memory_bytes for pod in staying),
+            sum(pod.cpu_millicores for pod in staying),
+            len(staying),
+            *(sum(dict(pod.requests).get(resource, 0) for pod in staying) for resource in scarce),
+        )
+    listed = dict(node.allocatable)
+    return Room(
+        name,
+        (
+            ledger.free_memory_bytes(name),
+            ledger.free_cpu_millicores(name),
+            max(0, ledger.free_pods(name)),
+            *(max(0, ledger.free(name, resource)) for resource in scarce),
+        ),
+        (
+            node.allocatable_memory_bytes,
+            node.allocatable_cpu_millicores,
+            node.allocatable_pods,
+            *(listed.get(resource, 0) for resource in scarce),
+        ),
+        restarts,
+    )
+
+
+def _guest(
+    request: Request, position: Mapping[str, int], ledger: Ledger, scarce: Sequence[str], between: Between
+) -> Guest:
+    instance, assessment = request.instance, request.assessment
+    demand = ledger.demand(instance)
+    others = dict(demand.others) if scarce else {}
+    target = assessment.terms.target
+    return Guest(
+        instance.uid,
+        str(instance.key),
+        (demand.memory_bytes, demand.cpu_millicores, 1, *(others.get(resource, 0) for resource in scarce)),
+        _facts(tuple(assessment.families), _masks(request, between)),
+        position.get(instance.node),
+        target.headroom.memory_percent,
+        target.strategy,
+        position.get(request.keep),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _facts(families: tuple[HostFamily, ...], masks: tuple[int, ...]) -> tuple[Fact, ...]:
+    """What lasts of what preflight says; what changes as guests come and go is counted by the problem itself."""
+    return tuple(
+        Fact(family.NEEDS, mask)
+        for family, mask in zip(families, masks, strict=True)
+        if not family.OF_THE_MOMENT or family in _COUNTED_BY_PREFLIGHT
+    )
+
+
+_COUNTED_BY_PREFLIGHT: tuple[HostFamily, ...] = (elsewhere, attach_limits, pod_affinity, topology_spread)
+"""Of the families that change from moment to moment, those that the problem does not count itself."""
+
+
+def _masks(request: Request, between: Between) -> tuple[int, ...]:
+    """What each family says, rules between pods only towards those that are not placed with it."""
+    assessment, uid = request.assessment, request.instance.uid
+    return tuple(
+        between.admitted(uid, assessment, mask) if family is pod_affinity else mask
+        for family, mask in zip(assessment.families, assessment.masks(uid), strict=True)
+    )

@@ -1,0 +1,246 @@
+"""Migration network: do both hosts meet on one, and does it leave enough for this migration?
+
+KubeVirt has one migration network for the whole cluster and checks nothing of it (KubeVirt contract §5): launchers that do
+not reach each other fail after the target pod is up. What the hosts' links are, their HostProfiles declare; that one host
+reaches another, only a finished move proves. Called through `preflight.FAMILIES`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+from math import ceil
+
+from whimbrel.domain.quantities import GB, MIB, bytes_per_second_of_mbps
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.journeys import Journeys
+from whimbrel.inventory.rates import capped, inbound_share, outbound_share, pass_seconds
+from whimbrel.preflight import where
+from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
+from whimbrel.preflight.lineup import Lineup, Terms
+
+OF_THE_MOMENT = False
+NEEDS = "migration network"
+
+SLOW_PASS_S = 600
+"""A pass over memory that takes longer is announced."""
+SMALL_COPY_S = 1
+"""Disks that are copied within this are not worth a word: cloud-init and the like."""
+_FIELD = "HostProfile spec.migration.network"
+_MBIT = 125_000
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A host's migration link under the plan's bounds; equal for all hosts of one profile."""
+
+    name: str
+    families: tuple[int, ...]
+    """IP versions of the declared subnets, sorted; empty: not declared."""
+    mtu: int
+    """0: not declared."""
+    outbound_bytes_per_second: int
+    """What it leaves to each migration that leaves the host."""
+    inbound_bytes_per_second: int
+    least_mbps: int
+    most_mbps: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Where the guest comes from, and what is to be copied."""
+
+    node: str
+    link: Link | None
+    """The source's; None where the source has no profile, which is said elsewhere."""
+    memory_bytes: int
+    disk_bytes: int | None
+    """Upper bound; None where there are disks to copy of which the API does not tell the size."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Supply:
+    """A host with its link. Every host is a class of its own, by who has reached it; `mask` goes by link instead."""
+
+    node: str
+    link: Link | None
+    """None where the host has no profile, which is said elsewhere."""
+    journeys: Journeys
+
+
+class MigrationNetworkDiffers(PreflightReason):
+    """The two hosts declare different migration networks."""
+
+    evidence = where.PROFILES
+    remedy = (
+        "Choose targets on the network {needed}, or, if it is one network, declare the same spec.migration.network.name in "
+        "both HostProfiles."
+    )
+
+
+class MigrationNetworkUnknown(PreflightUnknown):
+    """Only one of the two hosts declares its migration network."""
+
+    evidence = where.PROFILES
+    remedy = "Declare spec.migration.network.name in the HostProfiles of both nodes ({found})."
+
+
+class IpFamilyDiffers(PreflightReason):
+    """One host has only IPv4 addresses on the migration network, the other only IPv6."""
+
+    evidence = where.PROFILES
+    remedy = "Give both nodes addresses of one IP family on the migration network, and declare their subnets."
+
+
+class MtuDiffers(PreflightReason):
+    """The two hosts declare different MTUs: large packets get lost, and a migration stalls once it is under way."""
+
+    evidence = where.PROFILES
+    remedy = (
+        "Set the same MTU on the migration links of both nodes, or correct the declared mtu (the source has {needed})."
+    )
+
+
+class BandwidthBelowMinimum(PreflightReason):
+    """While all slots are taken, the links leave one migration less than the plan's least rate."""
+
+    evidence = where.PROFILES
+    remedy = (
+        "Allow fewer migrations at once in spec.migration.limits of the HostProfile, so that there is more for each, use a "
+        "faster link, or accept less in spec.migration.bandwidth.minMbps of the plan ({found}, needed {needed})."
+    )
+
+
+class ReachabilityUnknown(PreflightUnknown):
+    """No finished move shows that the source reaches the target over the migration network."""
+
+    evidence = where.MOVES
+    remedy = "The first move that succeeds shows it; move a guest that matters little first."
+
+
+class SlowPass(PreflightWarning):
+    """One pass over the guest's memory takes longer than ten minutes."""
+
+    evidence = where.PROFILES
+    remedy = "Leave one migration at least {needed} (a faster link, fewer slots, a higher maxMbps), or expect {found}."
+
+
+class DisksCopied(PreflightWarning):
+    """Local disks of the guest are copied over the migration network too, before its memory."""
+
+    evidence = where.INSTANCE
+    remedy = "Expect {found} more, or put its disks on shared claims."
+
+
+class DiskSizeUnknown(PreflightUnknown):
+    """Local disks of the guest are copied over the migration network too, and the API does not tell how large they are."""
+
+    evidence = where.INSTANCE
+    remedy = "Put its disks on shared claims, or see on a quiet day how long one move of it takes."
+
+
+REASONS = (
+    MigrationNetworkDiffers,
+    MigrationNetworkUnknown,
+    IpFamilyDiffers,
+    MtuDiffers,
+    BandwidthBelowMinimum,
+    ReachabilityUnknown,
+    SlowPass,
+    DisksCopied,
+    DiskSizeUnknown,
+)
+
+
+def demand(candidate: Candidate, home: Supply | None) -> Demand:
+    """The guest's bytes, from where it is."""
+    instance = candidate.instance
+    link = home.link if home is not None else None
+    return Demand(instance.node, link, instance.memory_bytes, instance.local_disk_bytes)
+
+
+def supply(host: Host, terms: Terms) -> Supply:
+    """The host, its link, and who has reached it."""
+    return Supply(host.name, link(host, terms), terms.ledger.journeys)
+
+
+def link(host: Host, terms: Terms) -> Link | None:
+    """What the host's profile declares of its link, and what the plan makes of it."""
+    declared = host.migration
+    if declared is None:
+        return None
+    return Link(
+        name=declared.network.name or "",
+        families=tuple(sorted({ip_network(each, strict=False).version for each in declared.network.subnets or ()})),
+        mtu=declared.network.mtu or 0,
+        outbound_bytes_per_second=outbound_share(declared),
+        inbound_bytes_per_second=inbound_share(declared),
+        least_mbps=terms.bandwidth.min_mbps,
+        most_mbps=terms.bandwidth.max_mbps,
+    )
+
+
+def mask(demand: Demand, lineup: Lineup) -> int:
+    """The hosts on the guest's migration network, with room for it. Where it is, it needs none."""
+    if demand.link is None:
+        return lineup.everybody
+    return lineup.by_class(demand.link, link, _apart) | lineup.bit(demand.node)
+
+
+def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
+    """Every reason against the path, what is not known of it, and what the copy will take on it."""
+    here, there = demand.link, supply.link
+    if here is None or there is None or demand.node == supply.node:
+        return
+    yield from _apart(here, there)
+    if bool(here.name) != bool(there.name):
+        found = f"source: {here.name or 'not declared'}, target: {there.name or 'not declared'}"
+        yield MigrationNetworkUnknown(field=f"{_FIELD}.name", found=found, needed=here.name or there.name)
+    if not supply.journeys.made(demand.node, supply.node):
+        yield ReachabilityUnknown(
+            field="migration network", found=f"no move from {demand.node} yet", needed="a finished move"
+        )
+    rate = capped(_share(here, there), there.most_mbps)
+    seconds = pass_seconds(demand.memory_bytes, rate)
+    if seconds > SLOW_PASS_S:
+        needed = ceil(ceil(demand.memory_bytes / SLOW_PASS_S / MIB) * MIB / _MBIT)
+        yield SlowPass(
+            field="memory", found=f"{_minutes(seconds)} at {rate // _MBIT} Mbit/s", needed=f"{needed} Mbit/s"
+        )
+    if demand.disk_bytes is None:
+        yield DiskSizeUnknown(
+            field="status.migrationMethod", found="BlockMigration", needed="disks that both hosts reach"
+        )
+    elif demand.disk_bytes > rate * SMALL_COPY_S:
+        size, taken = demand.disk_bytes / GB, _minutes(pass_seconds(demand.disk_bytes, rate))
+        yield DisksCopied(
+            field="status.migrationMethod", found=f"up to {size:.1f} GB of disks, {taken}", needed="shared disks"
+        )
+
+
+def _apart(here: Link | None, there: Link | None) -> Iterator[PreflightReason]:
+    """What keeps two links apart."""
+    if here is None or there is None:
+        return
+    if here.name and there.name and here.name != there.name:
+        yield MigrationNetworkDiffers(field=f"{_FIELD}.name", found=there.name, needed=here.name)
+    if here.families and there.families and not set(here.families) & set(there.families):
+        yield IpFamilyDiffers(
+            field=f"{_FIELD}.subnets", found=f"only IPv{there.families[0]}", needed=f"IPv{here.families[0]}"
+        )
+    if here.mtu and there.mtu and here.mtu != there.mtu:
+        yield MtuDiffers(field=f"{_FIELD}.mtu", found=str(there.mtu), needed=str(here.mtu))
+    if _share(here, there) < bytes_per_second_of_mbps(there.least_mbps):
+        end = "source" if here.outbound_bytes_per_second <= there.inbound_bytes_per_second else "target"
+        yield BandwidthBelowMinimum(
+            field=f"{_FIELD}.linkSpeedMbps ÷ limits",
+            found=f"the {end} leaves one migration {_share(here, there) // _MBIT} Mbit/s",
+            needed=f"{there.least_mbps} Mbit/s",
+        )
+
+
+def _share(here: Link, there: Link) -> int:
+    return min(here.outbound_bytes_per_second, there.inbound_bytes_per_second)
+
+
+def _minutes(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{ceil(seconds / 60)} min"

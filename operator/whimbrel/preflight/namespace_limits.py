@@ -1,0 +1,293 @@
+"""Namespace limits: will the guest's namespace admit one more launcher?
+
+While a guest moves it has two launchers, and both count: KubeVirt's create of the second is refused where a ResourceQuota or
+a LimitRange says so, and the migration waits without a word. Called through `preflight.FAMILIES`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from whimbrel.domain.quotas import Limits, Quota
+from whimbrel.domain.scheduling import Admission, Amounts, Container
+from whimbrel.domain.selectors import Requirement
+from whimbrel.preflight import where
+from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
+
+_KINDS = (("quotas", "resourcequotas"), ("limits", "limitranges"))
+_STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
+_MUST_BE_STATED = {
+    "cpu": ("cpu", False),
+    "requests.cpu": ("cpu", False),
+    "limits.cpu": ("cpu", True),
+    "memory": ("memory", False),
+    "requests.memory": ("memory", False),
+    "limits.memory": ("memory", True),
+}
+"""Under a quota for these every container must state the resource: its request, or its limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A launcher and the rules of its namespace."""
+
+    launcher: Admission | None = None
+    limits: tuple[Limits, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    coming: tuple[Admission, ...] = ()
+    """Launchers that will be made here beside."""
+    passing: tuple[Admission, ...] = ()
+    """One launcher of each guest that moves: it will be gone by and by."""
+    unread: tuple[str, ...] = ()
+    """Kinds that may not be read."""
+
+
+NOTHING = Demand()
+
+
+class QuotaExceeded(PreflightReason):
+    """A ResourceQuota has no room for the second launcher that the guest has while it moves."""
+
+    evidence = where.NAMESPACE_LIMITS
+    remedy = "Raise {field} by what is lacking (needed {needed}: {found}), or free as much in the namespace."
+
+
+class QuotaTakenByMoves(PreflightReason):
+    """A ResourceQuota has no room for the second launcher as long as other guests of the namespace move."""
+
+    evidence = where.NAMESPACE_LIMITS
+    transient = True
+    remedy = "Wait until other moves in the namespace have ended, or raise {field} (needed {needed}: {found})."
+
+
+class LimitRangeViolated(PreflightReason):
+    """A LimitRange of the namespace forbids a launcher like the guest's; it may be younger than the guest."""
+
+    evidence = where.NAMESPACE_LIMITS
+    remedy = "Change {field} so that it permits {needed}, or the resources of the virtual machine, and restart it."
+
+
+class NamespaceLimitsUnknown(PreflightUnknown):
+    """Quotas or limit ranges of the guest's namespace may not be read, so nothing can be said of them."""
+
+    evidence = where.RIGHTS
+    remedy = "Grant Whimbrel's ClusterRole get, list and watch on {needed}."
+
+
+REASONS = (QuotaExceeded, QuotaTakenByMoves, LimitRangeViolated, NamespaceLimitsUnknown)
+
+
+def demand(candidate: Candidate) -> Demand:
+    """The launcher that the guest runs in, for that which is to be made."""
+    launcher, ledger = candidate.template, candidate.ledger
+    if launcher is None or launcher.admission is None:
+        return NOTHING
+    limits, quotas = ledger.limits(launcher.key.namespace), ledger.quotas(launcher.key.namespace)
+    unread = tuple(kind for field, kind in _KINDS if field in candidate.snapshot.unread)
+    if not limits and not quotas:
+        return Demand(unread=unread) if unread else NOTHING
+    if not quotas:
+        return Demand(launcher.admission, limits, unread=unread)
+    coming, passing = ledger.launchers_to_come(launcher.key.namespace), ledger.launchers_to_go(launcher.key.namespace)
+    return Demand(launcher.admission, limits, quotas, coming, passing, unread)
+
+
+def judge(demand: Demand) -> Iterator[PreflightReason]:
+    """Every bound that a second launcher would break."""
+    for kind in demand.unread:
+        yield NamespaceLimitsUnknown(field=kind, found="may not be read", needed=kind)
+    if demand.launcher is None:
+        return
+    launcher = _with_defaults(demand.launcher, demand.limits)
+    for limits in demand.limits:
+        yield from _against_limits(launcher, limits)
+    for quota in demand.quotas:
+        if _covers(quota, launcher):
+            yield from _against_quota(launcher, quota, demand)
+
+
+def _against_quota(launcher: Admission, quota: Quota, demand: Demand) -> Iterator[PreflightReason]:
+    hard, used = dict(quota.hard), Counter(dict(quota.used))
+    for resource in sorted(hard.keys() & _MUST_BE_STATED.keys()) if launcher.whole is None else ():
+        name, by_limit = _MUST_BE_STATED[resource]
+        if any(name not in dict(each.limits if by_limit else each.requests) for each in launcher.containers):
+            yield QuotaExceeded(
+                field=_field(quota, resource), found="a container of the launcher states none", needed="stated by each"
+            )
+    for other in demand.coming:
+        if _covers(quota, with_defaults := _with_defaults(other, demand.limits)):
+            used.update(_usage(with_defaults))
+    passing: Counter[str] = Counter()
+    for other in demand.passing:
+        if _covers(quota, with_defaults := _with_defaults(other, demand.limits)):
+            passing.update(_usage(with_defaults))
+    for resource, amount in sorted(_usage(launcher).items()):
+        free = hard[resource] - used[resource] if resource in hard else amount
+        if amount > free:
+            reason = QuotaTakenByMoves if amount <= free + passing[resource] else QuotaExceeded
+            yield reason(
+                field=_field(quota, resource),
+                found=f"{used[resource]} of {hard[resource]} used",
+                needed=f"{amount} more{_unit(resource)}",
+            )
+
+
+def _field(quota: Quota, resource: str) -> str:
+    return f"ResourceQuota {quota.key.name}: spec.hard[{resource}]"
+
+
+def _unit(resource: str) -> str:
+    name = resource.removeprefix("requests.").removeprefix("limits.")
+    if name == "cpu":
+        return " millicores"
+    return " bytes" if name in _STANDARD or name.startswith("hugepages-") else ""
+
+
+def _usage(launcher: Admission) -> dict[str, int]:
+    """What a quota counts of a launcher."""
+    found = {"pods": 1, "count/pods": 1}
+    for name, amount in _total(launcher, _requests, launcher.overhead).items():
+        if name in _STANDARD or name.startswith("hugepages-"):
+            found[name] = amount
+        found[f"requests.{name}"] = amount
+    limits = _total(launcher, _limits, ())
+    for name in limits.keys() & _STANDARD:
+        found[f"limits.{name}"] = limits[name] + dict(launcher.overhead).get(name, 0)
+    return {name: amount for name, amount in found.items() if amount}
+
+
+def _covers(quota: Quota, launcher: Admission) -> bool:
+    """Whether all scopes of a quota hold for the launcher."""
+    return all(_in_scope(scope, launcher) for scope in quota.scopes)
+
+
+def _in_scope(scope: Requirement, launcher: Admission) -> bool:
+    match scope.key:
+        case "Terminating":
+            return launcher.ends
+        case "NotTerminating":
+            return not launcher.ends
+        case "BestEffort":
+            return _is_best_effort(launcher)
+        case "NotBestEffort":
+            return not _is_best_effort(launcher)
+        case "PriorityClass":
+            return scope.holds({scope.key: launcher.priority_class} if launcher.priority_class else {})
+        case "CrossNamespacePodAffinity":
+            return launcher.looks_across_namespaces
+        case _:
+            return False
+
+
+def _is_best_effort(launcher: Admission) -> bool:
+    stated = (*launcher.containers, *((launcher.whole,) if launcher.whole is not None else ()))
+    return not any(
+        amount and name in ("cpu", "memory") for each in stated for name, amount in (*each.requests, *each.limits)
+    )
+
+
+def _with_defaults(launcher: Admission, limits: Iterable[Limits]) -> Admission:
+    """The launcher as the namespace's limit ranges complete it when it is made."""
+    for each in limits:
+        if each.container_default_requests or each.container_default_limits:
+            containers = tuple(_completed(container, each) for container in launcher.containers)
+            launcher = replace(launcher, containers=containers)
+    return launcher
+
+
+def _completed(container: Container, limits: Limits) -> Container:
+    return replace(
+        container,
+        requests=tuple(sorted((dict(limits.container_default_requests) | dict(container.requests)).items())),
+        limits=tuple(sorted((dict(limits.container_default_limits) | dict(container.limits)).items())),
+    )
+
+
+def _against_limits(launcher: Admission, limits: Limits) -> Iterator[PreflightReason]:
+    told = set()
+    parts: list[tuple[str, Mapping[str, int], Mapping[str, int], Amounts, Amounts, Amounts]] = [
+        (
+            "Container", dict(each.requests), dict(each.limits),
+            limits.container_minimum, limits.container_maximum, limits.container_ratio,
+        )
+        for each in launcher.containers
+    ]  # fmt: skip
+    whole = _total(launcher, _requests, ()), _total(launcher, _limits, ())
+    parts.append(("Pod", *whole, limits.pod_minimum, limits.pod_maximum, limits.pod_ratio))
+    for kind, requests, bounds, minimum, maximum, ratio in parts:
+        found = [
+            *(_below(name, amount, requests, bounds) for name, amount in minimum),
+            *(_above(name, amount, requests, bounds) for name, amount in maximum),
+            *(_out_of_ratio(name, amount, requests, bounds) for name, amount in ratio),
+            *(
+                ("default", name, f"a limit of {bounds[name]}", f"a request of {amount}")
+                for name, amount in sorted(requests.items())
+                if kind == "Container" and amount > bounds.get(name, amount)
+            ),
+        ]
+        for each in found:
+            if each is not None and (kind, each) not in told:
+                told.add((kind, each))
+                bound, name, has, needs = each
+                field = f"LimitRange {limits.key.name}: spec.limits[{kind}].{bound}[{name}]"
+                yield LimitRangeViolated(field=field, found=has, needed=needs)
+
+
+_Breach = tuple[str, str, str, str]
+"""Which bound, of which resource, what it says, what the launcher needs."""
+
+
+def _below(name: str, amount: int, requests: Mapping[str, int], limits: Mapping[str, int]) -> _Breach | None:
+    request = requests.get(name)
+    least = min(request if request is not None else 0, limits.get(name, amount))
+    if request is None or least < amount:
+        return "min", name, str(amount), "none stated" if request is None else str(least)
+    return None
+
+
+def _above(name: str, amount: int, requests: Mapping[str, int], limits: Mapping[str, int]) -> _Breach | None:
+    most = max(limits.get(name, 0), requests.get(name, 0))
+    if name not in limits or most > amount:
+        return "max", name, str(amount), "no limit" if name not in limits else str(most)
+    return None
+
+
+def _out_of_ratio(
+    name: str, thousandths: int, requests: Mapping[str, int], limits: Mapping[str, int]
+) -> _Breach | None:
+    request, limit = requests.get(name, 0), limits.get(name, 0)
+    if not request or not limit or limit * 1000 > thousandths * request:
+        return "maxLimitRequestRatio", name, f"{thousandths / 1000:g}", f"{limit} for a request of {request}"
+    return None
+
+
+def _requests(container: Container) -> Amounts:
+    return container.requests
+
+
+def _limits(container: Container) -> Amounts:
+    return container.limits
+
+
+def _total(launcher: Admission, stated: Callable[[Container], Amounts], overhead: Amounts) -> dict[str, int]:
+    """What the pod comes to: what runs together adds up, what runs before counts with its maximum."""
+    running: Counter[str] = Counter()
+    staying: Counter[str] = Counter()
+    starting: Counter[str] = Counter()
+    for container in launcher.containers:
+        own = Counter(dict(stated(container)))
+        if container.stays or not container.starts:
+            running.update(own)
+        if container.stays:
+            staying.update(own)
+        if container.starts:
+            needed = staying.copy()
+            if not container.stays:
+                needed.update(own)
+            starting |= needed
+    total = {name: max(running[name], starting[name]) for name in running.keys() | starting.keys()}
+    if launcher.whole is not None:
+        total |= dict(stated(launcher.whole))
+    for name, amount in overhead:
+        total[name] = total.get(name, 0) + amount
+    return total

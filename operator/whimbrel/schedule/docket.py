@@ -1,0 +1,77 @@
+"""What of a plan is to be quoted: the virtual machines that it selects and that have not begun. Called by `engine`.
+
+All dockets of a tick are quoted together, by `outlook.quotes`; `review` then looks at each plan with its lines.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from whimbrel.api.migration_plan import MigrationPlanSpec
+from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptOutcome, AttemptRecord
+from whimbrel.domain.records import Plan
+from whimbrel.lifecycle.evidence import Evidence
+from whimbrel.schedule.outlook import Asked
+from whimbrel.schedule.survey import Survey, rests
+
+
+@dataclass(frozen=True, slots=True)
+class Docket:
+    """A plan that is quoted at this tick, and its moves by UID of the instance."""
+
+    plan: Plan
+    spec: MigrationPlanSpec
+    evidence: Mapping[str, Evidence]
+    started: bool
+    """Whether anything of it has begun or ended: what it moves is fixed from then on."""
+    open_moves: dict[str, Evidence]
+    """Moves whose next attempt may still be specified."""
+    selected: frozenset[str]
+    asked: Asked
+
+
+def docket(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Docket | None:
+    """What of the plan is to be quoted; None where its stored quote stands, or none can be made."""
+    if rests(plan, survey.snapshot) or survey.snapshot.capabilities is None:
+        return None
+    selection = survey.selections[plan.uid]
+    evidence = {move.instance_uid: survey.evidence[move.key] for move in survey.moves_of(plan)}
+    started = plan.status.started_at is not None or any(begun(e) or terminal(e) for e in evidence.values())
+    open_moves = {uid: e for uid, e in evidence.items() if not (begun(e) or terminal(e) or beyond_attempts(e, spec))}
+    selected = {instance.uid: instance for instance in selection.instances}
+    on_its_way = {uid: e.instance for uid, e in open_moves.items() if _on_its_way(e) and e.instance is not None}
+    selected |= on_its_way
+    subjects = [i for uid, i in selected.items() if uid in open_moves or (not started and uid not in evidence)]
+    if not started and selection.problems:
+        subjects = []
+    keep = {
+        uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None and not e.attempt.detour
+    }
+    asked = Asked(plan.uid, spec, subjects, keep, frozenset(on_its_way))
+    return Docket(plan, spec, evidence, started, open_moves, frozenset(selected), asked)
+
+
+def begun(evidence: Evidence) -> bool:
+    """Whether the current attempt was begun, or is just about to be (its labels are set)."""
+    return evidence.spent or evidence.label_on_instance == evidence.migration_key.name
+
+
+def terminal(evidence: Evidence) -> bool:
+    """Whether the move is over."""
+    return evidence.move.move.status.phase in TERMINAL_PHASES
+
+
+def beyond_attempts(evidence: Evidence, spec: MigrationPlanSpec) -> bool:
+    """Whether the next attempt is above what an edit of the plan left."""
+    permitted = attempts_permitted(spec, evidence.move.move.status.history)
+    return evidence.attempt is not None and evidence.attempt.number > permitted
+
+
+def _on_its_way(evidence: Evidence) -> bool:
+    """Whether it has reached a detour: it goes on, wherever it is now."""
+    history = evidence.move.move.status.history
+    return evidence.same_guest and any(record.outcome is AttemptOutcome.SUCCEEDED for record in history)
+
+
+def attempts_permitted(spec: MigrationPlanSpec, history: Iterable[AttemptRecord]) -> int:
+    """How many attempts one virtual machine may have: a detour that was reached is part of the way, not a failure."""
+    return spec.migration.attempts + sum(record.outcome is AttemptOutcome.SUCCEEDED for record in history)
