@@ -246,26 +246,39 @@ class _Paper:
             union |= self._assessment.mask(guest.uid)
         names = self._assessment.names(union)
         positions = {name: position for position, name in enumerate(names)}
-        problem = Problem.of(_RESOURCES, map(self._room, names), (self._guest(each, positions) for each in rivals))
+        others = sorted({name for guest in rivals for name, _ in self._ledger.demand(guest).others})
+        problem = Problem.of(
+            (*_RESOURCES, *others),
+            (self._room(name, others) for name in names),
+            (self._guest(guest, positions, others) for guest in rivals),
+        )
         solution = solve(problem, EFFORT)
         words = {uid: conflict.words for conflict in solution.conflicts for uid in conflict.guests}
         return {uid: names[room] for uid, room in solution.assignment.items()}, words
 
-    def _room(self, name: str) -> Room:
+    def _room(self, name: str, others: Sequence[str]) -> Room:
         node, ledger = self._hosts[name].node, self._ledger
+        listed = dict(node.allocatable)
+        whole = (node.allocatable_memory_bytes, node.allocatable_cpu_millicores, node.allocatable_pods)
         return Room(
             name,
-            free=(ledger.free_memory_bytes(name), ledger.free_cpu_millicores(name), max(0, ledger.free_pods(name))),
-            allocatable=(node.allocatable_memory_bytes, node.allocatable_cpu_millicores, node.allocatable_pods),
+            free=(
+                ledger.free_memory_bytes(name),
+                ledger.free_cpu_millicores(name),
+                max(0, ledger.free_pods(name)),
+                *(max(0, ledger.free(name, each)) for each in others),
+            ),
+            allocatable=(*whole, *(listed.get(each, 0) for each in others)),
         )
 
-    def _guest(self, guest: Instance, positions: Mapping[str, int]) -> Guest:
+    def _guest(self, guest: Instance, positions: Mapping[str, int], others: Sequence[str]) -> Guest:
         demand = self._ledger.demand(guest)
+        asked = dict(demand.others)
         suits = sum(1 << positions[name] for name in self._assessment.nodes(guest.uid) if name in positions)
         return Guest(
             guest.uid,
             str(guest.key),
-            (demand.memory_bytes, demand.cpu_millicores, 1),
+            (demand.memory_bytes, demand.cpu_millicores, 1, *(asked.get(each, 0) for each in others)),
             facts=(Fact("hardware, volumes and room", suits),),
         )
 

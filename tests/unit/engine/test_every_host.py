@@ -6,7 +6,7 @@ from support.stage import Stage, emptying
 from whimbrel.domain.decision import Announcement, HostOutlook
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import HOST_PROFILES, INSTANCES, VIRTUAL_MACHINES
-from whimbrel.simulation.topology import GuestShape
+from whimbrel.simulation.topology import GuestShape, a_profile, apply
 from whimbrel.status.evacuation import REASON
 
 STUCK = GuestShape("stuck", "node-1", live_migratable=False)
@@ -113,6 +113,20 @@ def test_a_blocker_that_came_to_another_host_is_written_and_not_said_again() -> 
     stage.settle()
 
     assert [row["node"] for row in evacuation(stage)["blocked"]] == ["node-3"]
+    assert said(stage) == []
+
+
+def test_a_blocker_that_came_under_another_profile_is_not_new_either() -> None:
+    stage = Stage(STUCK)
+    apply(stage.world, a_profile("third", node_selector={"kubernetes.io/hostname": "node-3"}))
+    stage.settle()
+
+    stage.edit(INSTANCES, Key("default", "stuck"), "status", "nodeName", value="node-3")
+    stage.settle()
+
+    third = stage.body(HOST_PROFILES, Key("", "third"))["status"]["evacuation"]
+    assert [row["virtualMachine"] for row in third["blocked"]] == ["default/stuck"]
+    assert evacuation(stage)["blocked"] == []
     assert said(stage) == []
 
 

@@ -96,6 +96,20 @@ def test_guests_that_fit_one_by_one_and_not_together_are_told_apart_by_the_confl
     assert "node-2 has 8.0 GiB of memory free" in found.blockers[0].message
 
 
+def test_devices_are_counted_together_too() -> None:
+    device = "example.com/accelerator"
+    hosts = [replace(a_node(f"node-{n}"), allocatable=((device, 1),)) for n in (1, 2)]
+    guests = [an_instance("a"), an_instance("b")]
+    launchers = [replace(a_launcher(guest), requests=((device, 1),)) for guest in guests]
+
+    both = emptied(a_cluster(*hosts, *guests, *launchers))["node-1"]
+    one = emptied(a_cluster(*hosts, guests[0], launchers[0]))["node-1"]
+
+    assert blocked(both) == {"b": ("NoRoomTogether",)}
+    assert "cannot all be placed" in both.blockers[0].message
+    assert one.possible
+
+
 def test_either_of_them_alone_leaves() -> None:
     found = emptied(a_full_cluster(nodes(node_1=16, node_2=8, node_3=4), [an_instance("a", memory_bytes=6 * GIB)]))
 
