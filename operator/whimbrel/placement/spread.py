@@ -67,14 +67,14 @@ def place(
     targets: dict[str, str | None] = {instance.uid: None for instance in ordered}
     for instance in ordered:
         wanted = keep.get(instance.uid)
-        if wanted is None or wanted == instance.node or not assessment.suitable(instance.uid) & assessment.bit(wanted):
+        if wanted is None or wanted == instance.node or not _open(instance, assessment) & assessment.bit(wanted):
             continue
         if plan.fits(ledger.demand(instance), wanted, headroom):
             targets[instance.uid] = wanted
             plan.reserve_arrival(instance, wanted)
     queues: dict[int, _Queue] = {}
     for instance in ordered:
-        suitable = assessment.suitable(instance.uid)
+        suitable = _open(instance, assessment)
         if targets[instance.uid] is not None or not suitable:
             continue
         if suitable not in queues:
@@ -84,6 +84,14 @@ def place(
             targets[instance.uid] = chosen
             plan.reserve_arrival(instance, chosen)
     return targets
+
+
+def _open(instance: Instance, assessment: Assessment) -> int:
+    """Hosts that suit a guest and that nothing of the moment closes, such as a pod that must not be near. Its source stays in,
+    so that guests of one class have one set of hosts, wherever they are.
+    """
+    now = assessment.mask(instance.uid) | assessment.bit(instance.node)
+    return assessment.suitable(instance.uid) & now
 
 
 def planned(instances: Iterable[Instance], targets: Mapping[str, str | None], ledger: Ledger) -> Ledger:
