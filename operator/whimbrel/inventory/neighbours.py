@@ -253,6 +253,11 @@ class Neighbours:
         standing = [(pod.node, str(pod.key)) for pod in self.crowds.matched(term)]
         return self.crowds.domains(term.topology_key, [*standing, *map(_expected, coming)])
 
+    @cached_property
+    def anybody_keeps_away(self) -> bool:
+        """Whether any pod here or on its way has anti-affinity of its own."""
+        return bool(self.crowds.keeping_away or self._coming_with_terms)
+
     def against(self, namespace: str, labels: Labels) -> tuple[tuple[PodTerm, Occupied], ...]:
         """Where pods are whose own anti-affinity keeps a pod of this namespace and these labels away, by their term."""
         by_pair = self.crowds.keeping_away_by_pair

@@ -93,6 +93,8 @@ def among(instance: Instance, launcher: Pod, around: Neighbours) -> Demand:
     rules = launcher.scheduling
     apart = tuple(term for term in rules.anti_affinity if not is_about_itself(term)) if rules is not None else ()
     near = rules.affinity if rules is not None else ()
+    if not apart and not near and not around.anybody_keeps_away:
+        return NOTHING
     namespace, labels = launcher.key.namespace, labels_to_come(instance, launcher)
     against = around.against(namespace, labels)
     if not apart and not near and not against:

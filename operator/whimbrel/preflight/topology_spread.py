@@ -7,7 +7,7 @@ The launcher that the guest runs in is still there, so it counts. Called through
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from whimbrel.domain.records import Node
@@ -93,6 +93,16 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Nodes that a constraint counts."""
+
+    nodes: Mapping[str, str]
+    """The domain of each."""
+    values: tuple[str, ...]
+    """All domains."""
+
+
 class _Count:
     """Counts the pods of constraints in the domains of the nodes that a launcher could use."""
 
@@ -105,7 +115,6 @@ class _Count:
         self._selector = selector
         self.keys = tuple(dict.fromkeys(constraint.topology_key for constraint in rules.spread))
         self.constraints = rules.spread
-        self._nodes = [node for node in around.nodes.values() if all(key in node.labels for key in self.keys)]
 
     def by_node(self, constraint: SpreadConstraint) -> Counter[str]:
         """Pods of the constraint by node; an empty selector counts none, as in the scheduler."""
@@ -113,22 +122,33 @@ class _Count:
             return Counter()
         return self._around.counts(self._namespace, constraint.selector)
 
-    def by_domain(self, constraint: SpreadConstraint) -> Counter[str]:
+    def by_domain(self, constraint: SpreadConstraint) -> dict[str, int]:
         """Pods of the constraint by domain, of the nodes that it counts; with empty ones."""
-        pods = self.by_node(constraint)
-        found: Counter[str] = Counter()
-        for node in self.counted(constraint, self._admits):
-            found[node.labels[constraint.topology_key]] += pods[node.name]
+        counted = self.counted(constraint, whatever_node=False)
+        found = dict.fromkeys(counted.values, 0)
+        for node, pods in self.by_node(constraint).items():
+            if node in counted.nodes:
+                found[counted.nodes[node]] += pods
         return found
 
-    def counted(self, constraint: SpreadConstraint, admits: Callable[[Node], bool]) -> Iterator[Node]:
-        """The nodes that a constraint counts."""
-        for node in self._nodes:
-            if constraint.honours_node_affinity and not admits(node):
-                continue
-            if constraint.honours_taints and not self._tolerates(node):
-                continue
-            yield node
+    def counted(self, constraint: SpreadConstraint, *, whatever_node: bool) -> _Counted:
+        """The nodes that a constraint counts; with `whatever_node` as if any node were admitted."""
+        asks = constraint.honours_node_affinity and not whatever_node
+        admitted = (self._selector, self._rules.node_affinity) if asks else None
+        tolerated = self._rules.tolerations if constraint.honours_taints else None
+        key = constraint.topology_key
+
+        def made() -> _Counted:
+            nodes = {
+                node.name: node.labels[key]
+                for node in self._around.nodes.values()
+                if all(each in node.labels for each in self.keys)
+                and (admitted is None or self._admits(node))
+                and (tolerated is None or self._tolerates(node))
+            }
+            return _Counted(nodes, tuple(dict.fromkeys(nodes.values())))
+
+        return self._around.remembered(("counted nodes", self.keys, key, admitted, tolerated), made)
 
     def _admits(self, node: Node) -> bool:
         terms = self._rules.node_affinity
@@ -154,7 +174,7 @@ def _demand(count: _Count, itself: tuple[int, ...], named: bool) -> Demand:
         if values:
             crowded.append(Crowded(constraint, domains, values, fewest, not alone))
         if alone and constraint.min_domains > 1:
-            counted = {node.name for node in count.counted(constraint, lambda node: True)}
+            counted = count.counted(constraint, whatever_node=True).nodes
             too_many = {
                 node: pods
                 for node, pods in count.by_node(constraint).items()

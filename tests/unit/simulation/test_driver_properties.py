@@ -214,7 +214,7 @@ def test_without_faults_a_machine_that_moves_at_once_costs_six_writes(scenario: 
     stayed = len(moves(simulation)) - len(checker.attempts)
     kinds = ("VirtualMachineMove", "VirtualMachineInstance", "VirtualMachineInstanceMigration")
     roomy = scenario.host_gib == ROOMY_GIB
-    each = 6 if roomy else 10  # who has to wait for room is told so, and told when there is some
+    each = 6 if roomy else 12  # who has to wait for room is told so, and told when there is some
     assert sum(checker.writes[kind] for kind in kinds) <= each * len(checker.attempts) + 6 * further + 4 * stayed
     movable = {guest.name for guest in scenario.guests if guest.live_migratable and guest.dirty_mib_per_second <= 50}
     if roomy:
