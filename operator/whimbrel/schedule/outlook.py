@@ -228,7 +228,8 @@ class _Desk:
         lines = []
         for instance in sorted(self.asked.instances, key=lambda instance: instance.key):
             placed = next((p for p in placements if instance.uid in p.targets), placements[-1])
-            detour = placed.detours.get(instance.uid, "")
+            chosen_by_us = not self.assessment.landing(instance.uid)
+            detour = placed.detours.get(instance.uid, "") if chosen_by_us else ""
             target = detour or placed.targets.get(instance.uid, "")
             source, host = hosts.get(instance.node), hosts.get(target)
             if instance.uid in self.there:
