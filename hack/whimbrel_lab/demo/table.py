@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
-from whimbrel.api.migration_plan import Quote, QuotedMove, WaitSummary
+from whimbrel.api.migration_plan import WaitSummary
+from whimbrel.api.quote import Quote, QuotedMove
 from whimbrel.api.virtual_machine_move import MovePhase, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.quote import telling

@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from whimbrel.api.definition import PrinterColumn, ResourceDefinition
+from whimbrel.api.quote import Quote
 from whimbrel.api.scalars import (
     MAX_NODES,
     ApiModel,
@@ -283,91 +284,6 @@ class PlanPhase(StrEnum):
     CANCELLING = "Cancelling"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
-
-
-class TargetChoice(StrEnum):
-    """Who chooses the node that a virtual machine goes to."""
-
-    WHIMBREL = "Whimbrel"
-    SCHEDULER = "Scheduler"
-
-
-class QuotedMove(ApiModel):
-    """One line of the quote."""
-
-    virtual_machine: ShortText = Field(description="Namespace and name of the virtual machine, `namespace/name`.")
-    source_node: ShortText = Field("", description="Where it runs.")
-    target_node: ShortText = Field("", description="Where it will go; empty when it cannot move.")
-    target_chosen_by: TargetChoice | None = Field(
-        None,
-        description="`Scheduler` where KubeVirt cannot be told a target (before 1.6): `targetNode` is then only expected; "
-        "`allowedNodes` of the VirtualMachineMove has all nodes where it may land.",
-    )
-    duration_seconds: int | None = Field(
-        None,
-        ge=0,
-        description="Memory divided by the admitted rate: a floor, not a forecast. Only memory that was never used is faster.",
-    )
-    rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that will be tried, in this order.")
-    budget_ms: int | None = Field(None, ge=0, description="Longest suspension that the plan accepts, in milliseconds.")
-    unattended_downtime_ms: int | None = Field(
-        None, ge=0, description="Longest suspension if no operator is alive, in milliseconds."
-    )
-    withheld: tuple[Message, ...] = Field(
-        (), max_length=8, description="Rungs that the plan permits and that are not offered, each with the reason."
-    )
-    reasons: tuple[Reason, ...] = Field((), max_length=32, description="Codes of all reasons why it cannot move.")
-
-
-class BlockedSummary(ApiModel):
-    """How many virtual machines cannot move for one reason."""
-
-    reason: Reason = Field(description="Stable code of the reason.")
-    count: int = Field(ge=1, description="How many it keeps where they are; one with several reasons counts for each.")
-    virtual_machines: tuple[ShortText, ...] = Field(
-        (), max_length=5, description="The first of them, `namespace/name`."
-    )
-
-
-class PlacementConflict(ApiModel):
-    """Virtual machines that cannot all be placed: none of them, and none of the rules, could be left out of it."""
-
-    virtual_machines: tuple[ShortText, ...] = Field(
-        min_length=1, max_length=16, description="The first of them, `namespace/name`."
-    )
-    omitted: int = Field(0, ge=0, description="How many further virtual machines are in it.")
-    message: Message = Field(description="The virtual machines and the rules in words.")
-
-
-class Quote(ApiModel):
-    """What will happen, before anything moves."""
-
-    hash: ShortText = Field(description="SHA-256 of the quote; what an approval names.")
-    virtual_machines: int = Field(ge=0, description="How many virtual machines are selected.")
-    movable: int = Field(ge=0, description="How many of them can move.")
-    not_running: int = Field(0, ge=0, description="How many of them do not run, so that nothing can move.")
-    duration_seconds: int = Field(
-        ge=0, description="At least this long for the whole plan: the busiest link's or slot's share. A floor."
-    )
-    moves: tuple[QuotedMove, ...] = Field(
-        (), max_length=100, description="The first 100 lines; VirtualMachineMoves have all."
-    )
-    omitted: int = Field(0, ge=0, description="How many further lines there are.")
-    blocked: tuple[BlockedSummary, ...] = Field(
-        (), max_length=32, description="What keeps virtual machines where they are, the most frequent reason first."
-    )
-    conflicts: tuple[PlacementConflict, ...] = Field(
-        (),
-        max_length=16,
-        description="Why not all can be placed: the first minimal sets of virtual machines and rules that cannot be had "
-        "together. No two name the same virtual machine.",
-    )
-    conflicts_omitted: int = Field(0, ge=0, description="How many further conflicts there are.")
-    undecided: int = Field(
-        0,
-        ge=0,
-        description="Virtual machines for which the search found neither a place nor a proof that there is none.",
-    )
 
 
 class Counts(ApiModel):

@@ -43,12 +43,16 @@ class Gap:
 GAPS = (
     Gap("nodes", "everything about hosts"),
     Gap("pods", "room on the hosts, and what its launcher asks for"),
+    Gap("profiles", "which hosts migrations are enabled on"),
+    Gap("migrations", "whether somebody moves it already"),
+    Gap("kubevirts", "whether KubeVirt is well"),
     Gap("virtual_machines", "whether its owner forbids moving it"),
     Gap("quotas", "whether its namespace has quota left for a second launcher"),
     Gap("limits", "whether its namespace permits a second launcher"),
     Gap("claims", "access modes of its claims", claims=True),
     Gap("volumes", "which nodes reach its volumes", claims=True),
     Gap("csi_nodes", "which nodes run the drivers of its volumes", claims=True),
+    Gap("attachments", "how many volumes the nodes have attached", claims=True),
     Gap("networks", "whether its networks are there", networks=True),
 )
 """Kinds without which a virtual machine that nothing speaks against is no certain yes."""

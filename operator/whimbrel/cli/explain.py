@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whimbrel.api import VirtualMachineMove
-from whimbrel.api.migration_plan import BlockedSummary
+from whimbrel.api.quote import BlockedSummary
 from whimbrel.api.virtual_machine_move import Judgement, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Conflict, Failure, PlanObject

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from whimbrel.api import VirtualMachineMove
-from whimbrel.api.migration_plan import Quote, QuotedMove, TargetChoice
+from whimbrel.api.quote import Quote, QuotedMove, TargetChoice
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, Judgement, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
@@ -106,7 +106,8 @@ def row(line: QuotedMove) -> tuple[str, ...]:
 
 def _target(line: QuotedMove) -> str:
     expected = " (expected)" if line.target_chosen_by == TargetChoice.SCHEDULER else ""
-    return f"{line.target_node}{expected}" if line.target_node else words.NOTHING
+    via = f" via {line.via_node}" if line.via_node else ""
+    return f"{line.target_node}{via}{expected}" if line.target_node else words.NOTHING
 
 
 def withheld(namespace: str, lines: Iterable[QuotedMove]) -> str:

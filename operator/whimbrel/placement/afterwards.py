@@ -1,7 +1,8 @@
 """The ledger as it will be when all have arrived, and what it lacks for those who found no room."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.ledger import Ledger
@@ -19,13 +20,20 @@ def planned(instances: Iterable[Instance], targets: Mapping[str, str], ledger: L
     return after
 
 
-def capacity_reasons(instance: Instance, assessment: Assessment, after: Ledger) -> tuple[PreflightReason, ...]:
-    """Why a guest that could go somewhere got no target: what each suitable host lacks on the planned ledger."""
+def capacity_reasons(
+    instance: Instance, assessment: Assessment, after: Ledger, limit: int | None = None
+) -> tuple[PreflightReason, ...]:
+    """Why a guest that could go somewhere got no target: what each suitable host lacks on the planned ledger.
+
+    `limit` bounds how many are made.
+    """
+    return tuple(islice(_lacking(instance, assessment, after), limit))
+
+
+def _lacking(instance: Instance, assessment: Assessment, after: Ledger) -> Iterator[PreflightReason]:
     terms = replace(assessment.terms, ledger=after)
     demand = after.demand(instance)
-    return tuple(
-        replace(reason, node=host.name)
-        for host in assessment.hosts(assessment.suitable(instance.uid))
-        if host.name != instance.node
-        for reason in capacity.judge(demand, capacity.supply(host, terms))
-    )
+    for host in assessment.hosts(assessment.suitable(instance.uid)):
+        if host.name != instance.node:
+            for reason in capacity.judge(demand, capacity.supply(host, terms)):
+                yield replace(reason, node=host.name)

@@ -14,8 +14,8 @@ from whimbrel.inventory.neighbours import Neighbours, is_about_itself, labels_to
 from whimbrel.placement.problem import Apart
 from whimbrel.preflight import Assessment, pod_affinity
 
-MOST_PAIRS = 256
-"""Of a rule between two different groups so many pairs are planned for; the rest is left to the check before each start."""
+MOST_HOLDERS = 16
+"""Of a rule between two different groups so many of each are planned for; the rest is left to the check before each start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,22 @@ class Between:
         kept_apart, near = pod_affinity.parts(mover.instance, mover.launcher, self._others)
         if near:
             return now  # whom it must be near may move as well: what holds now is the safe side
-        return assessment.mask_by(pod_affinity, kept_apart)
+        return assessment.mask_by(pod_affinity, kept_apart) & ~self._own_domains(mover, assessment)
+
+    def _own_domains(self, mover: _Mover, assessment: Assessment) -> int:
+        """Other hosts in the domains that its own launcher keeps its successor out of: it is there until that has come."""
+        rules = mover.launcher.scheduling
+        mask = 0
+        for term in rules.anti_affinity if rules is not None else ():
+            if not is_about_itself(term) and self._means(term, mover):
+                home = assessment.bit(mover.instance.node)
+                mask |= sum(domain & ~home for domain in assessment.domains(term.topology_key) if domain & home)
+        return mask
+
+    def _means(self, term: PodTerm, mover: _Mover) -> bool:
+        selected = term.selector is not None and term.selector.selects(mover.labels)
+        space = mover.launcher.key.namespace
+        return selected and self._others is not None and self._others.crowds.looks_at(term, space)
 
     def rules(self, assessment: Assessment) -> Iterator[Apart]:
         """Who must keep apart from whom among them."""
@@ -86,10 +101,10 @@ def _groups(holding: Sequence[str], meant: Sequence[str]) -> Iterator[frozenset[
     both = frozenset(holding) & frozenset(meant)
     if len(both) > 1:
         yield both
-    pairs = {
+    pairs = dict.fromkeys(
         frozenset((holder, other))
-        for holder in holding
-        for other in meant[:MOST_PAIRS]
+        for holder in sorted(holding)[:MOST_HOLDERS]
+        for other in sorted(meant)[:MOST_HOLDERS]
         if holder != other and not {holder, other} <= both
-    }
-    yield from sorted(pairs, key=sorted)[:MOST_PAIRS]
+    )
+    yield from sorted(pairs, key=sorted)

@@ -110,7 +110,10 @@ def assess(
     """Judge a plan's guests against all hosts. Not for guests that a migration of ours already moves: the ledger counts
     those at their targets.
     """
-    lineup = Lineup(hosts, Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth))
+    lineup = Lineup(
+        hosts,
+        Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth, plan_spec.virtual_machines.on_nodes),
+    )
     around = None if snapshot.capabilities and snapshot.capabilities.added_node_selector else Surroundings(lineup)
     emptied = source.emptied(plan_spec.virtual_machines.on_nodes, hosts)
     guests = (
@@ -140,7 +143,9 @@ def recheck(
 
     `allowed_nodes`: where it may land, given where the scheduler chooses and the host is only the expected one.
     """
-    terms = Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth)
+    terms = Terms(
+        plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth, plan_spec.virtual_machines.on_nodes
+    )
     reach = Surroundings(Lineup(hosts, terms), allowed_nodes).of(instance) if allowed_nodes else None
     asked = candidate(instance, hosts, ledger, snapshot, reach)
     found: list[PreflightReason] = []

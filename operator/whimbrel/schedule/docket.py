@@ -13,6 +13,9 @@ from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.outlook import Asked
 from whimbrel.schedule.survey import Survey, rests
 
+MOST_DETOURS = 2
+"""Of one move: so often it may be brought to another host on its way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Docket:
@@ -39,6 +42,7 @@ def docket(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Docket | None
     open_moves = {uid: e for uid, e in evidence.items() if not (begun(e) or terminal(e) or beyond_attempts(e, spec))}
     selected = {instance.uid: instance for instance in selection.instances}
     on_its_way = {uid: e.instance for uid, e in open_moves.items() if _on_its_way(e) and e.instance is not None}
+    far = {uid for uid in on_its_way if _detours(open_moves[uid].move.move.status.history) >= MOST_DETOURS}
     selected |= on_its_way
     subjects = [i for uid, i in selected.items() if uid in open_moves or (not started and uid not in evidence)]
     if not started and selection.problems:
@@ -46,7 +50,7 @@ def docket(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Docket | None
     keep = {
         uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None and not e.attempt.detour
     }
-    asked = Asked(plan.uid, spec, subjects, keep, frozenset(on_its_way))
+    asked = Asked(plan.uid, spec, subjects, keep, frozenset(on_its_way), frozenset(far))
     return Docket(plan, spec, evidence, started, open_moves, frozenset(selected), asked)
 
 
@@ -69,9 +73,13 @@ def beyond_attempts(evidence: Evidence, spec: MigrationPlanSpec) -> bool:
 def _on_its_way(evidence: Evidence) -> bool:
     """Whether it has reached a detour: it goes on, wherever it is now."""
     history = evidence.move.move.status.history
-    return evidence.same_guest and any(record.outcome is AttemptOutcome.SUCCEEDED for record in history)
+    return evidence.same_guest and _detours(history) > 0
+
+
+def _detours(history: Iterable[AttemptRecord]) -> int:
+    return sum(record.outcome is AttemptOutcome.SUCCEEDED for record in history)
 
 
 def attempts_permitted(spec: MigrationPlanSpec, history: Iterable[AttemptRecord]) -> int:
     """How many attempts one virtual machine may have: a detour that was reached is part of the way, not a failure."""
-    return spec.migration.attempts + sum(record.outcome is AttemptOutcome.SUCCEEDED for record in history)
+    return spec.migration.attempts + _detours(history)

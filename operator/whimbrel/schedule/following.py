@@ -119,7 +119,8 @@ def _ended(plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey
     verified = record.outcome == AttemptOutcome.SUCCEEDED
     unverified = record.outcome == AttemptOutcome.UNVERIFIED
     spec = plan.plan.spec if plan.plan is not None else None
-    if verified and evidence.attempt is not None and evidence.attempt.detour and spec is not None and not plan.deleting:
+    halfway = verified and evidence.attempt is not None and evidence.attempt.detour
+    if halfway and evidence.attempt is not None and not plan.deleting:
         yield from _went_halfway(evidence, evidence.attempt, record, history, survey)
         return
     if not (verified or unverified or final or plan.deleting):
@@ -145,6 +146,11 @@ def _ended(plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey
     if plan.deleting and phase == MovePhase.FAILED and not final:
         phase = MovePhase.CANCELLED
     message = record.message
+    if halfway:
+        phase, message = (
+            MovePhase.CANCELLED,
+            f"The plan was deleted while it was on its way: it runs on {_node(evidence)}.",
+        )
     if phase == MovePhase.FAILED and not final and spec is not None:
         message = (
             f"{record.message} All {spec.migration.attempts} attempts are spent; it still runs on {_node(evidence)}."

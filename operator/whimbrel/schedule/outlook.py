@@ -6,7 +6,7 @@ A quote keeps the targets that moves already have while they are still possible,
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import ceil
 
@@ -74,8 +74,8 @@ class Line:
     """Rungs that the plan permits and that are not offered."""
     allowed_nodes: tuple[str, ...] = ()
     """Where it may land if KubeVirt cannot be told the target; empty where it can."""
-    detour: bool = False
-    """Whether the target is a stop on the way: no order of moves leads to its place directly."""
+    final: str = ""
+    """The node that it will have, where the target is a stop on the way: no order of moves leads there directly."""
     in_turn: bool = True
     """Whether it may start before others have left its target."""
     notes: tuple[Reason, ...] = ()
@@ -136,6 +136,8 @@ class Asked:
     """Instance UID → target that it already has."""
     on_their_way: frozenset[str] = frozenset()
     """UIDs of instances that have reached a detour."""
+    far_travelled: frozenset[str] = frozenset()
+    """Those of them that have made so many detours that no further one is planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +186,14 @@ def quotes(
     quoted = {}
     for desk in desks:
         rest = [r for r in desk.requests if claims.get(r.instance.uid) != desk.asked.plan_uid]
-        placements = [together]
-        ledger_after = after
+        own = {request.instance.uid for request in rest}
+        apart, ledger_after = Placement({}), after
         if rest:
-            placements.append(place(rest, hosts, after))
-            ledger_after = planned([request.instance for request in rest], placements[1].targets, after)
-        quoted[desk.asked.plan_uid] = desk.quoted(placements, hosts, ledger_after, snapshot)
+            others = [request.instance for request in first if request.instance.uid not in own]
+            ledger_before = planned(others, together.targets, ledger)
+            apart = place(rest, hosts, ledger_before)
+            ledger_after = planned([request.instance for request in rest], apart.targets, ledger_before)
+        quoted[desk.asked.plan_uid] = desk.quoted(together, apart, own, hosts, ledger_after, snapshot)
     return quoted
 
 
@@ -219,23 +223,31 @@ class _Desk:
         return cls(asked, assessment, there, requests)
 
     def quoted(
-        self, placements: Sequence[Placement], hosts: Mapping[str, Host], after: Ledger, snapshot: Snapshot
+        self,
+        together: Placement,
+        apart: Placement,
+        own: Set[str],
+        hosts: Mapping[str, Host],
+        after: Ledger,
+        snapshot: Snapshot,
     ) -> Quoted:
-        """The lines of the plan."""
-        spec, own = self.asked.spec, {instance.uid for instance in self.asked.instances}
+        """The lines of the plan. `own`: UIDs of those that were placed apart from all other plans."""
+        spec = self.asked.spec
         stall_detection = snapshot.kubevirt is not None and STALL_DETECTION in snapshot.kubevirt.feature_gates
         disruption = snapshot.capabilities is not None and snapshot.capabilities.workload_disruption
         lines = []
         for instance in sorted(self.asked.instances, key=lambda instance: instance.key):
-            placed = next((p for p in placements if instance.uid in p.targets), placements[-1])
-            chosen_by_us = not self.assessment.landing(instance.uid)
-            detour = placed.detours.get(instance.uid, "") if chosen_by_us else ""
-            target = detour or placed.targets.get(instance.uid, "")
+            placed = apart if instance.uid in own else together
+            detour = placed.detours.get(instance.uid, "")
+            final = placed.targets.get(instance.uid, "")
+            if detour and (self.assessment.landing(instance.uid) or instance.uid in self.asked.far_travelled):
+                detour = final = ""
+            target = detour or final
             source, host = hosts.get(instance.node), hosts.get(target)
             if instance.uid in self.there:
                 lines.append(_settled(instance))
             elif host is None or host.migration is None or source is None or source.migration is None:
-                lines.append(_unplaced(instance, self.assessment, placements, after))
+                lines.append(_unplaced(instance, self.assessment, placed, after))
             else:
                 lines.append(
                     _line(
@@ -245,13 +257,14 @@ class _Desk:
                         host,
                         host.migration,
                         self.assessment,
-                        detour=bool(detour),
+                        final=final if detour else "",
                         in_turn=instance.uid not in placed.later,
                         stall_detection=stall_detection,
                         workload_disruption=disruption,
                     )
                 )
-        conflicts = [c for placement in placements for c in placement.conflicts if not own.isdisjoint(c.guests)]
+        unplaced = {line.instance.uid for line in lines if line.target is None}
+        conflicts = [c for c in (*together.conflicts, *apart.conflicts) if not unplaced.isdisjoint(c.guests)]
         conflicts.sort(key=lambda conflict: (len(conflict.guests) == 1, conflict.guests))
         return Quoted(tuple(lines), tuple(conflicts))
 
@@ -267,21 +280,21 @@ def _settled(instance: Instance) -> Line:
     return Line(instance, None, (), 0, (reason,), capacity_only=False)
 
 
-def _unplaced(instance: Instance, assessment: Assessment, placements: Sequence[Placement], after: Ledger) -> Line:
+def _unplaced(instance: Instance, assessment: Assessment, placed: Placement, after: Ledger) -> Line:
     """A line without a target: what is wrong with each host by itself, or why there is no place beside the others."""
     reasons: tuple[Reason, ...] = assessment.reasons(instance.uid, MAX_VERDICTS)
     elsewhere = assessment.suitable(instance.uid) & ~assessment.bit(instance.node)
     if elsewhere:
-        for placement in placements:
-            conflict = placement.explained.get(instance.uid)
-            if conflict is not None:
-                reasons = (conflicting(conflict), *reasons)
-            elif instance.uid in placement.stuck:
-                reasons = (no_way(placement.stuck[instance.uid]), *reasons)
-            elif instance.uid in placement.undecided:
-                reasons = (undecided(), *reasons)
+        conflict = placed.explained.get(instance.uid)
+        if conflict is not None:
+            reasons = (conflicting(conflict), *reasons)
+        elif instance.uid in placed.stuck or instance.uid in placed.targets:
+            words = placed.stuck.get(instance.uid, f"{instance.key} would have to make a further detour")
+            reasons = (no_way(words), *reasons)
+        elif instance.uid in placed.undecided:
+            reasons = (undecided(), *reasons)
         if assessment.mask(instance.uid):
-            reasons += capacity_reasons(instance, assessment, after)
+            reasons += capacity_reasons(instance, assessment, after, MAX_VERDICTS)
     return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere))
 
 
@@ -293,7 +306,7 @@ def _line(
     at_target: HostMigration,
     assessment: Assessment,
     *,
-    detour: bool,
+    final: str,
     in_turn: bool,
     stall_detection: bool,
     workload_disruption: bool,
@@ -310,7 +323,7 @@ def _line(
         capacity_only=False,
         withheld=withheld(load, disruption),
         allowed_nodes=assessment.landing(instance.uid),
-        detour=detour,
+        final=final,
         in_turn=in_turn,
         notes=assessment.notes(instance.uid, target.name),
     )
@@ -338,7 +351,7 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
         target_node=line.target.node.name,
         target_hostname=line.target.node.hostname,
         allowed_nodes=line.allowed_nodes,
-        detour=line.detour,
+        detour=bool(line.final),
         configuration=offer.configuration,
         policy_name=policy_name(offer.configuration, pairs) if needed else "",
         policy_labels=pairs if needed else 0,
@@ -391,6 +404,7 @@ def quote_hash(plan: Plan, lines: Iterable[Line]) -> str:
             line.budget_ms,
             line.unattended_downtime_ms,
             *([line.allowed_nodes] if line.allowed_nodes else []),
+            *([line.final] if line.final else []),
         ]
         for line in lines
     )

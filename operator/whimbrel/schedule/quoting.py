@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from whimbrel.api.migration_plan import BlockedSummary, PlacementConflict, Quote, QuotedMove, TargetChoice
+from whimbrel.api.quote import BlockedSummary, PlacementConflict, Quote, QuotedMove, TargetChoice
 from whimbrel.domain.records import Plan
 from whimbrel.inventory.selection import Selection
 from whimbrel.placement import Conflict
@@ -50,7 +50,8 @@ def _row(line: Line) -> QuotedMove:
     return QuotedMove(
         virtual_machine=str(line.instance.key),
         source_node=line.instance.node,
-        target_node=line.target.node.name if line.target is not None else "",
+        target_node=line.final or (line.target.node.name if line.target is not None else ""),
+        via_node=line.target.node.name if line.target is not None and line.final else "",
         target_chosen_by=_chooser(line),
         duration_seconds=line.duration_s if line.target is not None else None,
         rungs=line.rungs,

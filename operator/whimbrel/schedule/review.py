@@ -3,7 +3,7 @@
 Called by `engine` for each plan that still chooses; `status.course` turns the result into words.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -14,12 +14,13 @@ from whimbrel.api.migration_plan import (
     MigrationPlanStatus,
     NonMigratable,
     PlanPhase,
-    Quote,
 )
+from whimbrel.api.quote import Quote
 from whimbrel.api.virtual_machine_move import (
     AttemptSpec,
     Judgement,
     MovePhase,
+    Verdict,
     VirtualMachineMoveStatus,
 )
 from whimbrel.domain.conditions import Claim, conditions
@@ -244,6 +245,8 @@ def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidenc
 def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachineMoveStatus:
     if line.target is None:
         verdicts = line.verdicts()
+        if stored.phase == MovePhase.BLOCKED and _gist(stored.verdicts) == _gist(verdicts):
+            return stored  # that a host has a little more or less room now is not worth a write
         blocking = [v.code for v in verdicts if v.judgement == Judgement.BLOCK] or [v.code for v in verdicts]
         codes_of_interest = [code for code in blocking if code not in TRIVIAL] or blocking
         reason = codes_of_interest[0] if codes_of_interest else "NoTarget"
@@ -259,6 +262,10 @@ def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachi
             else {"phase": MovePhase.WAITING, "reason": "", "message": "", "verdicts": ()}
         )
     return stored
+
+
+def _gist(verdicts: Iterable[Verdict]) -> list[tuple[str, str, str, str]]:
+    return [(each.judgement, each.code, each.node, each.field) for each in verdicts]
 
 
 def _gone(left: list[Evidence], *, started: bool) -> Iterator[Write]:

@@ -3,7 +3,8 @@
 Messages are stable (no counters, no times), because each change of one is a write. Called by `engine`.
 """
 
-from whimbrel.api.migration_plan import Approval, MigrationPlanSpec, MigrationPlanStatus, PlanPhase, Quote
+from whimbrel.api.migration_plan import Approval, MigrationPlanSpec, MigrationPlanStatus, PlanPhase
+from whimbrel.api.quote import Quote
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.conditions import Claim
 from whimbrel.domain.records import Plan

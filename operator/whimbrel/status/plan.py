@@ -7,14 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from whimbrel.api.migration_plan import (
-    ActiveMove,
-    Counts,
-    MigrationPlanStatus,
-    PlanPhase,
-    Quote,
-    WaitSummary,
-)
+from whimbrel.api.migration_plan import ActiveMove, Counts, MigrationPlanStatus, PlanPhase, WaitSummary
+from whimbrel.api.quote import Quote
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, MovePhase, Rung
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Announcement, ReplaceStatus

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
-from whimbrel.api.migration_plan import Quote
+from whimbrel.api.quote import Quote
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel_lab.demo import data_centre, report, scenario, stage, table, view
 from whimbrel_lab.demo.report import Witness

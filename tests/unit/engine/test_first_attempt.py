@@ -82,6 +82,7 @@ def test_nothing_starts_before_the_quote_can_be_read() -> None:
             "virtualMachine": "default/db1",
             "sourceNode": "node-1",
             "targetNode": "node-2",
+            "viaNode": "",
             "targetChosenBy": "Whimbrel",
             "durationSeconds": 4,
             "rungs": ["PreCopy"],

@@ -32,7 +32,7 @@ def a_ruled(instance: Instance, app: str, *terms: PodTerm, requests: Sequence[tu
 
 def placed(nodes: Sequence[Node], guests: Sequence[Instance], *pods: Pod) -> Placement:
     snapshot = a_cluster(*nodes, *guests, *pods)
-    plan = a_plan().plan
+    plan = a_plan(virtual_machines={"names": ["any"]}).plan
     assert plan is not None
     hosts, ledger = effective_hosts(snapshot), Ledger.of(snapshot)
     assessment = assess(guests, plan.spec, hosts, ledger, snapshot)
@@ -100,3 +100,13 @@ def test_a_resource_that_runs_out_is_counted_for_all_together() -> None:
     assert set(both.targets.values()) == {"node-2", "node-3"}
     assert len(third.targets) == 2
     assert "example.com/card" in third.conflicts[0].words
+
+
+def test_the_launcher_that_a_guest_leaves_keeps_its_successor_out_of_its_zone() -> None:
+    zone = "topology.kubernetes.io/zone"
+    nodes = [a_node(f"node-{n}", labels={zone: where}) for n, where in ((1, "a"), (2, "a"), (3, "b"))]
+    guest = an_instance("a")
+
+    found = placed(nodes, [guest], a_ruled(guest, "db", away_from("db", zone)))
+
+    assert found.targets == {guest.uid: "node-3"}

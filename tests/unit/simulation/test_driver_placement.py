@@ -110,3 +110,40 @@ def test_a_plan_that_asks_for_it_leaves_the_cluster_able_to_lose_a_host() -> Non
 
     (conflict,) = quote(simulation, "drain")["conflicts"]
     assert "the cluster must be able to lose 1 host" in conflict["message"]
+
+
+def test_a_plan_brings_nobody_to_a_host_that_it_empties() -> None:
+    simulation, checker = simulate(Topology(hosts(3), [big("a", "node-0"), big("b", "node-1")]))
+    simulation.apply(a_plan("drain", {"virtualMachines": {"onNodes": {"names": ["node-0", "node-1"]}}}))
+
+    see_it_through(simulation, checker)
+
+    assert nodes(simulation) == {"a": "node-2", "b": "node-2"}
+
+
+def test_a_dry_run_is_quoted_on_its_own_terms_though_another_plan_has_the_machine() -> None:
+    simulation, _ = simulate(Topology(hosts(3), [big("a", "node-0")]))
+    simulation.apply(a_plan("first", {**from_to("node-0", "node-1"), "suspend": True}))
+    simulation.apply(a_plan("second", {**from_to("node-0", "node-2"), "dryRun": True}))
+
+    simulation.run(60)
+
+    targets = {name: quote(simulation, name)["moves"][0]["targetNode"] for name in ("first", "second")}
+    assert targets == {"first": "node-1", "second": "node-2"}
+
+
+def test_the_quote_names_the_stop_on_the_way_beside_the_target() -> None:
+    shapes = [*(HostShape(name, memory_bytes=8 * GIB) for name in ("node-0", "node-1", "node-2")), HostShape("node-3")]
+    guests = [big("a", "node-0"), big("b", "node-1"), big("c", "node-3", 3)]
+    simulation, _ = simulate(Topology(shapes, guests))
+    for name, terms in {
+        "first": from_to("node-0", "node-1", "node-2"),
+        "second": from_to("node-1", "node-0", "node-2"),
+        "third": from_to("node-3", "node-2"),
+    }.items():
+        simulation.apply(a_plan(name, {**terms, "dryRun": False, "suspend": True}))
+
+    simulation.run(60)
+
+    rows = [quote(simulation, name)["moves"][0] for name in ("first", "second")]
+    assert [(row["targetNode"], row.get("viaNode", "")) for row in rows] == [("node-1", "node-2"), ("node-0", "")]
