@@ -24,7 +24,9 @@ async def test_a_plan_empties_a_host_with_six_writes_for_each_virtual_machine(
     async with scene(topology(guests(count)), tmp_path, server=server) as stage:
         await stage.operator()
         await stage.apply(profile())
-        await stage.until(lambda: member(stage.lab.read("HostProfile", "all"), "status", "nodeCount") == 3, "profile")
+        await stage.until(
+            lambda: member(stage.lab.read("HostProfile", "all"), "status", "evacuation", "hosts") == 3, "profile"
+        )
         before = stage.lab.counters.snapshot()
 
         await stage.apply(plan())
