@@ -25,7 +25,7 @@ from whimbrel.schedule.constraints.turn import crowded
 from whimbrel.schedule.docket import docket
 from whimbrel.schedule.evacuation import Evacuation, appraise, evacuations
 from whimbrel.schedule.following import follow
-from whimbrel.schedule.outlook import quotes
+from whimbrel.schedule.outlook import Quoted, quotes
 from whimbrel.schedule.review import Gate, Review, review
 from whimbrel.schedule.starting import next_write
 from whimbrel.schedule.survey import OUTLOOK_INTERVAL_S, Survey, rests, still_chooses, survey
@@ -116,11 +116,13 @@ def _reviews(seen: Survey) -> Mapping[str, Review]:
     choosing = [(plan, plan.plan.spec) for plan in seen.plans if plan.plan is not None and still_chooses(plan)]
     dockets = {plan.uid: docket(plan, spec, seen) for plan, spec in choosing}
     asked = [found.asked for found in dockets.values() if found is not None]
-    ledger = seen.ledger.copy()
-    for plan, spec in choosing:
-        if dockets[plan.uid] is None and not spec.dry_run:
-            _reserve_waiting(plan, seen, ledger)
-    quoted = quotes(asked, seen.hosts, ledger, seen.snapshot, seen.claims) if asked else {}
+    quoted: Mapping[str, Quoted] = {}
+    if asked:
+        ledger = seen.ledger.copy()
+        for plan, spec in choosing:
+            if dockets[plan.uid] is None and not spec.dry_run:
+                _reserve_waiting(plan, seen, ledger)
+        quoted = quotes(asked, seen.hosts, ledger, seen.snapshot, seen.claims)
     return {
         plan.uid: review(plan, spec, plan.status, seen, dockets[plan.uid], quoted.get(plan.uid))
         for plan, spec in choosing

@@ -4,7 +4,6 @@ The same worlds as `hosts`, as multiples of parsing their objects as JSON once: 
 """
 
 import gc
-import json
 import math
 import statistics
 import time
@@ -13,10 +12,10 @@ from dataclasses import dataclass
 
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
-from whimbrel.inventory.snapshot import FIELDS, Snapshot
+from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.placement import Request, place
 from whimbrel.schedule.evacuation import appraise, residents
-from whimbrel.simulation.world import World
+from whimbrel_lab.bench.deciding import parse_s
 from whimbrel_lab.bench.figures import Figure
 from whimbrel_lab.bench.hosts import MACHINES_PER_HOST, a_snapshot, a_world
 from whimbrel_lab.bench.operator_process import BenchFailed
@@ -34,18 +33,6 @@ class Judged:
     judge_s: float
     place_s: float
     parse_s: float
-
-
-def parse_s(world: World) -> float:
-    """Seconds in which the JSON of everything that is looked at is parsed once."""
-    texts = [json.dumps(body) for resource in FIELDS for body in world.objects(resource).values()]
-    took = []
-    for _ in range(RUNS):
-        began = time.process_time()
-        for text in texts:
-            json.loads(text)
-        took.append(time.process_time() - began)
-    return statistics.median(took)
 
 
 def time_judging(snapshot: Snapshot) -> tuple[float, float]:
@@ -70,7 +57,7 @@ def time_size(machines: int) -> Judged:
     """One size."""
     world = a_world(machines)
     snapshot = a_snapshot(world)
-    parsing = parse_s(world)
+    parsing = statistics.median(parse_s(world) for _ in range(RUNS))
     del world
     gc.collect()
     gc.freeze()

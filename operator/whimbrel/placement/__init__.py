@@ -5,7 +5,7 @@ Pure and deterministic: steps are counted, not seconds. `place` poses the proble
 """
 
 from whimbrel.placement.afterwards import capacity_reasons, planned
-from whimbrel.placement.posing import Placement, Request, place
+from whimbrel.placement.posing import RESOURCES, Placement, Request, amounts_of, place, room_of
 from whimbrel.placement.problem import (
     Apart,
     Conflict,
@@ -24,6 +24,7 @@ from whimbrel.placement.solving import Effort, Solution, solve
 
 __all__ = [
     "REASONS",
+    "RESOURCES",
     "Apart",
     "Conflict",
     "Effort",
@@ -41,11 +42,13 @@ __all__ = [
     "Step",
     "Stuck",
     "Together",
+    "amounts_of",
     "capacity_reasons",
     "conflicting",
     "no_way",
     "place",
     "planned",
+    "room_of",
     "sequence",
     "solve",
     "undecided",

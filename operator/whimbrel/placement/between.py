@@ -47,25 +47,23 @@ class Between:
         mover = self._movers.get(uid)
         if mover is None or self._others is None:
             return now
-        kept_apart, near = pod_affinity.parts(mover.instance, mover.launcher, self._others)
-        if near:
+        rules = mover.launcher.scheduling
+        if rules is not None and rules.affinity:
             return now  # whom it must be near may move as well: what holds now is the safe side
+        kept_apart = pod_affinity.among(mover.instance, mover.launcher, self._others)
         return assessment.mask_by(pod_affinity, kept_apart) & ~self._own_domains(mover, assessment)
 
     def _own_domains(self, mover: _Mover, assessment: Assessment) -> int:
         """Other hosts in the domains that its own launcher keeps its successor out of: it is there until that has come."""
-        rules = mover.launcher.scheduling
+        if self._others is None:
+            return 0
+        rules, space = mover.launcher.scheduling, mover.launcher.key.namespace
         mask = 0
         for term in rules.anti_affinity if rules is not None else ():
-            if not is_about_itself(term) and self._means(term, mover):
+            if not is_about_itself(term) and self._others.matches_itself((term,), space, mover.labels):
                 home = assessment.bit(mover.instance.node)
                 mask |= sum(domain & ~home for domain in assessment.domains(term.topology_key) if domain & home)
         return mask
-
-    def _means(self, term: PodTerm, mover: _Mover) -> bool:
-        selected = term.selector is not None and term.selector.selects(mover.labels)
-        space = mover.launcher.key.namespace
-        return selected and self._others is not None and self._others.crowds.looks_at(term, space)
 
     def rules(self, assessment: Assessment) -> Iterator[Apart]:
         """Who must keep apart from whom among them."""

@@ -5,13 +5,13 @@ All requests were assessed against the same hosts, so that a bit means the same 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
-from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.placement.assign import seat
 from whimbrel.placement.between import Between
 from whimbrel.placement.board import Board, Frame
@@ -136,8 +136,7 @@ class _Way:
             if room is not None and room != guest.source:
                 for resource, amount in enumerate(guest.demand):
                     left[room][resource] -= amount
-                kept = problem.rooms[room].allocatable[0] * guest.headroom_percent // 100
-                if left[room][0] < kept or min(left[room][1:], default=0) < 0:
+                if _overfull(problem.rooms[room], left[room], guest):
                     return False
         return True
 
@@ -157,13 +156,17 @@ class _Way:
             if step.detour:
                 self.detours[step.guest] = room
             after = [free - amount for free, amount in zip(left[room], guest.demand, strict=True)]
-            kept = problem.rooms[room].allocatable[0] * guest.headroom_percent // 100
-            if room in barred or after[0] < kept or min(after[1:], default=0) < 0:
+            if room in barred or _overfull(problem.rooms[room], after, guest):
                 later.add(step.guest)
                 barred.add(room)
             else:
                 left[room] = after
         self.later = frozenset(later)
+
+
+def _overfull(room: Room, left: Sequence[int], arrived: Guest) -> bool:
+    """Whether too little is left of a room once a guest has arrived, its headroom included."""
+    return left[0] < room.allocatable[0] * arrived.headroom_percent // 100 or min(left[1:], default=0) < 0
 
 
 def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger) -> Problem:
@@ -176,7 +179,10 @@ def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger)
     scarce = _scarce(requests, hosts, ledger)
     return Problem.of(
         (*RESOURCES, *scarce),
-        [_room(hosts[name], ledger, scarce, moving if failures else None) for name in names],
+        [
+            room_of(hosts[name], ledger, scarce, _restarts(hosts[name], ledger, scarce, moving) if failures else ())
+            for name in names
+        ],
         [_guest(request, position, ledger, scarce, between) for request in requests],
         between.rules(requests[0].assessment) if requests else (),
         failures,
@@ -199,48 +205,53 @@ def _scarce(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledg
     )
 
 
-def _room(host: Host, ledger: Ledger, scarce: Sequence[str], moving: frozenset[str] | None) -> Room:
-    """A host; `moving` where it matters what of the others must start elsewhere if it is lost."""
-    name, node = host.name, host.node
-    restarts: Amounts = ()
-    if moving is not None:
-        staying = [pod for pod in ledger.launchers_on(name) if pod.instance_uid not in moving]
-        restarts = (
-            sum(pod.memory_bytes for pod in staying),
-            sum(pod.cpu_millicores for pod in staying),
-            len(staying),
-            *(sum(dict(pod.requests).get(resource, 0) for pod in staying) for resource in scarce),
-        )
-    listed = dict(node.allocatable)
+def _restarts(host: Host, ledger: Ledger, scarce: Sequence[str], moving: Set[str]) -> Amounts:
+    """What of those that do not move must start elsewhere if the host is lost."""
+    staying = [pod for pod in ledger.launchers_on(host.name) if pod.instance_uid not in moving]
+    return (
+        sum(pod.memory_bytes for pod in staying),
+        sum(pod.cpu_millicores for pod in staying),
+        len(staying),
+        *(sum(dict(pod.requests).get(resource, 0) for pod in staying) for resource in scarce),
+    )
+
+
+def room_of(host: Host, ledger: Ledger, others: Sequence[str], restarts: Amounts = ()) -> Room:
+    """A host with what nobody requests there, of `RESOURCES` and these others."""
+    name, node, listed = host.name, host.node, dict(host.node.allocatable)
     return Room(
         name,
         (
             ledger.free_memory_bytes(name),
             ledger.free_cpu_millicores(name),
             max(0, ledger.free_pods(name)),
-            *(max(0, ledger.free(name, resource)) for resource in scarce),
+            *(max(0, ledger.free(name, resource)) for resource in others),
         ),
         (
             node.allocatable_memory_bytes,
             node.allocatable_cpu_millicores,
             node.allocatable_pods,
-            *(listed.get(resource, 0) for resource in scarce),
+            *(listed.get(resource, 0) for resource in others),
         ),
         restarts,
     )
+
+
+def amounts_of(demand: PodDemand, others: Sequence[str]) -> Amounts:
+    """What a launcher takes, of `RESOURCES` and these others."""
+    asked = dict(demand.others) if others else {}
+    return (demand.memory_bytes, demand.cpu_millicores, 1, *(asked.get(resource, 0) for resource in others))
 
 
 def _guest(
     request: Request, position: Mapping[str, int], ledger: Ledger, scarce: Sequence[str], between: Between
 ) -> Guest:
     instance, assessment = request.instance, request.assessment
-    demand = ledger.demand(instance)
-    others = dict(demand.others) if scarce else {}
     target = assessment.terms.target
     return Guest(
         instance.uid,
         str(instance.key),
-        (demand.memory_bytes, demand.cpu_millicores, 1, *(others.get(resource, 0) for resource in scarce)),
+        amounts_of(ledger.demand(instance), scarce),
         _facts(tuple(assessment.families), _masks(request, between)),
         position.get(instance.node),
         target.headroom.memory_percent,

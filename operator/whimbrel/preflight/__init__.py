@@ -110,12 +110,9 @@ def assess(
     """Judge a plan's guests against all hosts. Not for guests that a migration of ours already moves: the ledger counts
     those at their targets.
     """
-    lineup = Lineup(
-        hosts,
-        Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth, plan_spec.virtual_machines.on_nodes),
-    )
+    terms = _terms(plan_spec, hosts, ledger, snapshot)
+    lineup = Lineup(hosts, terms)
     around = None if snapshot.capabilities and snapshot.capabilities.added_node_selector else Surroundings(lineup)
-    emptied = source.emptied(plan_spec.virtual_machines.on_nodes, hosts)
     guests = (
         candidate(
             instance,
@@ -123,7 +120,7 @@ def assess(
             ledger,
             snapshot,
             around.of(instance) if around is not None else None,
-            evacuated=instance.node in emptied,
+            evacuated=instance.node in terms.emptied,
         )
         for instance in instances
     )
@@ -143,9 +140,7 @@ def recheck(
 
     `allowed_nodes`: where it may land, given where the scheduler chooses and the host is only the expected one.
     """
-    terms = Terms(
-        plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth, plan_spec.virtual_machines.on_nodes
-    )
+    terms = _terms(plan_spec, hosts, ledger, snapshot)
     reach = Surroundings(Lineup(hosts, terms), allowed_nodes).of(instance) if allowed_nodes else None
     asked = candidate(instance, hosts, ledger, snapshot, reach)
     found: list[PreflightReason] = []
@@ -162,6 +157,11 @@ def recheck(
         found += [replace(reason, node=target_node) for reason in reasons]
     elsewhere = (hosts[name] for name in allowed_nodes if name != target_node and name in hosts)
     return tuple(reason for reason in (*found, *_headroom_at_risk(asked.requests, elsewhere, terms)) if reason.blocks)
+
+
+def _terms(plan_spec: MigrationPlanSpec, hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot) -> Terms:
+    emptied = source.emptied(plan_spec.virtual_machines.on_nodes, hosts)
+    return Terms(plan_spec.target, ledger, snapshot, plan_spec.migration.bandwidth, emptied)
 
 
 def _headroom_at_risk(demand: PodDemand, hosts: Iterable[Host], terms: Terms) -> Iterator[PreflightReason]:

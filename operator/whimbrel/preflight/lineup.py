@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar, cast
 
-from whimbrel.api.migration_plan import Bandwidth, NodeTerm, Target
+from whimbrel.api.migration_plan import Bandwidth, Target
 from whimbrel.domain.selectors import NodeSelectorTerm, Requirement
 from whimbrel.domain.verdict import Reason
 from whimbrel.inventory.hosts import Host
@@ -44,21 +44,13 @@ class Terms:
     """For what belongs to a host. Read by `supply` alone."""
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
     """The plan's bounds on the rate of one migration."""
-    emptied: NodeTerm | None = None
-    """The plan's `onNodes`."""
+    emptied: frozenset[str] = frozenset()
+    """Names of the hosts that the plan brings guests away from: it brings none there."""
     csi: Drivers = field(init=False, compare=False, repr=False)
     """Which CSI drivers any node runs, found out when first asked."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "csi", Drivers(self.snapshot))
-
-    def _empties(self, host: Host) -> bool:
-        """Whether the plan brings guests away from this host: it brings none there."""
-        term = self.emptied
-        if term is None:
-            return False
-        selector = term.node_selector
-        return host.name in (term.names or ()) or (selector is not None and carries(host.node.labels, selector))
 
     @property
     def headroom_percent(self) -> int:
@@ -67,7 +59,7 @@ class Terms:
 
     def admits(self, host: Host) -> bool:
         """Whether the plan names this host as a possible target."""
-        if host.name in (self.target.exclude_nodes or ()) or self._empties(host):
+        if host.name in (self.target.exclude_nodes or ()) or host.name in self.emptied:
             return False
         if self.target.node_names is not None:
             return host.name in self.target.node_names

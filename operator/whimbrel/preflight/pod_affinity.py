@@ -82,12 +82,6 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     return among(candidate.instance, candidate.template, candidate.ledger.neighbours)
 
 
-def parts(instance: Instance, launcher: Pod, around: Neighbours) -> tuple[Demand, bool]:
-    """The demand among certain pods, and whether the launcher must be near some."""
-    found = among(instance, launcher, around)
-    return found, bool(launcher.scheduling is not None and launcher.scheduling.affinity)
-
-
 def among(instance: Instance, launcher: Pod, around: Neighbours) -> Demand:
     """What certain pods mean for the target launcher of a guest."""
     rules = launcher.scheduling

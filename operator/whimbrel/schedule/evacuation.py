@@ -16,7 +16,7 @@ from whimbrel.forecast import admitted_rate
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.placement import Effort, Fact, Guest, Problem, Room, solve
+from whimbrel.placement import RESOURCES, Effort, Fact, Guest, Problem, amounts_of, room_of, solve
 from whimbrel.preflight import Assessment, PreflightReason, assess, where
 from whimbrel.schedule.outlook import Line, duration_floor_s
 
@@ -27,7 +27,6 @@ EFFORT = Effort(repair=2_000, search=10_000, explain=20_000)
 MOST_EXACT = 64
 """Hosts that are decided exactly at one outlook; of more it is only said that no room was found."""
 _RUNS = frozenset({"Running", "Unknown"})
-_RESOURCES = ("memory_bytes", "cpu_millicores", "pods")
 
 
 class NoRoomTogether(PreflightReason):
@@ -248,37 +247,20 @@ class _Paper:
         positions = {name: position for position, name in enumerate(names)}
         others = sorted({name for guest in rivals for name, _ in self._ledger.demand(guest).others})
         problem = Problem.of(
-            (*_RESOURCES, *others),
-            (self._room(name, others) for name in names),
+            (*RESOURCES, *others),
+            (room_of(self._hosts[name], self._ledger, others) for name in names),
             (self._guest(guest, positions, others) for guest in rivals),
         )
         solution = solve(problem, EFFORT)
         words = {uid: conflict.words for conflict in solution.conflicts for uid in conflict.guests}
         return {uid: names[room] for uid, room in solution.assignment.items()}, words
 
-    def _room(self, name: str, others: Sequence[str]) -> Room:
-        node, ledger = self._hosts[name].node, self._ledger
-        listed = dict(node.allocatable)
-        whole = (node.allocatable_memory_bytes, node.allocatable_cpu_millicores, node.allocatable_pods)
-        return Room(
-            name,
-            free=(
-                ledger.free_memory_bytes(name),
-                ledger.free_cpu_millicores(name),
-                max(0, ledger.free_pods(name)),
-                *(max(0, ledger.free(name, each)) for each in others),
-            ),
-            allocatable=(*whole, *(listed.get(each, 0) for each in others)),
-        )
-
     def _guest(self, guest: Instance, positions: Mapping[str, int], others: Sequence[str]) -> Guest:
-        demand = self._ledger.demand(guest)
-        asked = dict(demand.others)
         suits = sum(1 << positions[name] for name in self._assessment.nodes(guest.uid) if name in positions)
         return Guest(
             guest.uid,
             str(guest.key),
-            (demand.memory_bytes, demand.cpu_millicores, 1, *(asked.get(each, 0) for each in others)),
+            amounts_of(self._ledger.demand(guest), others),
             facts=(Fact("hardware, volumes and room", suits),),
         )
 

@@ -20,7 +20,7 @@ TRIVIAL = frozenset({"SourceNode", "NotATarget"})
 
 def quote_of(plan: Plan, quoted: Quoted, settled: int, selection: Selection, survey: Survey) -> Quote:
     """The quote of these lines; `settled` moves have begun or ended and are quoted no more."""
-    lines, names = quoted.lines, {str(i.uid): str(i.key) for i in survey.snapshot.instances.values()}
+    lines, names = quoted.lines, _names(survey) if quoted.conflicts else {}
     rows = [_row(line) for line in lines]
     rows += [QuotedMove(virtual_machine=str(key), reasons=("NotRunning",)) for key in selection.not_running]
     return Quote(
@@ -36,6 +36,11 @@ def quote_of(plan: Plan, quoted: Quoted, settled: int, selection: Selection, sur
         conflicts_omitted=max(0, len(quoted.conflicts) - MAX_CONFLICTS),
         undecided=sum(any(reason.code == UNDECIDED for reason in line.reasons) for line in lines),
     )
+
+
+def _names(survey: Survey) -> Mapping[str, str]:
+    """`namespace/name` by UID: a conflict may name virtual machines of other plans."""
+    return {instance.uid: str(instance.key) for instance in survey.snapshot.instances.values()}
 
 
 def _conflict(conflict: Conflict, names: Mapping[str, str]) -> PlacementConflict:
