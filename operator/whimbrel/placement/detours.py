@@ -1,15 +1,16 @@
-"""The shortest way for a few guests that stand in each other's way, found by looking at every state within reach.
+"""The cheapest way for a few guests that stand in each other's way, found by looking at every state within reach.
 
-Breadth first, so no way has fewer steps; for a handful of guests only. Called by `sequence` where simple detours fail.
+No way that is within reach takes fewer moves, and of those with as few none moves less memory (Dijkstra's algorithm); for a
+handful of guests only. Called by `sequence` where guests that simply follow each other need detours or find no way.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
 
 from whimbrel.placement.board import Board
 from whimbrel.placement.problem import Meter
 
-MOST_GUESTS = 6
+MOST_GUESTS = 8
 State = tuple[int | None, ...]
 """Where each of the guests is, in their order."""
 
@@ -22,26 +23,33 @@ def way(
     `done` is asked with the board in that state. Afterwards the board is as before.
     """
     start: State = tuple(board.place.get(guest) for guest in guests)
+    memory = [board.frame.problem.guests[guest].demand[0] for guest in guests]
     came: dict[State, tuple[State, int, int]] = {}
-    seen, queue = {start}, deque([start])
+    costs: dict[State, tuple[int, int]] = {start: (0, 0)}
+    queue = [(0, 0, 0, start)]
+    settled: set[State] = set()
     try:
         while queue:
-            state = queue.popleft()
+            moves, moved_bytes, _, state = heappop(queue)
+            if state in settled:
+                continue
+            settled.add(state)
             _arrange(board, guests, state)
+            if state != start and done(state):
+                return _steps(came, state)
             for number, guest in enumerate(guests):
+                cost = (moves + 1, moved_bytes + memory[number])
                 for room in rooms[number]:
                     after = (*state[:number], room, *state[number + 1 :])
-                    if after in seen or board.stays(guest, room):
+                    if board.stays(guest, room) or costs.get(after, cost) < cost or after in settled:
                         continue
                     if not meter.spend(1):
                         return None
                     board.take(guest)
                     if board.arrive(guest, room):
-                        seen.add(after)
-                        came[after] = (state, guest, room)
-                        if done(after):
-                            return _steps(came, after)
-                        queue.append(after)
+                        if after not in costs or cost < costs[after]:
+                            costs[after], came[after] = cost, (state, guest, room)
+                            heappush(queue, (*cost, len(costs), after))
                         board.take(guest)
                     board.back(guest, state[number])
         return None

@@ -19,6 +19,8 @@ _EXPLORED = 20_000
 """Moves that are looked at where simple detours fail."""
 _ASIDE = 4
 """At most so many guests make way for one that is stuck."""
+_RECONSIDERED = 32
+"""Guests that are looked at once more: those that found no way, and those that went aside. It costs a replay of all steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +74,108 @@ class _Journey:
             room = assignment.get(guest.uid)
             if room is not None:
                 self._placed[number] = room
-                if room != guest.source:
-                    self._target[number] = room
+        self._begin_anew()
 
     def run(self) -> Sequence:
-        """Move whoever can move; where nobody can, let somebody make way; where that does not help, look further."""
-        waiting = list(self._target)
-        stuck: list[Stuck] = []
-        while waiting:
-            left = [guest for guest in waiting if not self._go(guest, self._target[guest])]
-            if len(left) == len(waiting) and not any(self._make_way(guest, left) for guest in left):
-                for knot in self._knots(left):
-                    if not self._wander(knot):
-                        stuck += [self._explain(guest, left) for guest in knot]
-                break
-            waiting = [guest for guest in left if self._board.place.get(guest) != self._target[guest]]
+        """The order that was found, made shorter where that is possible."""
+        stuck = self._proceed(list(self._target))
+        if 0 < len(stuck) <= _RECONSIDERED:
+            stuck = self._stuck_first(stuck)
+        self._settle_on_the_way()
+        if (stuck or len(self._steps) > self._fewest()) and self._shorten(complete=not stuck):
+            stuck = []
         guests = self._frame.problem.guests
         rerouted = {guests[g].uid: room for g, room in sorted(self._target.items()) if self._placed.get(g) != room}
         return Sequence(tuple(self._steps), tuple(stuck), rerouted)
+
+    def _proceed(self, waiting: list[int]) -> list[Stuck]:
+        """Move whoever can move; where nobody can, let somebody make way; where that does not help, look further."""
+        while waiting:
+            left = [guest for guest in waiting if not self._go(guest, self._target[guest])]
+            if len(left) == len(waiting) and not any(self._make_way(guest, left) for guest in left):
+                knots = [knot for knot in self._knots(left) if not self._wander(knot)]
+                return [self._explain(guest, left) for knot in knots for guest in knot]
+            waiting = [guest for guest in left if self._board.place.get(guest) != self._target[guest]]
+        return []
+
+    def _stuck_first(self, stuck: list[Stuck]) -> list[Stuck]:
+        """Once more from the beginning, those first that found no way: who could go at once may have taken their detour."""
+        steps, targets = list(self._steps), dict(self._target)
+        first = [self._frame.positions[each.guest] for each in stuck]
+        self._begin_anew()
+        self._proceed(first)
+        self._proceed([guest for guest in self._waiting() if guest not in first])
+        self._proceed(self._waiting())
+        left = self._waiting()
+        if len(left) < len(stuck):
+            return [self._explain(guest, left) for guest in left]
+        self._undo(0)
+        self._target = targets
+        self._repeat(steps)
+        return stuck
+
+    def _waiting(self) -> list[int]:
+        return [guest for guest, room in self._target.items() if self._board.place.get(guest) != room]
+
+    def _begin_anew(self) -> None:
+        self._undo(0)
+        self._target = {guest: room for guest, room in self._placed.items() if not self._board.stays(guest, room)}
+
+    def _fewest(self) -> int:
+        """No way takes fewer moves: one for each guest that may not stay where it is."""
+        board = self._board
+        return sum(
+            not (board.domains[guest] >> home & 1)
+            for guest in self._placed
+            if (home := board.source(guest)) is not None
+        )
+
+    def _settle_on_the_way(self) -> None:
+        """Who went aside stays there instead of going on, where that is as good: a move less."""
+        for guest in sorted(self._detoured)[:_RECONSIDERED]:
+            steps, target = list(self._steps), self._target[guest]
+            own = [number for number, step in enumerate(steps) if self._frame.positions[step.guest] == guest]
+            if len(own) < 2:
+                continue
+            self._undo(0)
+            self._target[guest] = steps[own[-2]].target
+            others = (step for number, step in enumerate(steps) if number != own[-1])
+            if all(self._go(self._frame.positions[step.guest], step.target) for step in others) and self._is_as_good():
+                continue
+            self._undo(0)
+            self._target[guest] = target
+            self._repeat(steps)
+
+    def _is_as_good(self) -> bool:
+        """Whether everybody who was assigned a room is in one that suits, with everybody counted."""
+        board = self._board
+        suits = all(board.domains[guest] >> board.place[guest] & 1 for guest in self._placed)
+        return suits and not any(board.overfull(room) for room in board.arrivals) and board.keeps()
+
+    def _shorten(self, *, complete: bool) -> bool:
+        """Among a handful of guests, the cheapest of all ways instead of the one that was found, where that is dearer.
+
+        `complete`: whether the one that was found leads everybody to a target.
+        """
+        company = sorted(self._placed)
+        if len(company) > MOST_GUESTS or any(self._board.source(guest) is None for guest in company):
+            return False
+        steps, targets = list(self._steps), dict(self._target)
+        self._begin_anew()
+        if self._search_way(company) and not (complete and len(self._steps) >= len(steps)):
+            return True
+        self._undo(0)
+        self._target = targets
+        self._repeat(steps)
+        return False
+
+    def _repeat(self, steps: Iterable[Step]) -> None:
+        """Take steps that are known to be possible."""
+        for step in steps:
+            guest = self._frame.positions[step.guest]
+            self._steps.append(step)
+            self._board.take(guest)
+            self._board.back(guest, step.target)
 
     def _knots(self, waiting: list[int]) -> list[list[int]]:
         """Those that wait, parted into groups that have no room in common."""
@@ -118,11 +204,7 @@ class _Journey:
         company = self._company(list(self._target) if gone else knot)
         if self._search_way(company):
             return True
-        for step in gone:
-            guest = self._frame.positions[step.guest]
-            self._steps.append(step)
-            self._board.take(guest)
-            self._board.back(guest, step.target)
+        self._repeat(gone)
         return False
 
     def _company(self, knot: list[int]) -> list[int]:
@@ -142,8 +224,10 @@ class _Journey:
             suits = all(room is not None and mask >> room & 1 for room, mask in zip(state, suitable, strict=True))
             return suits and not any(board.overfull(room) for room in board.arrivals) and board.keeps()
 
-        found = way(board, company, rooms, lambda state: state == wanted, Meter(_EXPLORED))
-        found = found or way(board, company, rooms, as_good, Meter(_EXPLORED))
+        direct = way(board, company, rooms, lambda state: state == wanted, Meter(_EXPLORED))
+        found = way(board, company, rooms, as_good, Meter(_EXPLORED))
+        if direct is not None and (found is None or len(direct) <= len(found)):
+            found = direct
         if found is None:
             return False
         self._target.update((guest, room) for guest in company if (room := board.place.get(guest)) is not None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.placements import Judge, a_guest, a_problem, a_random_problem, a_room, by_name
 from whimbrel.api.migration_plan import Strategy
-from whimbrel.placement import Apart, Effort, EvenSpread, Guest, Problem, Together, solve
+from whimbrel.placement import Apart, Effort, EvenSpread, Guest, Problem, Together, sequence, solve
 
 EACH_OF_THREE = (0b001, 0b010, 0b100)
 
@@ -179,8 +179,8 @@ def _keeping(problem: Problem, assignment: Any, *more: Guest) -> Problem:
     return Problem.of(problem.resources, problem.rooms, [*guests, *more], problem.rules, problem.host_failures)
 
 
-def _an_evacuation(hosts: int, guests_per_host: int, seed: int) -> Problem:
-    """Half of the hosts are emptied onto the other half, which becomes four fifths full."""
+def _an_evacuation(hosts: int, guests_per_host: int, seed: int, percent_full: int = 80) -> Problem:
+    """Half of the hosts are emptied onto the other half."""
     dice = random.Random(seed)
     half = hosts // 2
     onto = (1 << hosts) - (1 << half)
@@ -188,23 +188,40 @@ def _an_evacuation(hosts: int, guests_per_host: int, seed: int) -> Problem:
         a_guest(f"{number:05d}", memory=dice.randint(1, 16), hosts=onto, source=number % half)
         for number in range(hosts * guests_per_host)
     ]
-    room = sum(guest.demand[0] for guest in guests) * 5 // 4 // half
+    room = sum(guest.demand[0] for guest in guests) * 100 // percent_full // half
     cpu = 10 * guests_per_host
     rules = [Apart(frozenset(g.uid for g in guests[n : n + 3]), (1 << half, 2 << half)) for n in range(0, 30, 3)]
     return a_problem([a_room(f"{n:05d}", memory=room, cpu=cpu) for n in range(hosts)], guests, *rules)
 
 
+@pytest.mark.parametrize(
+    ("hosts", "percent_full", "newcomer"), [(20, 80, 30), (20, 97, 1), (100, 97, 1), (500, 80, 30)]
+)
 @pytest.mark.parametrize("seed", range(3))
-def test_one_guest_more_leaves_almost_all_where_they_were_to_go(seed: int) -> None:
-    problem = _an_evacuation(20, 20, seed)
+def test_one_guest_more_leaves_almost_all_where_they_were_to_go(
+    seed: int, hosts: int, percent_full: int, newcomer: int
+) -> None:
+    problem = _an_evacuation(hosts, 20, seed, percent_full)
     first = solve(problem)
     assert first.feasible
 
-    after = solve(_keeping(problem, first.assignment, a_guest("new", memory=30, hosts=1 << 19, source=0)))
+    one_more = a_guest("new", memory=newcomer, hosts=1 << (hosts - 1), source=0)
+    after = solve(_keeping(problem, first.assignment, one_more))
 
     changed = sum(after.assignment[uid] != room for uid, room in first.assignment.items())
     assert after.feasible
     assert changed <= len(first.assignment) * 5 // 100
+
+
+@pytest.mark.parametrize("percent_full", [80, 95, 99])
+def test_hosts_are_emptied_with_one_move_a_guest_onto_hosts_that_become_nearly_full(percent_full: int) -> None:
+    problem = _an_evacuation(100, 20, 7, percent_full)
+    solution = solve(problem)
+
+    order = sequence(problem, solution.assignment)
+
+    assert solution.feasible
+    assert len(order.steps) == len(problem.guests)
 
 
 def _calls(problem: Problem) -> int:
