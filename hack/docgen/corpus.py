@@ -28,7 +28,7 @@ Place = tuple[str, ...]
 FOLDER = Path(__file__).resolve().parents[2] / "tests/data/blockers"
 TARGET = "node-2"
 VIEW = "view"
-"""The entry that is no object: the time, what KubeVirt can be told, what may not be read."""
+"""The entry that is no object: the time, what KubeVirt can be told, what may not be read or done."""
 IDENTITIES = ("name", "type", "key", "volumeName")
 """Members by which an entry of a list is known; two lists merge entry by entry where both have the same one."""
 
@@ -142,6 +142,7 @@ def look(objects: Json) -> tuple[Snapshot, Instance, MigrationPlanSpec]:
     snapshot = Snapshot(
         now=datetime.fromisoformat(view["now"]),
         unread=unread,
+        denied=tuple(view["denied"]),
         capabilities=Capabilities(view["addedNodeSelector"], _POLICY_FIELDS),
         **filed,
     )

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -333,6 +334,10 @@ async def test_a_missing_permission_to_write_is_told_before_it_is_needed(
     )
 
     assert "virtualmachineinstancemigrations.kubevirt.io" in (await replica.ready())[1]
+    snapshot = replica.operator.store.snapshot(datetime.now(UTC))
+    assert snapshot.denied == ("create virtualmachineinstancemigrations.kubevirt.io",)
+    whole_cluster.authorizer = lambda _: True
+    await replica.until(lambda: not replica.operator.store.denied)
 
 
 async def test_the_command_starts_leads_and_ends_on_sigterm(

@@ -78,6 +78,7 @@ class Stage:
         self.samples: dict[Key, MigrationSample] = {}
         self.refusals: dict[Key, Refusal] = {}
         self.capabilities = capabilities
+        self.denied: tuple[str, ...] = ()
         """What KubeVirt can be told."""
         self.outlook_due = True
         """Whether ticks quote anew; otherwise stored quotes stand."""
@@ -100,6 +101,7 @@ class Stage:
             refusals=self.refusals,
             outlook_due=self.outlook_due,
             capabilities=self.capabilities,
+            denied=self.denied,
             **records,
         )
 

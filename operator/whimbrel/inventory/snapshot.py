@@ -108,6 +108,8 @@ class Snapshot:
     """By key of the migration whose create was refused."""
     unread: frozenset[str] = frozenset()
     """Fields of this snapshot (`FIELDS`) that nobody may read or that are not served: empty there means unknown."""
+    denied: tuple[str, ...] = ()
+    """What a migration takes and the API server does not permit the operator, as "verb resource.group", sorted."""
     capabilities: Capabilities | None = None
     """What KubeVirt can be told; None while its schemas have not been read."""
     generation: int = 0

@@ -4,6 +4,7 @@ Asked of the server itself (SelfSubjectAccessReview), so that a missing role sho
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from whimbrel.domain.resources import (
@@ -76,6 +77,12 @@ def needs(lease_namespace: str, kubevirt_namespace: str = "") -> tuple[Need, ...
     ]
     optional = [Need("get", CONFIG_MAPS, where=kubevirt_namespace, name=CA_CONFIG_MAP)] if kubevirt_namespace else []
     return (*reading, *writing, *optional)
+
+
+def vital(lacking: Iterable[Need]) -> tuple[str, ...]:
+    """Those without which a migration could not be begun, or not be aborted, in words: what is done to KubeVirt's kinds."""
+    kinds = (INSTANCES, MIGRATIONS, MIGRATION_POLICIES)
+    return tuple(str(need) for need in lacking if need.resource in kinds and need.verb not in ("list", "watch"))
 
 
 async def missing(api: KubeApi, wanted: tuple[Need, ...]) -> tuple[Need, ...]:

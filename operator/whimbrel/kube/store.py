@@ -90,6 +90,8 @@ class Store:
         self.generation = 0
         self.capabilities: Capabilities | None = None
         """What KubeVirt can be told, by the schemas that were read last; None before."""
+        self.denied: tuple[str, ...] = ()
+        """What a migration takes and the API server does not permit us, sorted."""
         self._projections = projections
         self._on_change = on_change
         self._on_unreadable = on_unreadable
@@ -129,6 +131,7 @@ class Store:
             samples=dict(self._samples),
             refusals=dict(self._refusals),
             capabilities=self.capabilities,
+            denied=self.denied,
             generation=self.generation,
             outlook_due=outlook_due,
             **fields,
@@ -189,6 +192,13 @@ class Store:
         """Takes in what the served schemas say."""
         if capabilities != self.capabilities:
             self.capabilities = capabilities
+            self._changed()
+
+    def lack(self, denied: Iterable[str]) -> None:
+        """Takes in what of all that a migration takes the server does not permit us."""
+        lacking = tuple(sorted(denied))
+        if lacking != self.denied:
+            self.denied = lacking
             self._changed()
 
     def refuse(self, key: Key, message: str, until: datetime) -> None:

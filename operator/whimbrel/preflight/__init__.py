@@ -33,6 +33,7 @@ from whimbrel.preflight import (
     node_features,
     node_selector,
     owner,
+    permissions,
     platform,
     pod_affinity,
     source,
@@ -48,6 +49,7 @@ from whimbrel.preflight.reach import Surroundings
 
 EVERYWHERE: tuple[GuestFamily, ...] = (
     platform,
+    permissions,
     guest,
     owner,
     attached_devices,

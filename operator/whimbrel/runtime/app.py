@@ -271,6 +271,7 @@ class Operator:
             kubevirts = self.store.records(KUBEVIRTS)
             needs = access.needs(self.settings.namespace, min(kubevirts).namespace if kubevirts else "")
             self._missing_access = await access.missing(self.api, needs)
+            self.store.lack(access.vital(self._missing_access))
             self._looked()
             await asyncio.sleep(MISSING_ACCESS_REVIEW_S if self._missing_access else ACCESS_REVIEW_S)
 

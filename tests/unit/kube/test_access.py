@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from whimbrel.kube.access import Need, needs
+from whimbrel.domain.resources import EVENTS, INSTANCES, MIGRATIONS, VIRTUAL_MACHINE_MOVES
+from whimbrel.kube.access import Need, needs, vital
 
 FILES = Path(__file__).parents[3] / "charts" / "whimbrel" / "files"
 OWN, KUBEVIRT = "whimbrel-system", "kubevirt"
@@ -37,3 +38,12 @@ def granted(need: Need) -> bool:
 @pytest.mark.parametrize("need", needs(OWN, KUBEVIRT), ids=str)
 def test_the_chart_grants(need: Need) -> None:
     assert granted(need)
+
+
+def test_a_migration_hangs_on_what_is_done_to_kubevirts_kinds() -> None:
+    lacking = [Need("delete", MIGRATIONS), Need("create", EVENTS), Need("patch", INSTANCES), Need("list", MIGRATIONS)]
+
+    assert vital([*lacking, Need("create", VIRTUAL_MACHINE_MOVES)]) == (
+        "delete virtualmachineinstancemigrations.kubevirt.io",
+        "patch virtualmachineinstances.kubevirt.io",
+    )
