@@ -1,8 +1,8 @@
 """Platform: is KubeVirt there, of a release that is known, healthy, and not in the middle of an update?
 
 What fails here holds for every virtual machine, and nothing starts meanwhile: a restarted virt-handler breaks migrations. It
-makes virtual machines wait and takes no plan's targets away. Whether our own rights suffice is `permissions`' matter. Called through
-`preflight.FAMILIES`, and by the schedule's constraint of KubeVirt's health.
+makes virtual machines wait and takes no plan's targets away. Whether our own rights suffice is `permissions`' matter. Called
+through `preflight.FAMILIES`, and by the schedule's constraint of KubeVirt's health.
 """
 
 import re
