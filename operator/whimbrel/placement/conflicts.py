@@ -5,12 +5,13 @@ feasible rest infeasible, so one pass by single members leaves an irreducible se
 smallest set is kept. The oracle is `search`. Called by `solving` for what could not be placed.
 """
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from whimbrel.placement.board import Frame
 from whimbrel.placement.problem import Conflict, Kind, Member, Meter
-from whimbrel.placement.search import feasible
+from whimbrel.placement.search import feasible, likeness
 from whimbrel.placement.wording import describe
 
 M = TypeVar("M")
@@ -80,7 +81,11 @@ def _smallest(frame: Frame, group: Sequence[int], meter: Meter) -> Conflict | No
     found: list[tuple[int, tuple[int, ...], tuple[Member, ...]]] = []
     cores: set[tuple[int, ...]] = set()
     for order in (sorted(group), sorted(group, reverse=True)):
-        core = shrink(order, lambda some: _denied(_asked(frame, some, meter)))
+        core = shrink(
+            order,
+            lambda some: _denied(_asked(frame, some, meter)),
+            lambda guest: likeness(frame, guest, frame.domains[guest]),
+        )
         if core is not None:
             cores.add(tuple(sorted(core)))
     for guests in sorted(cores):
@@ -138,25 +143,34 @@ def _orders(frame: Frame, guests: Sequence[int]) -> Iterator[list[Member]]:
     yield [*facts, *others, *capacity]
 
 
-def shrink(items: Sequence[M], infeasible: Callable[[Sequence[M]], bool | None]) -> list[M] | None:
+def shrink(
+    items: Sequence[M],
+    infeasible: Callable[[Sequence[M]], bool | None],
+    alike: Callable[[M], object] = lambda item: item,
+) -> list[M] | None:
     """What is left of an infeasible collection when no single item can be dropped; earlier items are dropped rather.
 
-    Large pieces are tried first, so few necessary items among many are found in few questions. None where a question
-    that decides was not answered.
+    Large pieces are tried first, so few necessary items among many are found in few questions. What holds of a piece holds
+    of every other whose items are `alike`, one by one: of equal guests one is asked about. None where a question that
+    decides was not answered.
     """
     kept = list(items)
+    needed: set[frozenset[tuple[object, int]]] = set()
     size = max(1, len(kept) // 2)
     while kept:
         start = 0
         while start < len(kept):
             rest = kept[:start] + kept[start + size :]
-            answer = infeasible(rest)
+            piece = frozenset(Counter(map(alike, kept[start : start + size])).items())
+            answer = False if piece in needed else infeasible(rest)
             if answer is None and size == 1:
                 return None
             if answer:
                 kept = rest
             else:
                 start += size
+                if answer is False:
+                    needed.add(piece)
         if size == 1:
             break
         size = max(1, size // 2)

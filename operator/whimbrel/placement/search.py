@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from whimbrel.placement.board import Board, Frame, rooms_of
-from whimbrel.placement.problem import EvenSpread, Member, Meter, Rule, Together
+from whimbrel.placement.problem import Apart, EvenSpread, Member, Meter, Rule, Together
 
 MOST_GUESTS = 400
 """More are not searched: the stack ends, and so does hope."""
@@ -53,7 +53,10 @@ def search(
 
 
 def _overbooked(board: Board) -> bool:
-    """Whether those who have only the rooms of one guest ask for more than these have in all."""
+    """Whether those who have only the rooms of one guest ask for more than these have in all, or are more than fit in.
+
+    Counting sees at once what searching would not end with: one guest more than there are rooms for, all of them equal.
+    """
     frame, guests = board.frame, board.frame.problem.guests
     if any(
         home is not None and board.domains[guest] >> home & 1
@@ -65,10 +68,35 @@ def _overbooked(board: Board) -> bool:
         inside = [guest for guest in board.guests if not board.domains[guest] & ~mask]
         percent = min((guests[guest].headroom_percent for guest in inside), default=0)
         for resource in range(len(frame.problem.resources)):
-            needed = sum(guests[guest].demand[resource] for guest in inside)
-            if needed and needed > sum(board.most(room, resource, percent) for room in rooms_of(mask)):
+            demands = [guests[guest].demand[resource] for guest in inside]
+            most = [board.most(room, resource, percent) for room in rooms_of(mask)] if any(demands) else []
+            if sum(demands) > sum(most) or (min(demands) and len(demands) > sum(room // min(demands) for room in most)):
                 return True
+        if any(_outnumbered(board, number, mask, inside) for number in board.standings):
+            return True
     return False
+
+
+def _outnumbered(board: Board, number: int, mask: int, inside: Iterable[int]) -> bool:
+    """Whether more of these arrivals must keep apart than there are domains within the mask."""
+    rule = board.frame.problem.rules[number]
+    if not isinstance(rule, Apart):
+        return False
+    domains = [domain & mask for domain in rule.domains if domain & mask]
+    apart = sum(board.frame.problem.guests[guest].uid in rule.guests for guest in inside)
+    return apart > len(domains) and not mask & ~sum(domains)
+
+
+def likeness(frame: Frame, guest: int, domain: int) -> object:
+    """Equal for guests that may change places in any placement; `domain`: the rooms that suit."""
+    entry = frame.problem.guests[guest]
+    home = entry.source if entry.source is not None and domain >> entry.source & 1 else None
+    bound = []
+    for number in frame.rules_of.get(guest, ()):
+        rule = frame.problem.rules[number]
+        partner = isinstance(rule, Together) and entry.uid in rule.partners
+        bound.append((number, entry.uid in rule.guests, partner))
+    return entry.demand, domain, home, entry.headroom_percent, tuple(bound)
 
 
 class _Search:
@@ -84,25 +112,13 @@ class _Search:
         """The equal guest before each that has one; it is placed first, and no further down the rooms."""
         last: dict[object, int] = {}
         for guest in board.guests:
-            likeness = self._likeness(guest)
-            if likeness in last:
-                self._twin[guest] = last[likeness]
-            last[likeness] = guest
+            same = likeness(board.frame, guest, board.domains[guest])
+            if same in last:
+                self._twin[guest] = last[same]
+            last[same] = guest
         self._masks = sorted(set(board.domains.values()))
         self._homes = {board.source(guest) for guest in board.guests}
         self._looks: dict[int, object] = {}
-
-    def _likeness(self, guest: int) -> object:
-        problem = self._board.frame.problem
-        entry = problem.guests[guest]
-        domain = self._board.domains[guest]
-        home = entry.source if entry.source is not None and domain >> entry.source & 1 else None
-        bound = []
-        for number in self._board.frame.rules_of.get(guest, ()):
-            rule = problem.rules[number]
-            partner = isinstance(rule, Together) and entry.uid in rule.partners
-            bound.append((number, entry.uid in rule.guests, partner))
-        return entry.demand, domain, home, entry.headroom_percent, tuple(bound)
 
     def _look(self, number: int) -> object:
         """What tells a room from others before anybody is placed; equal rooms are interchangeable while untouched."""
@@ -189,11 +205,26 @@ def _fixed(rule: Rule, domain: int) -> int:
             return 0
 
 
+def _at_once(board: Board, meter: Meter) -> bool:
+    """Whether each finds a room after those before it, which is seen faster than searched for."""
+    for guest in board.guests:
+        rooms = rooms_of(board.open(guest))
+        if not meter.spend(1 + len(rooms)):
+            return False
+        rooms.sort(key=lambda room: (room != board.source(guest), -board.left[room][0], room))
+        if not any(board.try_put(guest, room) for room in rooms):
+            return False
+    return True
+
+
 def feasible(
     frame: Frame, guests: Iterable[int], meter: Meter, without: frozenset[Member] = frozenset()
 ) -> bool | None:
     """Whether these guests can all be placed without some rules; None where the steps do not suffice to tell."""
-    match search(frame, guests, meter, without):
+    listed = list(guests)
+    if _at_once(Board(frame, listed, without), meter):
+        return True
+    match search(frame, listed, meter, without):
         case Feasible():
             return True
         case Infeasible():

@@ -44,7 +44,19 @@ def _between(problem: Problem, guests: Mapping[str, Guest], rules: Iterable[Memb
             rule = problem.rules[member.number]
             involved = sorted(guest.name for uid, guest in guests.items() if uid in rule.guests)
             found.append(text(rule.words) or _plain(rule, involved))
+            if isinstance(rule, Apart) and (few := _few(problem, rule, len(involved))):
+                found.append(few)
     return found
+
+
+def _few(problem: Problem, rule: Apart, guests: int) -> str:
+    """How many domains there are, where that is fewer than guests, in words; else empty."""
+    count = len(rule.domains)
+    if count >= guests:
+        return ""
+    single = all(domain.bit_count() == 1 for domain in rule.domains)
+    what = ("host" if count == 1 else "hosts") if single else ("group of hosts" if count == 1 else "groups of hosts")
+    return f"there {'is' if count == 1 else 'are'} only {count} {what} for that"
 
 
 def _plain(rule: Rule, involved: list[str]) -> str:

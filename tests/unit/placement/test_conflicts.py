@@ -1,5 +1,9 @@
 """Conflicts: small, irreducible, and in words that a person can act on."""
 
+from collections.abc import Sequence
+
+import pytest
+
 from support.placements import a_guest, a_problem, a_room
 from whimbrel.placement import Apart, EvenSpread, Fact, Guest, Kind, Problem, Room, Together, solve
 from whimbrel.placement.conflicts import shrink
@@ -116,6 +120,41 @@ def test_equal_guests_for_too_few_hosts_are_found_in_conflict_among_many_others(
 
     assert [len(conflict.guests) for conflict in solution.conflicts] == [7]
     assert len(solution.assignment) == 306
+
+
+@pytest.mark.parametrize("hosts", [5, 30, 100])
+@pytest.mark.parametrize("sizes", [(6,), (6, 7)])
+def test_one_guest_more_than_hosts_that_take_one_each_is_a_conflict_however_many(
+    hosts: int, sizes: tuple[int, ...]
+) -> None:
+    guests = [a_guest(f"vm-{number:03d}", memory=sizes[number % len(sizes)]) for number in range(hosts + 1)]
+
+    solution = solve(a_problem([a_room(f"host-{number:03d}") for number in range(hosts)], guests))
+
+    assert [len(conflict.guests) for conflict in solution.conflicts] == [hosts + 1]
+    assert len(solution.assignment) == hosts
+
+
+@pytest.mark.parametrize("hosts", [5, 30, 100])
+def test_more_guests_that_must_stay_apart_than_hosts_are_a_conflict_that_counts_the_hosts(hosts: int) -> None:
+    guests = [a_guest(f"vm-{number:03d}") for number in range(hosts + 1)]
+    apart = Apart(frozenset(guest.uid for guest in guests), tuple(1 << number for number in range(hosts)))
+
+    words = _words(a_problem([a_room(f"host-{number:03d}") for number in range(hosts)], guests, apart))
+
+    assert len(words) == 1
+    assert words[0].endswith(f"must stay apart, and there are only {hosts} hosts for that.")
+
+
+def test_of_equal_guests_one_is_asked_about() -> None:
+    asked: list[int] = []
+
+    def more_than_sixty(some: Sequence[int]) -> bool:
+        asked.append(len(some))
+        return len(some) > 60
+
+    assert len(shrink(range(61), more_than_sixty, lambda _: "equal") or ()) == 61
+    assert len(asked) < 15
 
 
 def test_shrinking_leaves_exactly_what_is_needed() -> None:
