@@ -11,6 +11,7 @@ from whimbrel.cli.collect import Collected
 from whimbrel.domain.records import Instance, Key
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import Assessment, PreflightReason, assess
 from whimbrel.schedule.evacuation import ANY_HOST, Evacuation, evacuations, residents
 
@@ -47,6 +48,7 @@ GAPS = (
     Gap("migrations", "whether somebody moves it already"),
     Gap("kubevirts", "whether KubeVirt is well"),
     Gap("virtual_machines", "whether its owner forbids moving it"),
+    Gap("namespaces", "rules between pods that choose namespaces by their labels"),
     Gap("quotas", "whether its namespace has quota left for a second launcher"),
     Gap("limits", "whether its namespace permits a second launcher"),
     Gap("claims", "access modes of its claims", claims=True),
@@ -165,9 +167,10 @@ class Appraisal:
         """What everything below depends on, in words."""
         said = [f"{kind} {why}: what depends on it is unknown." for kind, why in self.unread]
         if self.assumed:
+            hidden = any(kind.startswith("hostprofiles") and "404" not in why for kind, why in self.unread)
+            none = "could be read" if hidden else "was found"
             said.append(
-                "No HostProfile was found: every node that KubeVirt can use counts as enabled, with a link of 1 Gbit/s "
-                "(assumed)."
+                f"No HostProfile {none}: every node that KubeVirt can use counts as enabled, with a link of 1 Gbit/s (assumed)."
             )
         if not self.capabilities_known:
             said.append("KubeVirt's schemas could not be read: it is taken to be 1.6 or newer (assumed).")
@@ -180,7 +183,7 @@ def appraise(collected: Collected) -> Appraisal:
     hosts, ledger = effective_hosts(snapshot), Ledger.of(snapshot)
     living = [each for _, each in sorted(snapshot.instances.items()) if each.phase not in _ENDED]
     assessment = assess(living, ANY_HOST, hosts, ledger, snapshot)
-    judge = _Judge(assessment, snapshot.unread)
+    judge = _Judge(assessment, snapshot)
     machines = tuple(judge.machine(each) for each in living)
     by_name = {each.name: each for each in machines}
     found = evacuations(snapshot, hosts, ledger, assessment)
@@ -204,8 +207,9 @@ def appraise(collected: Collected) -> Appraisal:
 class _Judge:
     """Makes machines of instances; equal obstacles are made once."""
 
-    def __init__(self, assessment: Assessment, unread: frozenset[str]) -> None:
-        self._assessment, self._unread = assessment, unread
+    def __init__(self, assessment: Assessment, snapshot: Snapshot) -> None:
+        self._assessment, self._unread = assessment, snapshot.unread
+        unread = snapshot.unread if _looks_at_labels(snapshot) else snapshot.unread - {"namespaces"}
         self._gaps = [gap for gap in GAPS if gap.field in unread]
         self.false = frozenset[str]().union(*(_FALSE_WITHOUT.get(each, frozenset()) for each in unread))
         self._obstacles: dict[tuple[PreflightReason, int], Obstacle] = {}
@@ -256,6 +260,13 @@ class _Judge:
         if first not in self._named:
             self._named[first] = self._assessment.names(first)
         return self._named[first]
+
+
+def _looks_at_labels(snapshot: Snapshot) -> bool:
+    """Whether any rule between pods chooses namespaces by their labels: then it matters that these are not known."""
+    distinct = {pod.scheduling for pod in snapshot.pods.values() if pod.scheduling is not None}
+    terms = (term for rules in distinct for term in (*rules.affinity, *rules.anti_affinity))
+    return any(term.namespace_selector is not None for term in terms)
 
 
 def _at_home(

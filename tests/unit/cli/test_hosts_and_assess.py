@@ -1,5 +1,6 @@
 """`hosts` and `assess`: a whole cluster judged from a laptop, with whatever rights there are and nothing of ours installed."""
 
+import copy
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from whimbrel.domain.resources import (
     INSTANCES,
     KUBEVIRTS,
     MIGRATION_PLANS,
+    NAMESPACES,
     NETWORK_ATTACHMENTS,
     NODES,
     PODS,
@@ -221,6 +223,34 @@ def test_what_may_not_be_read_is_named_at_the_top_and_makes_no_certain_yes(
     assert re.search(r"node-1 +2 +no", out)
     assert re.search(r"node-2 +1 +unknown", out)
     assert re.search(r"node-3 +0 +yes", out)
+
+
+def test_namespaces_that_may_not_be_read_matter_where_a_rule_between_pods_looks_at_their_labels(
+    serve: Serve, kubeconfig: Kubeconfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = a_cluster() | {path(NAMESPACES): 403}
+    without = document(["assess"], kubeconfig(serve(objects)), capsys)
+    term = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {},
+        "namespaceSelector": {"matchLabels": {"a": "b"}},
+    }
+    pods = copy.deepcopy(objects[path(PODS)])
+    pods[0]["spec"]["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    found = document(["assess"], kubeconfig(serve(objects | {path(PODS): pods})), capsys)
+
+    assert without["summary"]["movable"] == 2
+    assert {each["movable"] for each in found["virtualMachines"]} == {"no", "unknown"}
+
+
+def test_profiles_that_may_not_be_read_are_not_said_to_be_absent(
+    serve: Serve, kubeconfig: Kubeconfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["hosts", *kubeconfig(serve(a_cluster() | {path(HOST_PROFILES): 403}))]) == 0
+
+    out = capsys.readouterr().out
+    assert "No HostProfile could be read: every node" in out
+    assert "No HostProfile was found" not in out
 
 
 def test_volumes_that_may_not_be_read_matter_only_to_guests_with_claims(

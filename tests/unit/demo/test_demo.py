@@ -66,8 +66,9 @@ def a_skipped_move(name: str = "licences") -> VirtualMachineMove:
         {"code": "DisksNotLiveMigratable", "field": "status.conditions", "found": "False"},
         {"code": "CpuModelMissing", "node": "node-b", "found": "Skylake"},
         {"code": "CpuModelMissing", "node": "node-c", "found": "Skylake"},
+        {"code": "ForbiddenByOwner", "field": "metadata.annotations", "found": "Never"},
     ]
-    return a_move(name, "Skipped", verdicts=verdicts)
+    return a_move(name, "Skipped", verdicts=[verdict | {"remedy": "Do something."} for verdict in verdicts])
 
 
 def a_witness(name: str = "web", runs_on: tuple[str, ...] = ("node-b",), **beats: Any) -> Witness:
@@ -135,7 +136,7 @@ def test_a_virtual_machine_without_a_move_fails_the_demo() -> None:
     assert any("web has no move" in text for text in broken([], [a_witness()]))
 
 
-def test_the_story_needs_a_stun_and_more_than_one_reason() -> None:
+def test_the_story_needs_a_stun_and_several_reasons_each_with_its_remedy() -> None:
     told = report.story_checks([a_move("cache", rung="Stun"), a_skipped_move()], "cache", "licences")
     untold = report.story_checks([a_move("cache"), a_move("licences", "Skipped")], "cache", "licences")
 
