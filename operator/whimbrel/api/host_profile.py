@@ -169,7 +169,7 @@ class HostEvacuation(ApiModel):
     """Whether the nodes can be emptied now, each by itself, without any plan."""
 
     hosts: int = Field(0, ge=0, description="How many nodes were looked at.")
-    evacuable: int = Field(0, ge=0, description="How many of them can be emptied now.")
+    evacuable: int = Field(0, ge=0, description="How many of them nobody keeps from being emptied.")
     blocked: tuple[BlockedHost, ...] = Field(
         (), max_length=100, description="The first 100 virtual machines that keep their node from being emptied."
     )

@@ -136,6 +136,8 @@ class HostRow:
     """None: not known."""
     blockers: tuple[tuple[str, tuple[str, ...], str], ...] = ()
     """(virtual machine, codes, message), sorted."""
+    waiting: tuple[str, ...] = ()
+    """Codes of what some of its virtual machines wait for, which passes by itself."""
     unknown: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
@@ -145,6 +147,7 @@ class HostRow:
             "guests": self.guests,
             "canBeEmptied": self.evacuable,
             "seconds": self.seconds,
+            "waitingFor": list(self.waiting),
             "blockers": [{"virtualMachine": vm, "codes": list(codes), "message": m} for vm, codes, m in self.blockers],
             "unknown": list(self.unknown),
         }
@@ -282,8 +285,10 @@ def _at_home(
 def _row(evacuation: Evacuation, guests: Iterable[Machine], judge: _Judge) -> HostRow:
     unknown = tuple(dict.fromkeys(rule for guest in guests for rule in guest.unknown))
     blockers = tuple((str(b.guest), b.codes, b.message) for b in evacuation.blockers if b.codes[0] not in judge.false)
-    evacuable = NO if blockers else UNKNOWN if unknown else YES
-    return HostRow(evacuation.host, evacuation.guests, evacuable, evacuation.seconds, blockers, unknown)
+    evacuable = NO if blockers else UNKNOWN if unknown else WAITS if evacuation.waiting else YES
+    return HostRow(
+        evacuation.host, evacuation.guests, evacuable, evacuation.seconds, blockers, evacuation.waiting, unknown
+    )
 
 
 def _rows_by_guests(guests: Iterable[Instance]) -> list[HostRow]:
@@ -292,5 +297,5 @@ def _rows_by_guests(guests: Iterable[Instance]) -> list[HostRow]:
     for guest in guests:
         counted[guest.node] = counted.get(guest.node, 0) + 1
     return [
-        HostRow(node, count, UNKNOWN, None, (), (GAPS[0].rules,)) for node, count in sorted(counted.items()) if node
+        HostRow(node, count, UNKNOWN, None, unknown=(GAPS[0].rules,)) for node, count in sorted(counted.items()) if node
     ]

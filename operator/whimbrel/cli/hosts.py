@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from whimbrel.cli import words
-from whimbrel.cli.appraisal import NO, UNKNOWN, YES, Appraisal, HostRow, Machine, Obstacle, appraise
+from whimbrel.cli.appraisal import NO, UNKNOWN, WAITS, YES, Appraisal, HostRow, Machine, Obstacle, appraise
 from whimbrel.cli.cluster import Failure
 from whimbrel.cli.collect import collect
 from whimbrel.cli.output import Answer
@@ -54,8 +54,12 @@ def preface(appraisal: Appraisal) -> dict[str, object]:
 def headline(hosts: Sequence[HostRow]) -> str:
     """How many can be emptied."""
     can = sum(host.evacuable == YES for host in hosts)
+    waiting = sum(host.evacuable == WAITS for host in hosts)
     doubtful = sum(host.evacuable == UNKNOWN for host in hosts)
-    return f"{can} of {len(hosts)} hosts can be emptied now{f', of {doubtful} it is unknown' if doubtful else ''}."
+    more = f", {waiting} once what they wait for has passed" if waiting else ""
+    return (
+        f"{can} of {len(hosts)} hosts can be emptied now{more}{f', of {doubtful} it is unknown' if doubtful else ''}."
+    )
 
 
 def row(host: HostRow) -> tuple[str, ...]:
@@ -65,7 +69,9 @@ def row(host: HostRow) -> tuple[str, ...]:
 
 
 def blocked_by(host: HostRow) -> str:
-    """The first blockers with their most telling codes, or what is not known."""
+    """The first blockers with their most telling codes, or what is waited for, or what is not known."""
+    if host.evacuable == WAITS:
+        return f"(waits for: {', '.join(host.waiting)})"
     if not host.blockers:
         return f"(unknown: {'; '.join(host.unknown)})" if host.unknown else ""
     named = [f"{machine} ({codes[0]})" for machine, codes, _ in host.blockers[:MOST_BLOCKERS]]
@@ -100,6 +106,8 @@ def sentence(host: HostRow) -> str:
     match host.evacuable:
         case "yes":
             return f"{host.name}: {guests}; it can be emptied now, in at least {least}."
+        case "waits":
+            return f"{host.name}: {guests}; it can be emptied once this has passed: {', '.join(host.waiting)}."
         case "unknown":
             return f"{host.name}: {guests}; whether it can be emptied is unknown: {'; '.join(host.unknown)}."
         case _:

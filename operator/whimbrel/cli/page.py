@@ -59,8 +59,13 @@ def _host(host: HostRow) -> str:
     said = _folded(f"{len(host.blockers)} virtual machines", f"<dl>{blockers}</dl>") if blockers else ""
     return (
         f"<tr><td>{escape(host.name)}<td>{host.guests}{_verdict(host.evacuable)}<td>{time}"
-        f"<td>{said}{_unknown(host.unknown)}"
+        f"<td>{said}{_waits(host.waiting)}{_unknown(host.unknown)}"
     )
+
+
+def _waits(codes: Iterable[str]) -> str:
+    said = ", ".join(codes)
+    return f"<p>waits for {escape(said)}</p>" if said else ""
 
 
 def _machine(machine: Machine) -> str:

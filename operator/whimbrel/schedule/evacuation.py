@@ -70,11 +70,18 @@ class Evacuation:
     """A floor: one pass over the memory of all that can leave, at the admitted rate, shared by the slots."""
     blockers: tuple[Blocker, ...]
     """Sorted by guest."""
+    waiting: tuple[str, ...] = ()
+    """Codes of what some of its guests wait for, which passes by itself: these block nobody, and cannot leave just now."""
 
     @property
     def possible(self) -> bool:
-        """Whether it can be emptied now. Guests that only wait for something to pass do not block."""
+        """Whether nobody keeps it from being emptied, now or once what some wait for has passed."""
         return not self.blockers
+
+    @property
+    def at_once(self) -> bool:
+        """Whether it can be emptied now."""
+        return not (self.blockers or self.waiting)
 
 
 def residents(snapshot: Snapshot) -> tuple[Instance, ...]:
@@ -115,10 +122,13 @@ class _Paper:
     def emptied(self, node: str, guests: Sequence[Instance]) -> Evacuation:
         """One host with the guests that run on it."""
         blockers, leaving = [], []
+        waiting = set[str]()
         for guest in guests:
             if self._assessment.mask(guest.uid):
                 if not self._under_way(guest):
                     leaving.append(guest)
+                    if self._assessment.transient(guest.uid):
+                        waiting.update(r.code for r in self._assessment.everywhere(guest.uid) if r.blocks)
             elif (blocker := self._alone(guest)) is not None:
                 blockers.append(blocker)
         targets, left = self._together(node, leaving)
@@ -128,6 +138,7 @@ class _Paper:
             guests=len(guests),
             seconds=duration_floor_s([line for line in lines if line is not None], self._hosts),
             blockers=tuple(sorted([*blockers, *left], key=lambda blocker: (blocker.guest, blocker.uid))),
+            waiting=tuple(sorted(waiting)),
         )
 
     def _under_way(self, guest: Instance) -> bool:

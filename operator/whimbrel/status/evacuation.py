@@ -20,7 +20,7 @@ REASON = "BlocksEvacuation"
 def figures(found: Iterable[Evacuation], hosts: Mapping[str, Host]) -> tuple[HostOutlook, ...]:
     """Of the hosts that plans may use; of others nobody expects that they can be emptied."""
     return tuple(
-        HostOutlook(each.host, each.possible, each.seconds, len(each.blockers))
+        HostOutlook(each.host, each.at_once, each.seconds, len(each.blockers))
         for each in found
         if hosts[each.host].enabled
     )

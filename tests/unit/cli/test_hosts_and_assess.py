@@ -340,3 +340,42 @@ def test_a_file_that_cannot_be_written_is_told(
     assert main(["assess", "--html", str(tmp_path / "no" / "x.html"), *kubeconfig(serve(a_cluster()))]) == 1
 
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "code"),
+    [
+        (KUBEVIRTS, [], "KubeVirtMissing"),
+        (KUBEVIRTS, {"status": {"phase": "Deploying"}}, "KubeVirtNotDeployed"),
+        (INSTANCES, {"status": {"conditions": []}}, "LiveMigratableUnknown"),
+    ],
+)
+def test_a_host_whose_guests_only_wait_cannot_be_emptied_now_and_says_what_for(
+    kind: Resource,
+    change: Any,
+    code: str,
+    serve: Serve,
+    kubeconfig: Kubeconfig,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    objects = a_cluster()
+    if change:
+        changed = copy.deepcopy(objects[path(kind)])
+        for each in changed:
+            each["status"].update(change["status"])
+        objects[path(kind)] = changed
+    else:
+        objects[path(kind)] = change
+    options = kubeconfig(serve(objects))
+
+    found = document(["hosts"], options, capsys)
+    assert main(["hosts", *options]) == 0
+    assert main(["hosts", "node-2", *options]) == 0
+
+    by_name = {each["host"]: each for each in found["hosts"]}
+    assert by_name["node-2"]["canBeEmptied"] == "waits"
+    assert code in by_name["node-2"]["waitingFor"]
+    assert by_name["node-3"]["canBeEmptied"] == "yes"
+    out = capsys.readouterr().out
+    assert re.search(rf"node-2 +1 +waits .*waits for: {code}", out)
+    assert f"it can be emptied once this has passed: {code}" in out

@@ -64,6 +64,21 @@ def test_it_is_written_once_and_then_there_is_silence() -> None:
     assert said(stage) == []
 
 
+def test_a_host_whose_guests_only_wait_cannot_be_emptied_now_and_nothing_is_written_of_it() -> None:
+    stage = a_stage(GuestShape("db1", "node-1"))
+    before = evacuation(stage)
+    stage.denied = ("create virtualmachineinstancemigrations.kubevirt.io",)
+
+    hosts = stage.tick().hosts
+    stage.settle()
+
+    assert hosts is not None
+    assert [host.evacuable for host in hosts] == [False, True, True]
+    assert [host.blockers for host in hosts] == [0, 0, 0]
+    assert evacuation(stage) == before
+    assert stage.kinds(HOST_PROFILES) == ["ReplaceStatus HostProfile"]
+
+
 def test_what_changes_without_changing_who_blocks_is_not_written() -> None:
     stage = a_stage(
         GuestShape("db1", "node-1"), GuestShape("db2", "node-1"), GuestShape("db3", "node-1"), STUCK, starting="db3"
