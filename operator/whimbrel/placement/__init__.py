@@ -21,6 +21,7 @@ from whimbrel.placement.problem import (
 from whimbrel.placement.reasons import REASONS, conflicting, no_way, undecided
 from whimbrel.placement.sequence import Sequence, Step, Stuck, sequence
 from whimbrel.placement.solving import Effort, Solution, solve
+from whimbrel.placement.wording import names
 
 __all__ = [
     "REASONS",
@@ -45,6 +46,7 @@ __all__ = [
     "amounts_of",
     "capacity_reasons",
     "conflicting",
+    "names",
     "no_way",
     "place",
     "planned",

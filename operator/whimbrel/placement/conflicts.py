@@ -7,6 +7,7 @@ smallest set is kept. The oracle is `search`. Called by `solving` for what could
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 from whimbrel.placement.board import Frame
@@ -97,8 +98,13 @@ def _smallest(frame: Frame, group: Sequence[int], meter: Meter) -> Conflict | No
         return None
     _, guests, kept_rules = min(found)
     uids = sorted(frame.problem.guests[guest].uid for guest in guests)
-    members = (*(Member(Kind.GUEST, uid) for uid in uids), *kept_rules)
-    return Conflict(tuple(uids), tuple(sorted(members)), describe(frame, uids, kept_rules))
+    return _conflict(frame, uids, kept_rules)
+
+
+def _conflict(frame: Frame, uids: Sequence[str], rules: Sequence[Member]) -> Conflict:
+    members = (*(Member(Kind.GUEST, uid) for uid in uids), *rules)
+    retell = partial(describe, frame, uids, rules)
+    return Conflict(tuple(uids), tuple(sorted(members)), describe(frame, uids, rules), retell)
 
 
 def _necessary(frame: Frame, guests: Sequence[int], rules: Sequence[Member], meter: Meter) -> list[Member] | None:
@@ -193,5 +199,4 @@ def narrow(frame: Frame, guest: int) -> Conflict | None:
     found = (sorted(shrink(order, suited_nowhere) or ()) for order in orders)
     kept = min(found, key=lambda some: (len(some), some))
     rules = [Member(Kind.FACT, entry.uid, number) for number in kept]
-    members = (Member(Kind.GUEST, entry.uid), *rules)
-    return Conflict((entry.uid,), tuple(sorted(members)), describe(frame, (entry.uid,), rules))
+    return _conflict(frame, (entry.uid,), rules)

@@ -16,7 +16,7 @@ from whimbrel.placement.assign import seat
 from whimbrel.placement.between import Between
 from whimbrel.placement.board import Board, Frame
 from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Problem, Room
-from whimbrel.placement.sequence import Step, sequence
+from whimbrel.placement.sequence import Step, Stuck, sequence
 from whimbrel.placement.solving import Effort, solve
 from whimbrel.preflight import Assessment, HostFamily, attach_limits, elsewhere, pod_affinity, topology_spread
 
@@ -44,7 +44,7 @@ class Placement:
     undecided: frozenset[str] = frozenset()
     detours: Mapping[str, str] = field(default_factory=dict)
     """Node by instance UID where a guest goes first, because no order leads to its target directly."""
-    stuck: Mapping[str, str] = field(default_factory=dict)
+    stuck: Mapping[str, Stuck] = field(default_factory=dict)
     """Why no order of moves leads to the target, by instance UID; these have no target."""
     later: frozenset[str] = frozenset()
     """Guests whose turn comes only after others have left."""
@@ -79,7 +79,8 @@ def place(
     explained = {uid for conflict in solution.conflicts for uid in conflict.guests}.union(solution.undecided)
     for guest in problem.guests:
         if guest.uid not in way.targets and guest.uid not in explained:
-            way.stuck.setdefault(guest.uid, f"{guest.name} finds room only once a conflict of others is resolved")
+            words = f"{guest.name} finds room only once a conflict of others is resolved"
+            way.stuck.setdefault(guest.uid, Stuck(guest.uid, words))
     return Placement(
         {uid: names[room] for uid, room in way.targets.items()},
         solution.conflicts,
@@ -104,10 +105,11 @@ def _steady(problem: Problem, found: "_Way") -> "_Way":
     )
     if len(before.targets) < len(found.targets) or before.targets == found.targets:
         return found
-    before.stuck = {uid: words for uid, words in found.stuck.items() if uid not in before.targets} | before.stuck
+    before.stuck = {uid: stuck for uid, stuck in found.stuck.items() if uid not in before.targets} | before.stuck
     for guest in problem.guests:
         if guest.uid not in before.targets and guest.uid in found.targets:
-            before.stuck.setdefault(guest.uid, f"{guest.name} has a place only instead of another that keeps its own")
+            words = f"{guest.name} has a place only instead of another that keeps its own"
+            before.stuck.setdefault(guest.uid, Stuck(guest.uid, words))
     return before
 
 
@@ -117,14 +119,14 @@ class _Way:
     def __init__(self, problem: Problem, assignment: Mapping[str, int]) -> None:
         self.targets = dict(assignment)
         self.detours: dict[str, int] = {}
-        self.stuck: dict[str, str] = {}
+        self.stuck: dict[str, Stuck] = {}
         self.later: frozenset[str] = frozenset()
         if not problem.rules and self._fits_at_once(problem):
             return
         found = sequence(problem, assignment)
         self.targets |= found.rerouted
         for stuck in found.stuck:
-            self.stuck[stuck.guest] = stuck.words
+            self.stuck[stuck.guest] = stuck
             self.targets.pop(stuck.guest, None)
         self._take_turns(problem, found.steps)
 

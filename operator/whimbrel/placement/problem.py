@@ -4,7 +4,7 @@ Nothing here knows of Kubernetes. A set of hosts is an int whose bit n is the nt
 are tuples aligned with `Problem.resources`, of which the first is memory in bytes and the second CPU in millicores.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
@@ -14,6 +14,8 @@ from whimbrel.api.migration_plan import Strategy
 Amounts = tuple[int, ...]
 Words = str | Callable[[], str]
 """A text, or what makes it when somebody asks."""
+Telling = Callable[[Set[str]], str]
+"""A text that spells only the names of the guests with these UIDs, and counts the others."""
 
 
 def text(words: Words) -> str:
@@ -202,6 +204,14 @@ class Conflict:
     members: tuple[Member, ...]
     """Guests and rules, sorted."""
     words: str
+    """For whoever may read the names of all its guests."""
+    retell: Telling | None = field(default=None, compare=False, repr=False)
+
+    def told(self, readable: Set[str]) -> str:
+        """The words for whoever may read the names of these guests only, by UID."""
+        return (
+            self.words if self.retell is None or all(uid in readable for uid in self.guests) else self.retell(readable)
+        )
 
 
 @dataclass(slots=True)

@@ -1,6 +1,5 @@
 """Why a virtual machine that could go somewhere by itself has no place beside the others."""
 
-from whimbrel.placement.problem import Conflict
 from whimbrel.preflight import PreflightReason, PreflightUnknown, where
 
 
@@ -34,9 +33,9 @@ class PlacementUndecided(PreflightUnknown):
 REASONS = (PlacementConflict, NoWayThere, PlacementUndecided)
 
 
-def conflicting(conflict: Conflict) -> PlacementConflict:
-    """The conflict as a reason of each of its guests."""
-    return PlacementConflict(field="spec.target", found=conflict.words, needed="a place for each of them")
+def conflicting(words: str) -> PlacementConflict:
+    """A conflict, in words, as a reason of each of its guests."""
+    return PlacementConflict(field="spec.target", found=words, needed="a place for each of them")
 
 
 def no_way(words: str) -> NoWayThere:

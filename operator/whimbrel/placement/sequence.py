@@ -4,14 +4,15 @@ A guest takes room at its target before it gives back its source, so two full ho
 them first goes to a third host. Rules are asked of each arrival, as the scheduler does. Called once placement is solved.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from functools import partial
 
 from whimbrel.placement.assign import by_preference
 from whimbrel.placement.board import Board, Frame, rooms_of
 from whimbrel.placement.detours import MOST_GUESTS, State, way
-from whimbrel.placement.problem import Meter, Problem
-from whimbrel.placement.wording import names
+from whimbrel.placement.problem import Guest, Meter, Problem, Telling
+from whimbrel.placement.wording import as_read, names
 
 _TARGETS = 8
 """Detour hosts that are considered for one guest."""
@@ -42,6 +43,12 @@ class Stuck:
     guest: str
     """UID."""
     words: str
+    """For whoever may read the names of all guests."""
+    retell: Telling | None = field(default=None, compare=False, repr=False)
+
+    def told(self, readable: Set[str]) -> str:
+        """The words for whoever may read the names of these guests only, by UID."""
+        return self.words if self.retell is None else self.retell(readable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,13 +305,16 @@ class _Journey:
             self._detoured.discard(guest)
 
     def _explain(self, guest: int, waiting: Iterable[int]) -> Stuck:
-        problem, board = self._frame.problem, self._board
-        room = self._target[guest]
-        target = problem.rooms[room].name
-        name = problem.guests[guest].name
-        leaving = sorted(problem.guests[other].name for other in waiting if board.place.get(other) == room)
-        if leaving:
-            words = f"{name} can go to {target} only after {names(leaving)}, and no other host can take one in between"
-        else:
-            words = f"{name} cannot go to {target} in any order: a rule stands against every state in between"
-        return Stuck(problem.guests[guest].uid, words)
+        problem, room = self._frame.problem, self._target[guest]
+        leaving = [problem.guests[other] for other in waiting if self._board.place.get(other) == room]
+        retell = partial(_behind, problem.guests[guest], problem.rooms[room].name, leaving)
+        return Stuck(problem.guests[guest].uid, retell(), retell)
+
+
+def _behind(guest: Guest, target: str, leaving: Iterable[Guest], readable: Set[str] | None = None) -> str:
+    """Whom a guest that is stuck stands behind. Only names of `readable` guests are spelled; None: all."""
+    before = sorted(as_read(other, readable).name for other in leaving)
+    name = names([as_read(guest, readable).name])
+    if before:
+        return f"{name} can go to {target} only after {names(before)}, and no other host can take one in between"
+    return f"{name} cannot go to {target} in any order: a rule stands against every state in between"

@@ -1,6 +1,7 @@
 """Conflicts in words: who cannot be placed, and what stands against it, one clause each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 
 from whimbrel.placement.board import Frame, rooms_of
 from whimbrel.placement.problem import Apart, EvenSpread, Guest, Kind, Member, Problem, Rule, Together, text
@@ -10,18 +11,34 @@ _NAMED = 6
 """More names than these are counted, not listed."""
 
 
-def names(listed: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c", "a, b, c, d, e and 7 more"."""
-    shown = list(listed)
+_UNNAMED = ""
+"""Stands for the name of a guest that the reader may know nothing of."""
+
+
+def names(listed: Sequence[str], of: str = "plan") -> str:
+    """ "a", "a and b", "a, b and c", "a, b, c, d, e and 7 more"; of empty names only how many: "a and 2 virtual machines of
+    other plans".
+    """
+    shown = [name for name in listed if name != _UNNAMED]
+    unnamed = len(listed) - len(shown)
     if len(shown) > _NAMED:
         shown = [*shown[: _NAMED - 1], f"{len(shown) - _NAMED + 1} more"]
+    if unnamed:
+        shown.append(
+            f"a virtual machine of another {of}" if unnamed == 1 else f"{unnamed} virtual machines of other {of}s"
+        )
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
-def describe(frame: Frame, uids: Iterable[str], rules: Iterable[Member]) -> str:
-    """One sentence for a conflict: its guests, then each rule."""
+def as_read(guest: Guest, readable: Set[str] | None) -> Guest:
+    """A guest, without its name where its UID is not among the readable ones; None: all are."""
+    return guest if readable is None or guest.uid in readable else replace(guest, name=_UNNAMED)
+
+
+def describe(frame: Frame, uids: Iterable[str], rules: Iterable[Member], readable: Set[str] | None = None) -> str:
+    """One sentence for a conflict: its guests, then each rule. Only names of `readable` guests are spelled; None: all."""
     problem = frame.problem
-    guests = {uid: problem.guests[frame.positions[uid]] for uid in uids}
+    guests = {uid: as_read(problem.guests[frame.positions[uid]], readable) for uid in uids}
     who = sorted(guest.name for guest in guests.values())
     listed = list(rules)
     clauses = [
