@@ -16,6 +16,7 @@ from whimbrel.api.scalars import (
     LabelMap,
     Reason,
     ShortText,
+    Timestamp,
     conditions_field,
     names_field,
 )
@@ -162,7 +163,16 @@ class BlockedHost(ApiModel):
 
     node: ShortText = Field(description="Name of the node that it runs on.")
     virtual_machine: ShortText = Field(description="Namespace and name of the virtual machine, `namespace/name`.")
-    code: Reason = Field(description="The most telling reason; `kubectl whimbrel hosts NODE` shows all of them.")
+    code: Reason = Field(
+        description="The most telling reason when this was written; `kubectl whimbrel hosts NODE` shows all that hold now."
+    )
+
+
+class ClearedBlocker(ApiModel):
+    """A virtual machine that kept its host from being emptied and does not any more."""
+
+    virtual_machine: ShortText = Field(description="Namespace and name of the virtual machine, `namespace/name`.")
+    cleared_at: Timestamp = Field(description="When that was seen.")
 
 
 class HostEvacuation(ApiModel):
@@ -174,6 +184,12 @@ class HostEvacuation(ApiModel):
         (), max_length=100, description="The first 100 virtual machines that keep their node from being emptied."
     )
     omitted: int = Field(0, ge=0, description="How many more there are.")
+    cleared: tuple[ClearedBlocker, ...] = Field(
+        (),
+        max_length=100,
+        description="The last 100 virtual machines that stood in the way within the hour before this was written: one that "
+        "comes back within an hour is written again, and no Event is made of it.",
+    )
 
 
 class HostProfileStatus(ApiModel):
@@ -187,8 +203,8 @@ class HostProfileStatus(ApiModel):
     )
     evacuation: HostEvacuation | None = Field(
         None,
-        description="Whether these nodes can be emptied now. Written only when another virtual machine, or another reason, "
-        "stands in the way; absent while migration is not enabled here.",
+        description="Whether these nodes can be emptied now. Written only when other virtual machines stand in the way than "
+        "before; absent while migration is not enabled here.",
     )
     conditions: tuple[Condition, ...] = conditions_field()
 

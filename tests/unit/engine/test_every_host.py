@@ -31,6 +31,13 @@ def a_stage(*guests: GuestShape, starting: str = "", **options: Any) -> Stage:
     return stage
 
 
+def movable() -> list[Any]:
+    """The conditions of a guest that can move."""
+    other = Stage(GuestShape("db1", "node-1")).body(INSTANCES, Key("default", "db1"))
+    conditions: list[Any] = other["status"]["conditions"]
+    return conditions
+
+
 def phase(stage: Stage, vm: str, value: str) -> None:
     stage.edit(INSTANCES, Key("default", vm), "status", "phase", value=value)
 
@@ -50,6 +57,7 @@ def test_without_any_plan_each_host_is_told_of_and_the_profile_says_who_blocks()
         "evacuable": 2,
         "blocked": [{"node": "node-1", "virtualMachine": "default/stuck", "code": "NotLiveMigratable"}],
         "omitted": 0,
+        "cleared": [],
     }
 
 
@@ -119,6 +127,58 @@ def test_a_restart_says_nothing_again() -> None:
     stage.settle()  # the engine remembers nothing but what is written
 
     assert said(stage) == []
+
+
+def test_another_reason_for_the_same_blocker_is_not_worth_a_write() -> None:
+    stage = a_stage(STUCK)
+
+    stage.edit(VIRTUAL_MACHINES, STUCK.key, "metadata", "annotations", value={"whimbrel.dev/migration": "Never"})
+    stage.edit(INSTANCES, STUCK.key, "status", "conditions", value=movable())
+    stage.settle()
+
+    hosts = stage.tick().hosts
+    assert hosts is not None
+    assert [each.blockers for each in hosts] == [1, 0, 0]
+    assert [row["code"] for row in evacuation(stage)["blocked"]] == ["NotLiveMigratable"]
+    assert stage.kinds(HOST_PROFILES) == ["ReplaceStatus HostProfile"]
+
+
+def test_a_blocker_that_goes_and_comes_back_within_the_hour_is_written_and_not_said_again() -> None:
+    stage = a_stage(STUCK, NEW, starting="new")
+    phase(stage, "new", "Running")
+    stage.settle()
+    stage.announced.clear()
+
+    for _ in range(3):
+        phase(stage, "new", "Scheduled")
+        stage.seconds += 1200
+        stage.settle()
+        assert [row["virtualMachine"] for row in evacuation(stage)["cleared"]] == ["default/new"]
+        phase(stage, "new", "Running")
+        stage.seconds += 1200
+        stage.settle()
+        assert [row["virtualMachine"] for row in evacuation(stage)["blocked"]] == ["default/stuck", "default/new"]
+        assert evacuation(stage)["cleared"] == []
+
+    assert said(stage) == []
+
+
+def test_one_that_comes_back_after_more_than_an_hour_is_news_and_its_absence_costs_no_further_write() -> None:
+    stage = a_stage(STUCK, NEW, starting="new")
+    phase(stage, "new", "Running")
+    stage.settle()
+    phase(stage, "new", "Scheduled")
+    stage.settle()
+    stage.announced.clear()
+    before = len(stage.kinds(HOST_PROFILES))
+
+    stage.seconds += 3601
+    stage.settle()
+    assert len(stage.kinds(HOST_PROFILES)) == before
+    phase(stage, "new", "Running")
+    stage.settle()
+
+    assert [event.key for event in said(stage)] == [NEW.key]
 
 
 def test_a_blocker_that_came_to_another_host_is_written_and_not_said_again() -> None:
