@@ -14,22 +14,22 @@ from whimbrel.domain.decision import Announcement, Decisions, HostOutlook, Write
 from whimbrel.domain.records import Key, Plan
 from whimbrel.domain.resources import Resource
 from whimbrel.inventory.hosts import profile_coverage
-from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import IN_FLIGHT
 from whimbrel.lifecycle.needs import LookAgain
 from whimbrel.schedule.admit import Held, Start, admit
 from whimbrel.schedule.candidate import Circumstances, Wait
+from whimbrel.schedule.coming import Ahead, coming
 from whimbrel.schedule.constraints.turn import crowded
 from whimbrel.schedule.docket import docket
 from whimbrel.schedule.evacuation import Evacuation, appraise, evacuations
 from whimbrel.schedule.following import follow
-from whimbrel.schedule.outlook import Quoted, quotes
 from whimbrel.schedule.review import Gate, Review, review
 from whimbrel.schedule.starting import next_write
 from whimbrel.schedule.survey import OUTLOOK_INTERVAL_S, Survey, rests, still_chooses, survey
 from whimbrel.schedule.sweeping import sweep
+from whimbrel.schedule.together import Quoted, quotes
 from whimbrel.status import course as courses
 from whimbrel.status import evacuation as evacuated
 from whimbrel.status.plan import Course, Tracked, report
@@ -71,12 +71,13 @@ class _Outbox:
 def decide(snapshot: Snapshot) -> Decisions:
     """All writes that the snapshot calls for, and when to look again."""
     seen, box = survey(snapshot), _Outbox()
+    ahead = Ahead(seen)
     for plan in seen.plans:
         for move in seen.moves_of(plan):
             if seen.phases[move.key] in IN_FLIGHT:
-                box.put(follow(plan, seen.evidence[move.key], seen))
+                box.put(follow(plan, seen.evidence[move.key], seen, ahead))
                 box.put([LookAgain(ACTIVE_INTERVAL_S)])
-    reviews = _reviews(seen)
+    reviews = _reviews(seen, ahead)
     for reviewed in reviews.values():
         box.put(reviewed.writes)
     starting, waits = _start(reviews, seen, box)
@@ -104,38 +105,37 @@ def _hosts(seen: Survey, box: _Outbox) -> tuple[HostOutlook, ...] | None:
     coverage = profile_coverage(snapshot)
     for key in sorted(snapshot.profiles):
         record = snapshot.profiles[key]
-        evacuation = evacuated.of_profile(record, coverage[key.name], by_host)
+        evacuation = evacuated.of_profile(record, coverage[key.name], by_host, snapshot.now)
         write = profile_status(record, coverage[key.name], evacuation, snapshot.now)
         if write is not None:
             box.put([write, *evacuated.newcomers(record, evacuation, by_host, snapshot)])
     return None if found is None else evacuated.figures(found, seen.hosts)
 
 
-def _reviews(seen: Survey) -> Mapping[str, Review]:
-    """What is to be quoted is quoted together, so that no plan counts on room that another one takes."""
+def _reviews(seen: Survey, ahead: Ahead) -> Mapping[str, Review]:
+    """What is to be quoted is quoted together, so that no plan counts on room that another one takes.
+
+    Counted beforehand is what is to come to its target without being quoted: of plans whose quote stands, what waits; of
+    all, what is just about to begin, and what goes on to a further attempt at this tick.
+    """
     choosing = [(plan, plan.plan.spec) for plan in seen.plans if plan.plan is not None and still_chooses(plan)]
     dockets = {plan.uid: docket(plan, spec, seen) for plan, spec in choosing}
     asked = [found.asked for found in dockets.values() if found is not None]
     quoted: Mapping[str, Quoted] = {}
     if asked:
         ledger = seen.ledger.copy()
-        for plan, spec in choosing:
-            if dockets[plan.uid] is None and not spec.dry_run:
-                _reserve_waiting(plan, seen, ledger)
+        quoted_now = {instance.uid for each in asked for instance in each.instances}
+        for plan, _ in choosing:
+            for instance, attempt in coming(plan, seen):
+                if instance.uid not in quoted_now or dockets[plan.uid] is None:
+                    ledger.reserve_arrival(instance, attempt.target_node)
+        for instance, target in ahead.specified:
+            ledger.reserve_arrival(instance, target)
         quoted = quotes(asked, seen.hosts, ledger, seen.snapshot, seen.claims)
     return {
         plan.uid: review(plan, spec, plan.status, seen, dockets[plan.uid], quoted.get(plan.uid))
         for plan, spec in choosing
     }
-
-
-def _reserve_waiting(plan: Plan, seen: Survey, ledger: Ledger) -> None:
-    """Count what a plan whose quote stands has yet to bring to its targets."""
-    for move in seen.moves_of(plan):
-        evidence = seen.evidence[move.key]
-        waits = seen.phases[move.key] is MovePhase.WAITING and seen.claims.get(move.instance_uid) == plan.uid
-        if waits and evidence.same_guest and evidence.instance is not None and evidence.attempt is not None:
-            ledger.reserve_arrival(evidence.instance, evidence.attempt.target_node)
 
 
 def _start(

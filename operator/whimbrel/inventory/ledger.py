@@ -177,6 +177,10 @@ class Ledger:
         """Unfinished migrations that leave the node."""
         return self._outbound[node]
 
+    def departing(self, node: str) -> tuple[Key, ...]:
+        """Keys of the instances whose unfinished migrations leave the node, sorted."""
+        return tuple(sorted(key for key, flight in self._facts.unfinished.items() if flight.source == node))
+
     def outbound_of_kubevirt(self, node: str) -> int:
         """The same as KubeVirt counts them against its own limit: never fewer."""
         return self._outbound[node] + self._facts.lingering.get(node, 0)

@@ -1,7 +1,7 @@
 """A move that waits for its turn, and the circumstances that decide about it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
@@ -28,6 +28,16 @@ class Candidate:
     """Whether an outlook of this very tick found that nobody has to come to its target before it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who has to do with a target that has not room for all that are to come before others have left. Both sorted."""
+
+    leaving: tuple[Key, ...]
+    """Keys of the instances that leave it."""
+    coming: tuple[Key, ...]
+    """Keys of those that are to come."""
+
+
 @dataclass(frozen=True)
 class Circumstances:
     """What constraints look at beside the ledger."""
@@ -39,8 +49,8 @@ class Circumstances:
     """UID of the instance → UID of the plan that has it."""
     plan_names: Mapping[str, str]
     """UID of a plan → `namespace/name`."""
-    crowded: frozenset[str] = frozenset()
-    """Targets that have not room for all that are to come before others have left."""
+    crowded: Mapping[str, Crowd] = field(default_factory=dict)
+    """By name the targets that have not room for all that are to come before others have left."""
 
     @cached_property
     def kubevirt(self) -> KubeVirt | None:

@@ -1,17 +1,18 @@
 """What of a plan is to be quoted: the virtual machines that it selects and that have not begun. Called by `engine`.
 
-All dockets of a tick are quoted together, by `outlook.quotes`; `review` then looks at each plan with its lines.
+All dockets of a tick are quoted together, by `together.quotes`; `review` then looks at each plan with its lines.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from whimbrel.api.migration_plan import MigrationPlanSpec
+from whimbrel.api.migration_plan import Approval, MigrationPlanSpec, NonMigratable, PlanPhase
+from whimbrel.api.quote import Quote
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptOutcome, AttemptRecord
 from whimbrel.domain.records import Plan
 from whimbrel.lifecycle.evidence import Evidence
-from whimbrel.schedule.outlook import Asked
 from whimbrel.schedule.survey import Survey, rests
+from whimbrel.schedule.together import Asked
 
 MOST_DETOURS = 2
 """Of one move: so often it may be brought to another host on its way."""
@@ -50,8 +51,41 @@ def docket(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Docket | None
     keep = {
         uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None and not e.attempt.detour
     }
-    asked = Asked(plan.uid, spec, subjects, keep, frozenset(on_its_way), frozenset(far))
+    block = spec.virtual_machines.non_migratable == NonMigratable.BLOCK
+    asked = Asked(
+        plan_uid=plan.uid,
+        spec=spec,
+        instances=subjects,
+        keep=keep,
+        on_their_way=frozenset(on_its_way),
+        far_travelled=frozenset(far),
+        namespace=plan.key.namespace,
+        generation=plan.generation,
+        shut=not permitted(plan, spec) or (block and not started and bool(selection.not_running)),
+        promised="" if started or spec.approval == Approval.AUTOMATIC else plan.approved_hash,
+        stood_blocked=plan.status.phase == PlanPhase.BLOCKED,
+        busy=started and any(begun(e) and not terminal(e) for e in evidence.values()),
+        leaving=_left(survey) if on_its_way else frozenset(),
+    )
     return Docket(plan, spec, evidence, started, open_moves, frozenset(selected), asked)
+
+
+def permitted(plan: Plan, spec: MigrationPlanSpec) -> bool:
+    """Whether people let the plan start something: no dry run, not suspended, and approved as it was quoted."""
+    stored = plan.status
+    current = stored.quote if stored.observed_generation == plan.generation else None
+    return not (spec.dry_run or spec.suspend) and approved(plan, spec, current)
+
+
+def approved(plan: Plan, spec: MigrationPlanSpec, quote: Quote | None) -> bool:
+    """Whether the plan needs no approval, or has that of this quote."""
+    return spec.approval == Approval.AUTOMATIC or (quote is not None and plan.approved_hash == quote.hash)
+
+
+def _left(survey: Survey) -> frozenset[str]:
+    """Nodes that somebody is leaving, or is just about to."""
+    moving = (e.attempt.source_node for e in survey.evidence.values() if e.attempt and begun(e) and not terminal(e))
+    return frozenset(moving).union(name for name in survey.hosts if survey.ledger.outbound(name))
 
 
 def begun(evidence: Evidence) -> bool:

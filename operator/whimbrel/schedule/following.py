@@ -1,6 +1,7 @@
 """Moves in flight: from what each needs to the write that answers it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from whimbrel.api.migration_plan import MigrationPlanSpec
 from whimbrel.api.virtual_machine_move import (
@@ -21,17 +22,21 @@ from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import STARTED, Evidence
 from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
 from whimbrel.lifecycle.outcome import PLAN_DELETED, receipt
+from whimbrel.schedule.coming import Ahead
 from whimbrel.schedule.docket import attempts_permitted
-from whimbrel.schedule.outlook import attempt_for, quote
+from whimbrel.schedule.outlook import attempt_for
 from whimbrel.schedule.survey import Survey
+from whimbrel.schedule.together import quote
 
 Followed = Write | Announcement | LookAgain
 
 MAX_HISTORY = 16
+ENDED_ON_ITS_WAY = "EndedOnItsWay"
+"""Reason of a move that ended on the host of a detour."""
 
 
-def follow(plan: Plan, evidence: Evidence, survey: Survey) -> Iterator[Followed]:
-    """The writes, events and waits of one move whose attempt was begun; at most one write."""
+def follow(plan: Plan, evidence: Evidence, survey: Survey, ahead: Ahead) -> Iterator[Followed]:
+    """The writes, events and waits of one move whose attempt was begun; at most one write. `ahead` is told of what follows."""
     for need in needs(evidence, _unwanted(plan, evidence, survey)):
         match need:
             case LookAgain():
@@ -43,7 +48,7 @@ def follow(plan: Plan, evidence: Evidence, survey: Survey) -> Iterator[Followed]
             case AbortMigration(why) if evidence.migration is not None:
                 yield writes.delete_migration(evidence.migration, why)
             case RecordEnd(conclusion):
-                yield from _ended(plan, evidence, conclusion.record, survey, final=conclusion.final)
+                yield from _ended(plan, evidence, conclusion.record, survey, ahead, final=conclusion.final)
 
 
 def _unwanted(plan: Plan, evidence: Evidence, survey: Survey) -> tuple[str, str] | None:
@@ -113,7 +118,9 @@ def _abort_recorded(evidence: Evidence, reason: str, message: str) -> Iterator[F
     yield from _status(evidence, status, f"abort attempt {attempt.number}: {reason}")
 
 
-def _ended(plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey, *, final: bool) -> Iterator[Followed]:
+def _ended(
+    plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey, ahead: Ahead, *, final: bool
+) -> Iterator[Followed]:
     stored = evidence.move.move.status
     history = (*stored.history, record)[-MAX_HISTORY:]
     verified = record.outcome == AttemptOutcome.SUCCEEDED
@@ -127,7 +134,7 @@ def _ended(plan: Plan, evidence: Evidence, record: AttemptRecord, survey: Survey
         if spec is None:
             return
         goes_on = record.number < attempts_permitted(spec, stored.history)
-        following = _next_attempt(evidence, history, spec, survey) if goes_on else None
+        following = _next_attempt(evidence, history, spec, survey, ahead) if goes_on else None
         if following is not None:
             message = f"{record.message} Attempt {following.number} follows: {following.rung} to {_target(following)}."
             status = stored.model_copy(
@@ -200,6 +207,34 @@ def _went_halfway(
     yield _announce(evidence, survey, "DetourReached", message)
 
 
+def ended_on_its_way(evidence: Evidence, survey: Survey) -> Iterator[ReplaceStatus | Announcement]:
+    """It stays on the host that it has come to: no way leads on, and the plan's target admits that host."""
+    instance, stored = evidence.instance, evidence.move.move.status
+    if instance is None or not stored.history:
+        return
+    last, now = stored.history[-1], evidence.now.replace(microsecond=0)
+    message = (
+        f"It stays on {instance.node}, where it had come on its way: the way on has closed, and the plan's target admits "
+        f"{instance.node} too."
+    )
+    shown = instance.migration
+    moved = replace(
+        evidence, attempt=None, state=shown if shown is not None and shown.migration_uid == last.migration_uid else None
+    )
+    claim = Claim("Finished", True, ENDED_ON_ITS_WAY, message)
+    update = {
+        "phase": MovePhase.SUCCEEDED,
+        "reason": ENDED_ON_ITS_WAY,
+        "message": message,
+        "verdicts": (),
+        "receipt": receipt(moved, survey.snapshot.samples.get(evidence.move.instance_key), last.number),
+        "finished_at": now,
+        "conditions": conditions(stored.conditions, [claim], evidence.move.generation, now),
+    }
+    yield from _status(evidence, stored.model_copy(update=update), f"move ended on its way, on {instance.node}")
+    yield _announce(evidence, survey, "Migrated", message)
+
+
 def _target(attempt: AttemptSpec) -> str:
     return (
         attempt.target_node
@@ -213,22 +248,26 @@ def _node(evidence: Evidence) -> str:
 
 
 def _next_attempt(
-    evidence: Evidence, history: tuple[AttemptRecord, ...], spec: MigrationPlanSpec, survey: Survey
+    evidence: Evidence, history: tuple[AttemptRecord, ...], spec: MigrationPlanSpec, survey: Survey, ahead: Ahead
 ) -> AttemptSpec | None:
-    """The specification of the next attempt: another target where the last one does not fit any more.
+    """The specification of the next attempt: another target where the last one does not fit any more beside all that is
+    still to come.
 
-    Where no target fits now, the last one stands: admission waits with the reason, and the quote repairs it later.
+    Where no target fits now, the last one stands: admission waits with the reason, and the next outlook, which places
+    everybody together, repairs it.
     """
     last, instance = evidence.attempt, evidence.instance
     if last is None or instance is None:
         return None
     if survey.snapshot.capabilities is None:
         return _repeated(last, instance)
-    (line,) = quote(
-        [instance], spec, survey.hosts, survey.ledger, survey.snapshot, keep={instance.uid: last.target_node}
-    )
-    following = attempt_for(line, last.number + 1, history, survey.snapshot)
-    return following if following is not None else _repeated(last, instance)
+    ledger = survey.ledger if last.detour else ahead.ledger  # a stop on the way takes room that others have later
+    (line,) = quote([instance], spec, survey.hosts, ledger, survey.snapshot, keep={instance.uid: last.target_node})
+    following = attempt_for(line, last.number + 1, history, survey.snapshot) or _repeated(last, instance)
+    ahead.specify(instance, following.target_node)
+    if last.detour and following.target_node == last.target_node:
+        return following.model_copy(update={"detour": True})
+    return following
 
 
 def _repeated(last: AttemptSpec, instance: Instance) -> AttemptSpec:

@@ -1,6 +1,6 @@
-"""The quote: for each selected virtual machine its target, rungs, duration and pauses, or every reason why it cannot move.
+"""The lines of a quote: for each virtual machine its target, rungs, duration and pauses, or every reason why it cannot move.
 
-A quote keeps the targets that moves already have while they are still possible, so it is stable across restarts.
+`together` finds the targets; here is what follows from them: the move's specification, the hash that an approval names.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from whimbrel.api.virtual_machine_move import (
     Verdict,
     VirtualMachineMoveSpec,
 )
-from whimbrel.domain.records import Instance, Key, Plan
+from whimbrel.domain.records import Instance, Key
 from whimbrel.domain.verdict import Reason
 from whimbrel.forecast import admitted_rate, pass_seconds
 from whimbrel.inventory.hosts import Host
@@ -32,22 +32,16 @@ from whimbrel.ladder import Load, Offer, Withheld, next_offer, offers, withheld
 from whimbrel.ladder.attachment import reserved_labels
 from whimbrel.ladder.policy import is_wanted, label_pairs_needed, policy_name, resolve
 from whimbrel.placement import (
-    Conflict,
     Placement,
-    Request,
     capacity_reasons,
     conflicting,
     no_way,
-    place,
-    planned,
     undecided,
 )
-from whimbrel.preflight import Assessment, assess
+from whimbrel.preflight import Assessment
 
 MAX_VERDICTS = 64
 MAX_NOTES = 16
-STALL_DETECTION = "MigrationStallDetection"
-
 
 ALREADY_THERE = "AlreadyThere"
 UNDECIDED = undecided().code
@@ -80,6 +74,8 @@ class Line:
     """Whether it may start before others have left its target."""
     notes: tuple[Reason, ...] = ()
     """What is to be known of the move beforehand, where it has a target."""
+    ends_here: bool = False
+    """Whether it has come to a stop on its way, cannot go on, and is as well there."""
 
     @property
     def settled(self) -> bool:
@@ -125,171 +121,28 @@ def _verdict(reason: Reason) -> Verdict:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What one plan asks to be quoted."""
-
-    plan_uid: str
-    spec: MigrationPlanSpec
-    instances: Sequence[Instance]
-    keep: Mapping[str, str]
-    """Instance UID → target that it already has."""
-    on_their_way: frozenset[str] = frozenset()
-    """UIDs of instances that have reached a detour."""
-    far_travelled: frozenset[str] = frozenset()
-    """Those of them that have made so many detours that no further one is planned."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quoted:
-    """One line for each instance of a plan, in the order of their keys, and why not all can be placed."""
-
-    lines: tuple[Line, ...]
-    conflicts: tuple[Conflict, ...] = ()
-    """Those that name an instance of the plan."""
-
-
-def quote(
-    instances: Sequence[Instance],
-    spec: MigrationPlanSpec,
-    hosts: Mapping[str, Host],
-    ledger: Ledger,
-    snapshot: Snapshot,
-    keep: Mapping[str, str],
-) -> tuple[Line, ...]:
-    """The lines of instances that no other plan is quoted with."""
-    alone = Asked("", spec, instances, keep)
-    return quotes([alone], hosts, ledger, snapshot, {instance.uid: "" for instance in instances})[""].lines
-
-
-def quotes(
-    asked: Sequence[Asked],
-    hosts: Mapping[str, Host],
-    ledger: Ledger,
-    snapshot: Snapshot,
-    claims: Mapping[str, str],
-) -> Mapping[str, Quoted]:
-    """What is quoted, by UID of the plan: all plans are placed together, each with what it has a claim to.
-
-    `claims`: instance UID → UID of the plan that has it. Dry runs, and what another plan has, are placed afterwards, on
-    what the others leave. Not to be asked before it is known what KubeVirt can be told.
-    """
-    desks = [_Desk.of(each, hosts, ledger, snapshot) for each in asked]
-    first = [
-        request
-        for desk in desks
-        for request in desk.requests
-        if claims.get(request.instance.uid) == desk.asked.plan_uid
-    ]
-    together = place(first, hosts, ledger)
-    after = planned([request.instance for request in first], together.targets, ledger)
-    quoted = {}
-    for desk in desks:
-        rest = [r for r in desk.requests if claims.get(r.instance.uid) != desk.asked.plan_uid]
-        own = {request.instance.uid for request in rest}
-        apart, ledger_after = Placement({}), after
-        if rest:
-            others = [request.instance for request in first if request.instance.uid not in own]
-            ledger_before = planned(others, together.targets, ledger)
-            apart = place(rest, hosts, ledger_before)
-            ledger_after = planned([request.instance for request in rest], apart.targets, ledger_before)
-        quoted[desk.asked.plan_uid] = desk.quoted(together, apart, own, hosts, ledger_after, snapshot)
-    return quoted
-
-
-@dataclass(frozen=True, slots=True)
-class _Desk:
-    """One plan while it is quoted."""
-
-    asked: Asked
-    assessment: Assessment
-    there: frozenset[str]
-    """UIDs of instances that are where the plan wants them."""
-    requests: tuple[Request, ...]
-
-    @classmethod
-    def of(cls, asked: Asked, hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot) -> "_Desk":
-        assessment = assess(asked.instances, asked.spec, hosts, ledger, snapshot)
-        there = frozenset(
-            i.uid
-            for i in asked.instances
-            if i.uid not in asked.on_their_way and _is_there(i, asked.spec, hosts, assessment)
-        )
-        requests = tuple(
-            Request(instance, assessment, asked.keep.get(instance.uid, ""))
-            for instance in asked.instances
-            if instance.uid not in there
-        )
-        return cls(asked, assessment, there, requests)
-
-    def quoted(
-        self,
-        together: Placement,
-        apart: Placement,
-        own: Set[str],
-        hosts: Mapping[str, Host],
-        after: Ledger,
-        snapshot: Snapshot,
-    ) -> Quoted:
-        """The lines of the plan. `own`: UIDs of those that were placed apart from all other plans."""
-        spec = self.asked.spec
-        stall_detection = snapshot.kubevirt is not None and STALL_DETECTION in snapshot.kubevirt.feature_gates
-        disruption = snapshot.capabilities is not None and snapshot.capabilities.workload_disruption
-        lines = []
-        for instance in sorted(self.asked.instances, key=lambda instance: instance.key):
-            placed = apart if instance.uid in own else together
-            detour = placed.detours.get(instance.uid, "")
-            final = placed.targets.get(instance.uid, "")
-            if detour and (self.assessment.landing(instance.uid) or instance.uid in self.asked.far_travelled):
-                detour = final = ""
-            target = detour or final
-            source, host = hosts.get(instance.node), hosts.get(target)
-            if instance.uid in self.there:
-                lines.append(_settled(instance))
-            elif host is None or host.migration is None or source is None or source.migration is None:
-                lines.append(_unplaced(instance, self.assessment, placed, after))
-            else:
-                lines.append(
-                    _line(
-                        instance,
-                        spec,
-                        source.migration,
-                        host,
-                        host.migration,
-                        self.assessment,
-                        final=final if detour else "",
-                        in_turn=instance.uid not in placed.later,
-                        stall_detection=stall_detection,
-                        workload_disruption=disruption,
-                    )
-                )
-        unplaced = {line.instance.uid for line in lines if line.target is None}
-        conflicts = [c for c in (*together.conflicts, *apart.conflicts) if not unplaced.isdisjoint(c.guests)]
-        conflicts.sort(key=lambda conflict: (len(conflict.guests) == 1, conflict.guests))
-        return Quoted(tuple(lines), tuple(conflicts))
-
-
-def _is_there(instance: Instance, spec: MigrationPlanSpec, hosts: Mapping[str, Host], assessment: Assessment) -> bool:
-    host, target = hosts.get(instance.node), spec.target
-    chosen = target.node_names is not None or target.node_selector is not None
-    return chosen and spec.virtual_machines.on_nodes is None and host is not None and assessment.terms.admits(host)
-
-
-def _settled(instance: Instance) -> Line:
+def settled_line(instance: Instance) -> Line:
+    """A line of a virtual machine that is where the plan wants it."""
     reason = AlreadyThere("status.nodeName", instance.node, "a node that spec.target admits")
     return Line(instance, None, (), 0, (reason,), capacity_only=False)
 
 
-def _unplaced(instance: Instance, assessment: Assessment, placed: Placement, after: Ledger) -> Line:
-    """A line without a target: what is wrong with each host by itself, or why there is no place beside the others."""
+def unplaced_line(
+    instance: Instance, assessment: Assessment, placed: Placement, after: Ledger, readable: Set[str]
+) -> Line:
+    """A line without a target: what is wrong with each host by itself, or why there is no place beside the others.
+
+    `readable`: UIDs of the virtual machines that may be named. `after`: the ledger when all have arrived.
+    """
     reasons: tuple[Reason, ...] = assessment.reasons(instance.uid, MAX_VERDICTS)
     elsewhere = assessment.suitable(instance.uid) & ~assessment.bit(instance.node)
     if elsewhere:
         conflict = placed.explained.get(instance.uid)
         if conflict is not None:
-            reasons = (conflicting(conflict), *reasons)
+            reasons = (conflicting(conflict.told(readable)), *reasons)
         elif instance.uid in placed.stuck or instance.uid in placed.targets:
-            words = placed.stuck.get(instance.uid, f"{instance.key} would have to make a further detour")
+            stuck = placed.stuck.get(instance.uid)
+            words = stuck.told(readable) if stuck else f"{instance.key} would have to make a further detour"
             reasons = (no_way(words), *reasons)
         elif instance.uid in placed.undecided:
             reasons = (undecided(), *reasons)
@@ -298,7 +151,7 @@ def _unplaced(instance: Instance, assessment: Assessment, placed: Placement, aft
     return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere))
 
 
-def _line(
+def placed_line(
     instance: Instance,
     spec: MigrationPlanSpec,
     source: HostMigration,
@@ -311,6 +164,7 @@ def _line(
     stall_detection: bool,
     workload_disruption: bool,
 ) -> Line:
+    """A line with a target. `final`: where it will end, if the target is a stop on its way."""
     rate = admitted_rate(source, at_target, spec.migration.bandwidth.max_mbps)
     disruption = spec.migration.disruption
     load = Load(instance.memory_bytes, rate, instance.local_disk_bytes, stall_detection, workload_disruption)
@@ -393,7 +247,7 @@ def still_says(stored: VirtualMachineMoveSpec, quoted: VirtualMachineMoveSpec) -
     return stored.model_copy(update={"notes": notes}) == quoted
 
 
-def quote_hash(plan: Plan, lines: Iterable[Line]) -> str:
+def quote_hash(generation: int, lines: Iterable[Line]) -> str:
     """SHA-256 over canonical JSON of the plan's generation and each line's UID, verdict, target, rungs and bounds."""
     rows = sorted(
         [
@@ -408,7 +262,7 @@ def quote_hash(plan: Plan, lines: Iterable[Line]) -> str:
         ]
         for line in lines
     )
-    document = json.dumps([plan.generation, rows], separators=(",", ":"))
+    document = json.dumps([generation, rows], separators=(",", ":"))
     return hashlib.sha256(document.encode()).hexdigest()
 
 

@@ -1,13 +1,13 @@
 """The quote as it stands in a plan's status: bounded, whatever the size of the plan. Called by `review`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from whimbrel.api.quote import BlockedSummary, PlacementConflict, Quote, QuotedMove, TargetChoice
 from whimbrel.domain.records import Plan
 from whimbrel.inventory.selection import Selection
-from whimbrel.placement import Conflict
-from whimbrel.schedule.outlook import UNDECIDED, Line, Quoted, duration_floor_s, quote_hash
+from whimbrel.schedule.outlook import UNDECIDED, Line, duration_floor_s, quote_hash
 from whimbrel.schedule.survey import Survey
+from whimbrel.schedule.together import Grounds, Quoted
 
 MAX_QUOTED = 100
 MAX_CONFLICTS = 16
@@ -20,11 +20,11 @@ TRIVIAL = frozenset({"SourceNode", "NotATarget"})
 
 def quote_of(plan: Plan, quoted: Quoted, settled: int, selection: Selection, survey: Survey) -> Quote:
     """The quote of these lines; `settled` moves have begun or ended and are quoted no more."""
-    lines, names = quoted.lines, _names(survey) if quoted.conflicts else {}
+    lines = quoted.lines
     rows = [_row(line) for line in lines]
     rows += [QuotedMove(virtual_machine=str(key), reasons=("NotRunning",)) for key in selection.not_running]
     return Quote(
-        hash=quote_hash(plan, lines),
+        hash=quote_hash(plan.generation, lines),
         virtual_machines=settled + len(rows),
         movable=sum(line.target is not None for line in lines),
         not_running=len(selection.not_running),
@@ -32,23 +32,16 @@ def quote_of(plan: Plan, quoted: Quoted, settled: int, selection: Selection, sur
         moves=tuple(rows[:MAX_QUOTED]),
         omitted=max(0, len(rows) - MAX_QUOTED),
         blocked=_blocked(rows),
-        conflicts=tuple(_conflict(conflict, names) for conflict in quoted.conflicts[:MAX_CONFLICTS]),
+        conflicts=tuple(_conflict(grounds) for grounds in quoted.conflicts[:MAX_CONFLICTS]),
         conflicts_omitted=max(0, len(quoted.conflicts) - MAX_CONFLICTS),
         undecided=sum(any(reason.code == UNDECIDED for reason in line.reasons) for line in lines),
     )
 
 
-def _names(survey: Survey) -> Mapping[str, str]:
-    """`namespace/name` by UID: a conflict may name virtual machines of other plans."""
-    return {instance.uid: str(instance.key) for instance in survey.snapshot.instances.values()}
-
-
-def _conflict(conflict: Conflict, names: Mapping[str, str]) -> PlacementConflict:
-    guests = sorted(names.get(uid, uid) for uid in conflict.guests)
-    shown = guests[:MAX_CONFLICTING]
-    return PlacementConflict(
-        virtual_machines=tuple(shown), omitted=len(guests) - len(shown), message=conflict.words[:4096]
-    )
+def _conflict(grounds: Grounds) -> PlacementConflict:
+    shown = grounds.virtual_machines[:MAX_CONFLICTING]
+    omitted = len(grounds.virtual_machines) - len(shown) + grounds.unnamed
+    return PlacementConflict(virtual_machines=shown, omitted=omitted, message=grounds.words[:4096])
 
 
 def _row(line: Line) -> QuotedMove:

@@ -9,7 +9,6 @@ from enum import Enum, auto
 
 from whimbrel.api.migration_plan import (
     FINALIZER,
-    Approval,
     MigrationPlanSpec,
     MigrationPlanStatus,
     NonMigratable,
@@ -24,23 +23,24 @@ from whimbrel.api.virtual_machine_move import (
     VirtualMachineMoveStatus,
 )
 from whimbrel.domain.conditions import Claim, conditions
-from whimbrel.domain.decision import Write
+from whimbrel.domain.decision import Announcement, Write
 from whimbrel.domain.records import Instance, Key, Move, Plan
 from whimbrel.inventory.selection import Selection
 from whimbrel.ladder.consent import exceeds
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.candidate import Candidate
-from whimbrel.schedule.docket import Docket, begun, beyond_attempts, terminal
+from whimbrel.schedule.docket import Docket, approved, begun, beyond_attempts, permitted, terminal
+from whimbrel.schedule.following import ended_on_its_way
 from whimbrel.schedule.outlook import (
     Line,
-    Quoted,
     attempt_for,
     move_spec,
     still_says,
 )
 from whimbrel.schedule.quoting import TRIVIAL, quote_of
 from whimbrel.schedule.survey import Survey, rests
+from whimbrel.schedule.together import Quoted
 
 
 class Gate(Enum):
@@ -72,7 +72,7 @@ class Review:
     selection: Selection
     lines: tuple[Line, ...]
     quote: Quote | None
-    writes: tuple[Write, ...]
+    writes: tuple[Write | Announcement, ...]
     candidates: tuple[Candidate, ...]
     """Moves that ask for their turn; those that have begun to start hold their slots and come first."""
 
@@ -96,7 +96,7 @@ def review(
         unselected = tuple(_gone([e for uid, e in open_moves.items() if uid not in docket.selected], started=False))
         return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, unselected, ())
     left = [e for uid, e in open_moves.items() if uid not in docket.selected]
-    changes = [
+    changes: list[Write | Announcement] = [
         *_converge(plan, lines, open_moves, survey),
         *_gone(left, started=started),
         *_out_of_attempts(list(evidence.values()), spec),
@@ -107,9 +107,7 @@ def review(
     fresh = quote_of(plan, quoted, settled, selection, survey)
     frozen = started and stored.quote is not None and stored.observed_generation == plan.generation
     current = stored.quote if frozen else fresh
-    busy = started and any(not terminal(e) and begun(e) for e in evidence.values())
-    lasting = any(line.target is None and not line.settled and not (line.capacity_only and busy) for line in lines)
-    stuck = lasting or (bool(selection.not_running) and not started)
+    stuck = quoted.stuck or (bool(selection.not_running) and not started)
     if changes or current is None:
         gate = Gate.QUOTING
     else:
@@ -135,18 +133,9 @@ def review(
     return Review(plan, stored, gate, selection, lines, current, tuple(changes), tuple(candidates))
 
 
-def _approved(plan: Plan, spec: MigrationPlanSpec, current: Quote) -> bool:
-    return spec.approval == Approval.AUTOMATIC or plan.approved_hash == current.hash
-
-
 def _goes_on(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus) -> bool:
     """Whether what has begun to start may go on although the quote of the rest is being written anew."""
-    return (
-        stored.observed_generation == plan.generation
-        and stored.quote is not None
-        and not (spec.suspend or spec.dry_run)
-        and _approved(plan, spec, stored.quote)
-    )
+    return stored.observed_generation == plan.generation and stored.quote is not None and permitted(plan, spec)
 
 
 def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey) -> Review:
@@ -204,7 +193,7 @@ def _gate(
         return Gate.DRY_RUN
     if spec.virtual_machines.non_migratable == NonMigratable.BLOCK and stuck:
         return Gate.BLOCKED
-    if not _approved(plan, spec, current):
+    if not approved(plan, spec, current):
         return Gate.APPROVAL
     if spec.suspend:
         return Gate.SUSPENDED
@@ -219,10 +208,15 @@ def _out_of_attempts(evidence: list[Evidence], spec: MigrationPlanSpec) -> Itera
             yield from _skipped(e, "AttemptsSpent", f"The plan permits {most} attempts now, and so many were begun.")
 
 
-def _converge(plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey) -> Iterator[Write]:
+def _converge(
+    plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey
+) -> Iterator[Write | Announcement]:
     """The writes that make the stored moves say what the quote says; none when they do."""
     for line in lines:
         evidence = open_moves.get(line.instance.uid)
+        if evidence is not None and line.ends_here:
+            yield from ended_on_its_way(evidence, survey)
+            continue
         if evidence is None:
             key = writes.move_key(plan, line.instance)
             yield writes.create_move(plan, key, move_spec(line, survey.snapshot))

@@ -3,7 +3,7 @@
 from support.stage import Stage, emptying
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, NODES
-from whimbrel.simulation.topology import GuestShape
+from whimbrel.simulation.topology import GIB, GuestShape
 
 PLAN = Key("default", "plan")
 STUCK = GuestShape("stuck", "node-1", live_migratable=False)
@@ -69,6 +69,23 @@ def test_a_plan_that_names_what_is_gone_starts_nothing_though_it_was_quoted_befo
     assert (stage.status_of()["phase"], stage.reason()) == ("Pending", "UnknownNode")
     assert not stage.migrations()
     assert not stage.labels()
+
+
+def test_a_new_plan_takes_room_that_only_a_plan_with_its_gate_shut_was_quoted() -> None:
+    for gate in ({"suspend": True}, {"approval": "Manual"}, {}):
+        big = {"memory_bytes": 40 * GIB, "touched_bytes": GIB}
+        stage = a_resting_stage(GuestShape("db1", "node-1", **big), GuestShape("db2", "node-3", **big))
+        if not gate:  # blocked by one of its own
+            stage = a_resting_stage(GuestShape("db1", "node-1", **big), GuestShape("db2", "node-3", **big), STUCK)
+        held = {"onNodes": {"names": ["node-1"]}}
+        stage.plan("held", virtualMachines=held, target={"nodeNames": ["node-2"]}, **gate)
+        stage.settle()
+
+        stage.plan(virtualMachines={"names": ["db2"]}, target={"nodeNames": ["node-2"]})
+        stage.settle()
+
+        assert stage.move(plan="held")["spec"]["attempt"]["targetNode"] == "node-2"
+        assert [m["spec"]["vmiName"] for m in stage.world.objects(MIGRATIONS).values()] == ["db2"], gate
 
 
 def test_free_slots_are_taken_between_two_outlooks() -> None:

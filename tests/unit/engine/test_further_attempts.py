@@ -8,6 +8,7 @@ from support.stage import DB1, STUN, Stage
 from whimbrel.domain.decision import Delete
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, VIRTUAL_MACHINE_MOVES
+from whimbrel.simulation.topology import GIB, GuestShape
 
 
 def a_running_stage(**migration: Any) -> Stage:
@@ -279,6 +280,103 @@ def test_a_guest_whose_agent_does_not_come_back_is_called_unverified() -> None:
     assert before == ("Moving", "Started")
     assert stage.outcome() == ("Unverified", "Unverified")
     assert "guest agent" in stage.move()["status"]["message"]
+
+
+BIG = {"memory_bytes": 40 * GIB, "touched_bytes": GIB}
+"""Of these a host of the stage takes one."""
+
+
+def one_at_a_time(*guests: GuestShape, hosts: int) -> Stage:
+    """A stage whose cluster runs one migration at a time, so that all but the first wait."""
+    return Stage(*guests, hosts=hosts, migrations={"parallelMigrationsPerCluster": 1})
+
+
+def bring(stage: Stage, vm: str, *targets: str) -> None:
+    stage.plan(vm, virtualMachines={"names": [vm]}, target={"nodeNames": list(targets)})
+    stage.settle()
+
+
+def lose(stage: Stage, vm: str, node: str) -> None:
+    """The target is lost in mid-move, between two outlooks."""
+    stage.outlook_due = False
+    stage.hand_off(vm)
+    stage.copy(vm)
+    stage.settle()
+    stage.node(node, ready=False)
+    stage.fail(vm, failureReason="Target pod is down")
+
+
+def test_a_further_attempt_does_not_go_where_another_plan_has_yet_to_bring_somebody() -> None:
+    stage = one_at_a_time(GuestShape("db1", "node-1", **BIG), GuestShape("db2", "node-4", **BIG), hosts=5)
+    bring(stage, "db1", "node-2", "node-3", "node-5")
+    bring(stage, "db2", "node-3")
+
+    lose(stage, "db1", "node-2")
+    (record,) = [write for write in stage.settle() if "attempt 1 ended" in write.why]
+
+    assert record.body["status"]["attempt"]["targetNode"] == "node-5"
+    assert stage.move("db2", "db2")["spec"]["attempt"]["targetNode"] == "node-3"
+
+
+def test_where_no_target_is_left_beside_what_is_to_come_the_last_one_stands_until_the_next_outlook() -> None:
+    stage = one_at_a_time(GuestShape("db1", "node-1", **BIG), GuestShape("db2", "node-4", **BIG), hosts=4)
+    bring(stage, "db1", "node-2", "node-3")
+    bring(stage, "db2", "node-3")
+    lose(stage, "db1", "node-2")
+
+    stage.tick()
+    assert stage.move("db1", "db1")["status"]["attempt"]["targetNode"] == "node-2"
+    stage.seconds += 60
+    stage.settle()
+    assert stage.migrations("db2")  # it had its turn meanwhile
+    stage.node("node-2", ready=True)
+    stage.outlook_due = True
+    stage.settle()
+
+    assert stage.move("db1", "db1")["status"]["attempt"]["targetNode"] == "node-2"
+
+
+def test_an_outlook_of_the_very_tick_at_which_an_attempt_ends_counts_the_next_one() -> None:
+    stage = one_at_a_time(GuestShape("db1", "node-1", **BIG), GuestShape("db2", "node-4", **BIG), hosts=5)
+    bring(stage, "db1", "node-2")
+    bring(stage, "db2", "node-5")
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+
+    stage.fail(failureReason="Target pod is down")
+    stage.edit(MIGRATION_PLANS, Key("default", "db2"), "spec", "target", value={"nodeNames": ["node-2", "node-3"]})
+    stage.tick()
+
+    assert stage.move("db1", "db1")["status"]["attempt"]["targetNode"] == "node-2"
+    assert stage.move("db2", "db2")["spec"]["attempt"]["targetNode"] == "node-3"
+
+
+def test_a_stop_on_the_way_that_fails_is_repeated_as_one_in_the_same_write() -> None:
+    stage = one_at_a_time(
+        GuestShape("db1", "node-1", **BIG),
+        GuestShape("db2", "node-2", **BIG),
+        GuestShape("db3", "node-4", memory_bytes=30 * GIB, touched_bytes=GIB),
+        hosts=4,
+    )
+    for vm, targets in {"db1": ["node-2", "node-3"], "db2": ["node-1", "node-3"], "db3": ["node-3"]}.items():
+        stage.plan(vm, virtualMachines={"names": [vm]}, target={"nodeNames": targets})
+    stage.settle()
+    stage.outlook_due = False
+    first = stage.move("db1", "db1")["spec"]["attempt"]
+    assert (first["targetNode"], first["detour"]) == ("node-3", True)
+
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+    stage.fail(failureReason="Target pod is down")
+    stage.settle()
+    again = stage.move("db1", "db1")["status"]["attempt"]
+    stage.outlook_due = True
+    stage.settle()
+
+    assert (again["number"], again["targetNode"], again["detour"]) == (2, "node-3", True)
+    assert stage.move("db1", "db1")["status"]["attempt"] == again
 
 
 def _key(body: Any) -> Key:

@@ -1,6 +1,7 @@
 """What can hold a move back, one constraint at a time, and who goes first."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,6 +41,7 @@ from whimbrel.schedule.constraints import (
     kubevirt_slots,
     refusals,
     retry_delay,
+    turn,
 )
 
 PLAN = a_plan()
@@ -229,6 +231,71 @@ def test_every_limit_counts_everybodys_migrations(
     candidate = a_candidate()
 
     assert reason(constraint, candidate, a_cluster(candidate.instance, *limits, *busy)) == expected
+
+
+def crowd(snapshot: Snapshot, *candidates: Candidate) -> Circumstances:
+    return replace(circumstances(snapshot), crowded=turn.crowded(candidates, Ledger.of(snapshot)))
+
+
+def big(name: str, node: str, namespace: str = "default") -> Candidate:
+    """A move of 8 GiB from that node, to node-2 unless it is there."""
+    guest = an_instance(name, namespace, node=node, memory_bytes=8 * 1024**3)
+    return a_candidate(guest, target="node-3" if node == "node-2" else "node-2")
+
+
+def turns(*candidates: Candidate, more: Sequence[Any] = ()) -> list[str]:
+    """What each is told on hosts of 12 GiB."""
+    nodes = [a_node(f"node-{n}", memory_bytes=12 * 1024**3) for n in (1, 2, 3, 4)]
+    snapshot = a_cluster(*nodes, *(candidate.instance for candidate in candidates), *more)
+    ledger, around = Ledger.of(snapshot), crowd(snapshot, *candidates)
+    waits = (turn.blocks(candidate, ledger, around) for candidate in candidates)
+    return [wait.message if wait is not None else "" for wait in waits]
+
+
+def test_who_waits_for_room_is_told_whose_departure_it_waits_for() -> None:
+    assert turns(big("a", "node-1"), big("b", "node-2")) == [
+        "node-2 has not room for all that are to come. First default/b has to leave it.",
+        "",
+    ]
+
+
+def test_a_departure_that_is_under_way_is_told_too() -> None:
+    guest = an_instance(
+        "b", node="node-2", memory_bytes=8 * 1024**3, migration=a_migration_state("m", "node-2", "node-3")
+    )
+
+    assert turns(big("a", "node-1"), more=[guest, a_migration(guest, uid="m", target="node-3")]) == [
+        "node-2 has not room for all that are to come. First default/b has to leave it."
+    ]
+
+
+def test_virtual_machines_of_other_namespaces_are_counted_and_not_named() -> None:
+    shared = (big("b", "node-2"), big("c", "node-2", "bank"), big("d", "node-2", "shop"))
+
+    message = turns(big("a", "node-1"), *shared)[0]
+
+    assert message == (
+        "node-2 has not room for all that are to come. First default/b and 2 virtual machines of other namespaces have to "
+        "leave it."
+    )
+
+
+def test_who_shares_a_target_without_room_for_all_is_told_with_whom() -> None:
+    assert turns(big("a", "node-1"), big("b", "node-3"), big("c", "node-4", "bank"))[0] == (
+        "node-2 has not room for all that are to come. The next outlook says whether default/b and a virtual machine of "
+        "another namespace or this one comes first."
+    )
+
+
+def test_no_more_than_a_few_names_are_told() -> None:
+    message = turns(big("a", "node-1"), *(big(f"b{n}", "node-2") for n in range(9)))[0]
+
+    assert message.count("default/") == 5
+    assert "and 4 more have to leave it" in message
+
+
+def test_where_there_is_room_for_all_nobody_waits_for_a_turn() -> None:
+    assert turns(big("a", "node-1")) == [""]
 
 
 # Admission

@@ -1,8 +1,14 @@
 """Whole plans on a simulated cluster, as far as it matters who goes where: conflicts, joint placement, order, detours."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from support.invariants import Checker
 from support.scenes import empty, hosts, nodes, phases, see_it_through, simulate
 from whimbrel.domain.records import Key
-from whimbrel.domain.resources import MIGRATION_PLANS, VIRTUAL_MACHINE_MOVES
+from whimbrel.domain.resources import MIGRATION_PLANS, NODES, VIRTUAL_MACHINE_MOVES
 from whimbrel.simulation.run import Simulation
 from whimbrel.simulation.topology import GIB, GuestShape, HostShape, Topology, a_plan
 
@@ -15,6 +21,18 @@ def big(name: str, node: str, gib: int = 6) -> GuestShape:
 
 def from_to(source: str, *targets: str) -> dict[str, object]:
     return {"virtualMachines": {"onNodes": {"names": [source]}}, "target": {"nodeNames": list(targets)}}
+
+
+def edit(simulation: Simulation, name: str, **spec: Any) -> None:
+    """Somebody changes a plan."""
+    key = Key("default", name)
+    body = simulation.world.get(MIGRATION_PLANS, key)
+    simulation.world.replace("user", MIGRATION_PLANS, key, {**body, "spec": {**body["spec"], **spec}})
+
+
+def status(simulation: Simulation, name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = simulation.world.get(MIGRATION_PLANS, Key("default", name))["status"]
+    return found
 
 
 def quote(simulation: Simulation, name: str) -> dict[str, object]:
@@ -141,9 +159,100 @@ def test_the_quote_names_the_stop_on_the_way_beside_the_target() -> None:
         "second": from_to("node-1", "node-0", "node-2"),
         "third": from_to("node-3", "node-2"),
     }.items():
-        simulation.apply(a_plan(name, {**terms, "dryRun": False, "suspend": True}))
+        simulation.apply(a_plan(name, terms))
 
-    simulation.run(60)
+    simulation.run(30)
 
     rows = [quote(simulation, name)["moves"][0] for name in ("first", "second")]
     assert [(row["targetNode"], row.get("viaNode", "")) for row in rows] == [("node-1", "node-2"), ("node-0", "")]
+
+
+@pytest.mark.parametrize(
+    ("terms", "phase"),
+    [({"suspend": True}, "Suspended"), ({"approval": "Manual"}, "AwaitingApproval"), ({}, "Blocked")],
+)
+def test_a_plan_that_may_not_start_keeps_no_other_from_the_room_that_it_was_quoted(
+    terms: Mapping[str, Any], phase: str
+) -> None:
+    shapes = [*hosts(2), HostShape("node-2", memory_bytes=8 * GIB)]
+    fixed = GuestShape("fixed", node="node-0", memory_bytes=GIB, live_migratable=phase != "Blocked")
+    simulation, checker = simulate(Topology(shapes, [big("a", "node-0"), big("b", "node-1"), fixed]))
+    simulation.apply(a_plan("held", {**from_to("node-0", "node-2"), **terms}))
+    simulation.run(60)
+    assert status(simulation, "held")["phase"] == phase
+
+    simulation.apply(a_plan("second", from_to("node-1", "node-2")))
+    simulation.run(120)
+
+    assert nodes(simulation) == {"a": "node-0", "b": "node-2", "fixed": "node-0"}
+    assert status(simulation, "second")["phase"] == "Succeeded"
+    assert checker.broken == []
+
+
+def test_an_approved_plan_moves_as_it_was_quoted_though_other_plans_run() -> None:
+    simulation, checker = simulate(Topology(hosts(4), [big("a", "node-0"), big("b", "node-1"), big("c", "node-1")]))
+    simulation.apply(a_plan("asked", {**from_to("node-0", "node-2", "node-3"), "approval": "Manual"}))
+    simulation.run(30)
+    simulation.apply(a_plan("second", from_to("node-1", "node-2", "node-3")))
+    simulation.run(15)
+    wanted = quote(simulation, "asked")
+    key = Key("default", "asked")
+    body = simulation.world.get(MIGRATION_PLANS, key)
+    annotations = {"whimbrel.dev/approve": wanted["hash"]}
+    metadata = {**body["metadata"], "annotations": annotations}
+    simulation.world.replace("user", MIGRATION_PLANS, key, {**body, "metadata": metadata})
+
+    see_it_through(simulation, checker)
+
+    assert quote(simulation, "asked")["hash"] == wanted["hash"]
+    assert status(simulation, "asked")["phase"] == "Succeeded"
+
+
+def on_its_way() -> tuple[Simulation, Checker]:
+    """a has come to node-2 on its way to node-1, where b has yet to leave."""
+    shapes = [*(HostShape(name, memory_bytes=8 * GIB) for name in ("node-0", "node-1", "node-2")), HostShape("node-3")]
+    guests = [big("a", "node-0"), big("b", "node-1"), big("c", "node-3", 3)]
+    simulation, checker = simulate(Topology(shapes, guests))
+    simulation.apply(a_plan("first", from_to("node-0", "node-1", "node-2")))
+    simulation.apply(a_plan("second", from_to("node-1", "node-0", "node-2")))
+    simulation.apply(a_plan("third", from_to("node-3", "node-2")))
+    while nodes(simulation)["a"] != "node-2":
+        simulation.run(1)
+    return simulation, checker
+
+
+def cordon(simulation: Simulation, name: str) -> None:
+    key = Key("", name)
+    body = simulation.world.get(NODES, key)
+    simulation.world.replace("user", NODES, key, {**body, "spec": {**body["spec"], "unschedulable": True}})
+
+
+def test_a_guest_whose_way_on_closes_ends_on_the_host_that_it_has_come_to_and_says_so() -> None:
+    simulation, checker = on_its_way()
+
+    cordon(simulation, "node-1")
+    simulation.run(180)
+
+    (move,) = (
+        m for m in simulation.world.objects(VIRTUAL_MACHINE_MOVES).values() if m["spec"]["instance"]["name"] == "a"
+    )
+    assert nodes(simulation)["a"] == "node-2"
+    assert (move["status"]["phase"], move["status"]["reason"]) == ("Succeeded", "EndedOnItsWay")
+    assert move["status"]["message"].startswith(
+        "It stays on node-2, where it had come on its way: the way on has closed"
+    )
+    assert move["status"]["receipt"]["node"] == "node-2"
+    assert move["status"]["receipt"]["durationMs"]["source"] == "KubeVirtTimestamps"
+    assert status(simulation, "first")["phase"] == "Succeeded"
+    assert checker.broken == []
+
+
+def test_where_the_plan_does_not_admit_that_host_any_more_it_does_not_end_there() -> None:
+    simulation, checker = on_its_way()
+
+    edit(simulation, "first", target={"nodeNames": ["node-1"]})
+    cordon(simulation, "node-1")
+    simulation.run(180)
+
+    assert (nodes(simulation)["a"], phases(simulation)["a"]) == ("node-2", "Blocked")
+    assert checker.broken == []

@@ -3,29 +3,54 @@
 Out of order, one that arrives early could take the room that another needs to make way for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from whimbrel.domain.records import Key
 from whimbrel.inventory.ledger import Ledger, PodDemand
-from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
+from whimbrel.placement import names
+from whimbrel.schedule.candidate import Candidate, Circumstances, Crowd, Wait
 
 
 def blocks(candidate: Candidate, _ledger: Ledger, circumstances: Circumstances) -> Wait | None:
     """Waits until an outlook says that nobody has to come before it."""
     target = candidate.attempt.target_node
-    if candidate.begun or candidate.in_turn or target not in circumstances.crowded:
+    crowd = circumstances.crowded.get(target)
+    if candidate.begun or candidate.in_turn or crowd is None:
         return None
-    return Wait("WaitsForItsTurn", f"{target} has not room for all that are to come before others have left it.")
+    leaving, coming = (_others(keys, candidate) for keys in (crowd.leaving, crowd.coming))
+    message = f"{target} has not room for all that are to come."
+    if leaving:
+        message += f" First {names(leaving, 'namespace')} {'has' if len(leaving) == 1 else 'have'} to leave it."
+    elif coming:
+        message += f" The next outlook says whether {names(coming, 'namespace')} or this one comes first."
+    return Wait("WaitsForItsTurn", message)
 
 
-def crowded(candidates: Iterable[Candidate], ledger: Ledger) -> frozenset[str]:
+def _others(keys: Iterable[Key], candidate: Candidate) -> list[str]:
+    """Who reads a plan may know the names of its own namespace; of others only how many there are."""
+    return [str(k) if k.namespace == candidate.plan.key.namespace else "" for k in keys if k != candidate.instance.key]
+
+
+def crowded(candidates: Iterable[Candidate], ledger: Ledger) -> Mapping[str, Crowd]:
     """Targets that have not room now for everything that is to come; the ledger holds none of it yet."""
-    coming: dict[str, list[PodDemand]] = {}
+    coming: dict[str, list[tuple[Key, PodDemand]]] = {}
+    leaving: dict[str, list[Key]] = {}
     for candidate in candidates:
-        coming.setdefault(candidate.attempt.target_node, []).append(ledger.demand(candidate.instance))
-    return frozenset(
-        node
-        for node, demands in coming.items()
-        if ledger.free_memory_bytes(node) < sum(demand.memory_bytes for demand in demands)
+        instance = candidate.instance
+        coming.setdefault(candidate.attempt.target_node, []).append((instance.key, ledger.demand(instance)))
+        leaving.setdefault(instance.node, []).append(instance.key)
+    return {
+        node: Crowd(
+            tuple(sorted({*leaving.get(node, ()), *ledger.departing(node)})), tuple(sorted(key for key, _ in arrivals))
+        )
+        for node, arrivals in coming.items()
+        if _too_many([demand for _, demand in arrivals], node, ledger)
+    }
+
+
+def _too_many(demands: list[PodDemand], node: str, ledger: Ledger) -> bool:
+    return (
+        ledger.free_memory_bytes(node) < sum(demand.memory_bytes for demand in demands)
         or ledger.free_cpu_millicores(node) < sum(demand.cpu_millicores for demand in demands)
         or ledger.free_pods(node) < len(demands)
     )

@@ -1,0 +1,371 @@
+"""All plans are placed together: first those whose gate can open, then each of the others on what these leave.
+
+A plan that may not start now must not hold room that another one could use; what it is quoted on changes nothing for them.
+Called by `engine` at each outlook, and by `following` for a single next attempt.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+
+from whimbrel.api.migration_plan import MigrationPlanSpec, NonMigratable
+from whimbrel.domain.records import Instance
+from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.placement import (
+    Conflict,
+    Placement,
+    Request,
+    place,
+    planned,
+)
+from whimbrel.preflight import Assessment, assess
+from whimbrel.schedule.outlook import Line, placed_line, quote_hash, settled_line, unplaced_line
+
+STALL_DETECTION = "MigrationStallDetection"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one plan asks to be quoted."""
+
+    plan_uid: str
+    spec: MigrationPlanSpec
+    instances: Sequence[Instance]
+    keep: Mapping[str, str]
+    """Instance UID → target that it already has."""
+    on_their_way: frozenset[str] = frozenset()
+    """UIDs of instances that have reached a detour."""
+    far_travelled: frozenset[str] = frozenset()
+    """Those of them that have made so many detours that no further one is planned."""
+    namespace: str = ""
+    """Of the plan: who reads it may read the names of this namespace's virtual machines."""
+    generation: int = 0
+    shut: bool = False
+    """Whether it may start nothing whatever is quoted: suspended, not approved, a dry run, or something of it does not run."""
+    promised: str = ""
+    """Hash of the quote that was approved and of which nothing has begun; empty: there is none."""
+    stood_blocked: bool = False
+    """Whether it could not start before, because of what it selects."""
+    busy: bool = False
+    """Whether moves of it are under way, which may free room for the others."""
+    leaving: frozenset[str] = frozenset()
+    """Nodes that somebody is just leaving; looked at only for those on their way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """A conflict as far as a reader of the plan may know it."""
+
+    virtual_machines: tuple[str, ...]
+    """`namespace/name` of those that the plan selects or that share its namespace, sorted."""
+    unnamed: int
+    """How many others have part in it."""
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """One line for each instance of a plan, in the order of their keys, and why not all can be placed."""
+
+    lines: tuple[Line, ...]
+    conflicts: tuple[Grounds, ...] = ()
+    """Those that name an instance of the plan."""
+    stuck: bool = False
+    """Whether something of it cannot move, and nothing that is under way in the plan can change that."""
+
+
+def quote(
+    instances: Sequence[Instance],
+    spec: MigrationPlanSpec,
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    snapshot: Snapshot,
+    keep: Mapping[str, str],
+) -> tuple[Line, ...]:
+    """The lines of instances that no other plan is quoted with."""
+    alone = Asked("", spec, instances, keep)
+    return quotes([alone], hosts, ledger, snapshot, {instance.uid: "" for instance in instances})[""].lines
+
+
+def quotes(
+    asked: Sequence[Asked],
+    hosts: Mapping[str, Host],
+    ledger: Ledger,
+    snapshot: Snapshot,
+    claims: Mapping[str, str],
+) -> Mapping[str, Quoted]:
+    """What is quoted, by UID of the plan; `asked` in the order in which plans come first.
+
+    `claims`: instance UID → UID of the plan that has it. What can start is placed together, each plan with what it has a
+    claim to. Placed afterwards, each on its own terms on what the others leave: plans whose gate is shut, and what another plan
+    has. A plan that turns out blocked beside the others is one of those; where it is not blocked afterwards, it counts again
+    for those that come after it. Not to be asked before it is known what KubeVirt can be told.
+    """
+    desks = [_Desk.of(each, hosts, ledger, snapshot, claims) for each in asked]
+    readers = _Readers.of(desks)
+    joint, fallen = _Joint.of([desk for desk in desks if not desk.shut], hosts, ledger), dict[_Desk, _Joint]()
+    while falling := joint.falling(snapshot, readers):
+        fallen |= dict.fromkeys(falling, joint)
+        joint = _Joint.of([desk for desk in joint.desks if desk not in falling], hosts, ledger)
+    board, apart = joint.board, dict(joint.apart)
+    left = [desk for desk in desks if desk not in joint.apart]
+    for desk in sorted(left, key=lambda desk: desk not in fallen):
+        before = fallen.get(desk)
+        found = board.apart(desk.requests, hosts) if before is None else before.again(desk, board, hosts)
+        if before is not None and not (desk.blocks and desk.stuck(found)):
+            board = board.joined(desk.requests, found)
+        apart[desk] = found if before is None else found.explained_by(before.placement)
+    return {desk.asked.plan_uid: desk.quoted(joint.placement, apart[desk], snapshot, readers) for desk in desks}
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """What was placed for one plan on what the others leave."""
+
+    own: frozenset[str]
+    """UIDs of the instances that were."""
+    placement: Placement
+    after: Ledger
+    """The ledger when all have arrived, these as well."""
+
+    def explained_by(self, beside: Placement) -> "_Apart":
+        """The same, told why those without a place have none beside the others, where that was found out."""
+        without = self.own.difference(self.placement.targets)
+        told = tuple(c for c in beside.conflicts if not without.isdisjoint(c.guests))
+        named = {uid for conflict in told for uid in conflict.guests}
+        rest = (c for c in self.placement.conflicts if named.isdisjoint(c.guests))
+        return replace(self, placement=replace(self.placement, conflicts=(*told, *rest)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Board:
+    """Who goes where of those that can start, and what that leaves."""
+
+    guests: Mapping[str, Instance]
+    """By UID."""
+    targets: Mapping[str, str]
+    before: Ledger
+    after: Ledger
+
+    def apart(self, requests: Sequence[Request], hosts: Mapping[str, Host]) -> _Apart:
+        """Place these on what all others leave."""
+        if not requests:
+            return _Apart(frozenset(), Placement({}), self.after)
+        own = frozenset(request.instance.uid for request in requests)
+        before = self.after
+        if not own.isdisjoint(self.guests):
+            others = [instance for uid, instance in self.guests.items() if uid not in own]
+            before = planned(others, self.targets, self.before)
+        found = place(requests, hosts, before)
+        return _Apart(own, found, planned([request.instance for request in requests], found.targets, before))
+
+    def joined(self, requests: Sequence[Request], found: _Apart) -> "_Board":
+        """With these, as they were placed apart."""
+        more = {request.instance.uid: request.instance for request in requests}
+        after = planned(more.values(), found.placement.targets, self.after)
+        return _Board({**self.guests, **more}, {**self.targets, **found.placement.targets}, self.before, after)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joint:
+    """Plans whose gate can open, placed together."""
+
+    desks: tuple["_Desk", ...]
+    placement: Placement
+    board: _Board
+    apart: Mapping["_Desk", _Apart]
+    """Of each plan what another one has of what it selects."""
+
+    @classmethod
+    def of(cls, desks: Sequence["_Desk"], hosts: Mapping[str, Host], ledger: Ledger) -> "_Joint":
+        requests = [request for desk in desks for request in desk.claimed]
+        placement = place(requests, hosts, ledger)
+        guests = {request.instance.uid: request.instance for request in requests}
+        board = _Board(guests, placement.targets, ledger, planned(guests.values(), placement.targets, ledger))
+        apart = {desk: board.apart(desk.rest, hosts) for desk in desks}
+        return cls(tuple(desks), placement, board, apart)
+
+    def again(self, desk: "_Desk", board: _Board, hosts: Mapping[str, Host]) -> _Apart:
+        """One of the plans, placed on what the others leave; found already where there is no other."""
+        if self.desks == (desk,) and not desk.rest and not board.guests:
+            return _Apart(frozenset(self.board.guests), self.placement, self.board.after)
+        return board.apart(desk.requests, hosts)
+
+    def falling(self, snapshot: Snapshot, readers: "_Readers") -> Sequence["_Desk"]:
+        """Plans that are better placed afterwards: blocked ones, rather those that were before; else approved ones whose
+        quote would not be the approved one any more.
+        """
+        blocked = [desk for desk in self.desks if desk.blocks and desk.stuck(self.apart[desk], self.placement)]
+        if blocked:
+            return [desk for desk in blocked if desk.asked.stood_blocked] or blocked
+        approved = [desk for desk in self.desks if desk.asked.promised]
+        quoted = {desk: desk.quoted(self.placement, self.apart[desk], snapshot, readers) for desk in approved}
+        return [
+            desk for desk in approved if quote_hash(desk.asked.generation, quoted[desk].lines) != desk.asked.promised
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Readers:
+    """Which guests' names who may read."""
+
+    instances: Mapping[str, Instance]
+    """All that are placed, by UID."""
+    by_namespace: Mapping[str, frozenset[str]]
+    """Their UIDs."""
+
+    @classmethod
+    def of(cls, desks: Iterable["_Desk"]) -> "_Readers":
+        instances = {request.instance.uid: request.instance for desk in desks for request in desk.requests}
+        spaces: dict[str, set[str]] = {}
+        for uid, instance in instances.items():
+            spaces.setdefault(instance.key.namespace, set()).add(uid)
+        return cls(instances, {namespace: frozenset(uids) for namespace, uids in spaces.items()})
+
+    def readable(self, asked: Asked) -> Set[str]:
+        """UIDs of those whose names may stand in the plan: what it selects, and its namespace."""
+        return self.by_namespace.get(asked.namespace, frozenset()).union(i.uid for i in asked.instances)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Desk:
+    """One plan while it is quoted."""
+
+    asked: Asked
+    assessment: Assessment
+    hosts: Mapping[str, Host]
+    there: frozenset[str]
+    """UIDs of instances that are where the plan wants them."""
+    claimed: tuple[Request, ...]
+    rest: tuple[Request, ...]
+    """What it selects and another plan has."""
+
+    @classmethod
+    def of(
+        cls,
+        asked: Asked,
+        hosts: Mapping[str, Host],
+        ledger: Ledger,
+        snapshot: Snapshot,
+        claims: Mapping[str, str],
+    ) -> "_Desk":
+        assessment = assess(asked.instances, asked.spec, hosts, ledger, snapshot)
+        there = frozenset(
+            i.uid
+            for i in asked.instances
+            if i.uid not in asked.on_their_way and _is_there(i, asked.spec, hosts, assessment)
+        )
+        claimed, rest = list[Request](), list[Request]()
+        for instance in asked.instances:
+            if instance.uid not in there:
+                request = Request(instance, assessment, asked.keep.get(instance.uid, ""))
+                (claimed if claims.get(instance.uid) == asked.plan_uid else rest).append(request)
+        return cls(asked, assessment, hosts, there, tuple(claimed), tuple(rest))
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All that is to be placed."""
+        return (*self.claimed, *self.rest)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether nothing of the plan starts while something of it is stuck."""
+        return self.asked.spec.virtual_machines.non_migratable == NonMigratable.BLOCK
+
+    @property
+    def shut(self) -> bool:
+        """Whether it can start nothing, wherever the others go."""
+        subjects = (request.instance for request in self.requests)
+        hopeless = self.blocks and any(not self._elsewhere(guest) and self._holds_up(guest) for guest in subjects)
+        return self.asked.shut or hopeless
+
+    def stuck(self, apart: _Apart, together: Placement = Placement({})) -> bool:  # noqa: B008 – frozen
+        """Whether something of it has no target, and nothing that is under way in the plan can change that."""
+        return any(
+            self._holds_up(guest) and not self._route(guest, apart.placement if guest.uid in apart.own else together)[0]
+            for guest in (request.instance for request in self.requests)
+        )
+
+    def _holds_up(self, instance: Instance) -> bool:
+        """Whether it would keep the plan from starting if it had no target."""
+        return not self._may_end(instance) and not (self.asked.busy and self._elsewhere(instance))
+
+    def _elsewhere(self, instance: Instance) -> int:
+        """Other hosts that could run it, whatever room they have."""
+        return self.assessment.suitable(instance.uid) & ~self.assessment.bit(instance.node)
+
+    def _may_end(self, instance: Instance) -> bool:
+        """Whether it has come to a host on its way that is as good a place to stay, and nobody is just about to make room
+        elsewhere.
+        """
+        host = self.hosts.get(instance.node)
+        if instance.uid not in self.asked.on_their_way or self.asked.shut or host is None:
+            return False
+        elsewhere = self._elsewhere(instance)
+        opening = any(self.assessment.bit(node) & elsewhere for node in self.asked.leaving)
+        return self.assessment.terms.admits(host) and not opening
+
+    def _route(self, instance: Instance, placed: Placement) -> tuple[str, str]:
+        """The node where it goes next, empty where there is none; and where it will end if that is a stop on its way."""
+        detour, final = placed.detours.get(instance.uid, ""), placed.targets.get(instance.uid, "")
+        if detour and (self.assessment.landing(instance.uid) or instance.uid in self.asked.far_travelled):
+            return "", ""
+        source, host = self.hosts.get(instance.node), self.hosts.get(detour or final)
+        if host is None or host.migration is None or source is None or source.migration is None:
+            return "", ""
+        return host.name, final if detour else ""
+
+    def quoted(self, together: Placement, apart: _Apart, snapshot: Snapshot, readers: _Readers) -> Quoted:
+        """The lines of the plan."""
+        stall_detection = snapshot.kubevirt is not None and STALL_DETECTION in snapshot.kubevirt.feature_gates
+        disruption = snapshot.capabilities is not None and snapshot.capabilities.workload_disruption
+        readable: Set[str] | None = None
+        lines = []
+        for instance in sorted(self.asked.instances, key=lambda instance: instance.key):
+            placed = apart.placement if instance.uid in apart.own else together
+            node, final = self._route(instance, placed)
+            source, host = self.hosts.get(instance.node), self.hosts.get(node)
+            if instance.uid in self.there:
+                lines.append(settled_line(instance))
+            elif (
+                host is not None and host.migration is not None and source is not None and source.migration is not None
+            ):
+                lines.append(
+                    placed_line(
+                        instance,
+                        self.asked.spec,
+                        source.migration,
+                        host,
+                        host.migration,
+                        self.assessment,
+                        final=final,
+                        in_turn=instance.uid not in apart.own and instance.uid not in placed.later,
+                        stall_detection=stall_detection,
+                        workload_disruption=disruption,
+                    )
+                )
+            elif self._may_end(instance):
+                lines.append(replace(settled_line(instance), ends_here=True))
+            else:
+                readable = readers.readable(self.asked) if readable is None else readable
+                lines.append(unplaced_line(instance, self.assessment, placed, apart.after, readable))
+        unplaced = {line.instance.uid for line in lines if line.target is None and not line.settled}
+        conflicts = [c for c in (*together.conflicts, *apart.placement.conflicts) if not unplaced.isdisjoint(c.guests)]
+        conflicts.sort(key=lambda conflict: (len(conflict.guests) == 1, conflict.guests))
+        return Quoted(
+            tuple(lines),
+            tuple(_grounds(conflict, readers, readable or frozenset()) for conflict in conflicts),
+            self.stuck(apart, together),
+        )
+
+
+def _grounds(conflict: Conflict, readers: _Readers, readable: Set[str]) -> Grounds:
+    named = sorted(readers.instances[uid].key for uid in conflict.guests if uid in readable)
+    return Grounds(tuple(map(str, named)), len(conflict.guests) - len(named), conflict.told(readable))
+
+
+def _is_there(instance: Instance, spec: MigrationPlanSpec, hosts: Mapping[str, Host], assessment: Assessment) -> bool:
+    host, target = hosts.get(instance.node), spec.target
+    chosen = target.node_names is not None or target.node_selector is not None
+    return chosen and spec.virtual_machines.on_nodes is None and host is not None and assessment.terms.admits(host)
