@@ -4,7 +4,7 @@ A plan that may not start now must not hold room that another one could use; wha
 Called by `engine` at each outlook, and by `following` for a single next attempt.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from whimbrel.api.migration_plan import MigrationPlanSpec, NonMigratable
@@ -104,10 +104,11 @@ def quotes(
     """
     desks = [_Desk.of(each, hosts, ledger, snapshot, claims) for each in asked]
     readers = _Readers.of(desks)
-    joint, fallen = _Joint.of([desk for desk in desks if not desk.shut], hosts, ledger), dict[_Desk, _Joint]()
+    joint, fallen = _Joint.of([desk for desk in desks if not desk.shut], hosts, ledger, ledger), dict[_Desk, _Joint]()
     while falling := joint.falling(snapshot, readers):
         fallen |= dict.fromkeys(falling, joint)
-        joint = _Joint.of([desk for desk in joint.desks if desk not in falling], hosts, ledger)
+        held = _with_arrivals((each for desk in fallen for each in desk.promised), ledger)
+        joint = _Joint.of([desk for desk in joint.desks if desk not in falling], hosts, ledger, held)
     board, apart = joint.board, dict(joint.apart)
     left = [desk for desk in desks if desk not in joint.apart]
     for desk in sorted(left, key=lambda desk: desk not in fallen):
@@ -117,6 +118,13 @@ def quotes(
             board = board.joined(desk.requests, found)
         apart[desk] = found if before is None else found.explained_by(before.placement)
     return {desk.asked.plan_uid: desk.quoted(joint.placement, apart[desk], snapshot, readers) for desk in desks}
+
+
+def _with_arrivals(coming: Iterable[tuple[Instance, str]], ledger: Ledger) -> Ledger:
+    after = ledger.copy()
+    for instance, target in coming:
+        after.reserve_arrival(instance, target)
+    return after
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +186,10 @@ class _Joint:
     """Of each plan what another one has of what it selects."""
 
     @classmethod
-    def of(cls, desks: Sequence["_Desk"], hosts: Mapping[str, Host], ledger: Ledger) -> "_Joint":
+    def of(cls, desks: Sequence["_Desk"], hosts: Mapping[str, Host], ledger: Ledger, held: Ledger) -> "_Joint":
+        """`held`: the ledger with what was promised to plans that are placed afterwards."""
         requests = [request for desk in desks for request in desk.claimed]
-        placement = place(requests, hosts, ledger)
+        placement = place(requests, hosts, held)
         guests = {request.instance.uid: request.instance for request in requests}
         board = _Board(guests, placement.targets, ledger, planned(guests.values(), placement.targets, ledger))
         apart = {desk: board.apart(desk.rest, hosts) for desk in desks}
@@ -267,6 +276,12 @@ class _Desk:
     def requests(self) -> tuple[Request, ...]:
         """All that is to be placed."""
         return (*self.claimed, *self.rest)
+
+    @property
+    def promised(self) -> Iterator[tuple[Instance, str]]:
+        """The targets that somebody has approved, which nobody else gets while the plan can start."""
+        if self.asked.promised and not self.asked.stood_blocked:
+            yield from ((request.instance, request.keep) for request in self.claimed if request.keep)
 
     @property
     def blocks(self) -> bool:

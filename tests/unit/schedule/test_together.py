@@ -153,6 +153,19 @@ def test_an_approval_does_not_change_the_quote_that_it_is_given_for() -> None:
     assert targets(unpromised["asked"]) == {"a": "node-2"}  # together, another one would make room for it
 
 
+def test_nobody_gets_the_room_of_an_approved_plan_because_it_is_not_placed_with_the_others() -> None:
+    other = asks("other", big("x", "node-4"), to=("node-2", "node-5"), keep={"x": "node-2"})
+    asked = asks("asked", big("a"), big("c"), to=("node-2", "node-3"), keep={"a": "node-3"}, leave=True, shut=True)
+    late = asks("late", big("q", "node-6"), to=("node-3", "node-7"), leave=True)
+    before = quote_hash(1, quoted(asked, other, hosts=7, gib={"node-1": 16})["asked"].lines)
+
+    found = quoted(replace(asked, shut=False, promised=before), other, late, hosts=7, gib={"node-1": 16})
+
+    assert targets(found["asked"]) == {"a": "node-3", "c": ""}
+    assert quote_hash(1, found["asked"].lines) == before
+    assert targets(found["late"]) == {"q": "node-7"}
+
+
 def test_an_approved_plan_holds_its_room_from_then_on() -> None:
     asked = asks("asked", big("a"), to=("node-3",), keep={"a": "node-3"}, shut=True)
     other = asks("other", big("b", "node-2"), to=("node-3", "node-4"))
