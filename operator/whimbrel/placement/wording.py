@@ -15,18 +15,18 @@ _UNNAMED = ""
 """Stands for the name of a guest that the reader may know nothing of."""
 
 
-def names(listed: Sequence[str], of: str = "plan") -> str:
+def names(listed: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c", "a, b, c, d, e and 7 more"; of empty names only how many: "a and 2 virtual machines of
-    other plans".
+    other namespaces".
     """
     shown = [name for name in listed if name != _UNNAMED]
     unnamed = len(listed) - len(shown)
     if len(shown) > _NAMED:
         shown = [*shown[: _NAMED - 1], f"{len(shown) - _NAMED + 1} more"]
-    if unnamed:
-        shown.append(
-            f"a virtual machine of another {of}" if unnamed == 1 else f"{unnamed} virtual machines of other {of}s"
-        )
+    if unnamed == 1:
+        shown.append("a virtual machine of another namespace")
+    elif unnamed:
+        shown.append(f"{unnamed} virtual machines of other namespaces")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 

@@ -16,7 +16,7 @@ from whimbrel.forecast import admitted_rate
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.placement import RESOURCES, Effort, Fact, Guest, Problem, amounts_of, room_of, solve
+from whimbrel.placement import RESOURCES, Conflict, Effort, Fact, Guest, Problem, amounts_of, room_of, solve
 from whimbrel.preflight import Assessment, PreflightReason, assess, where
 from whimbrel.schedule.outlook import Line, duration_floor_s
 
@@ -57,6 +57,8 @@ class Blocker:
     """Of all that stands against it, the most telling first; never empty."""
     message: str
     """The first of them in words."""
+    to_owner: str = ""
+    """The same for the guest's owner, without names of other namespaces; empty: there are none in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,24 +192,33 @@ class _Paper:
         left = [guest for guest in ordered if guest.uid not in targets]
         if not left:
             return targets, []
-        words: Mapping[str, str] = {}
+        conflicts: tuple[Conflict, ...] = ()
         if self._exact > 0:
             self._exact -= 1
             masks = {guest.uid: self._assessment.mask(guest.uid) for guest in ordered}
             rivals, rest = _rivals(ordered, masks)
-            decided, words = self._decided(rivals)
+            decided, conflicts = self._decided(rivals)
             seated = [guest for guest in rivals if guest.uid in decided]
             over = [guest for guest in rivals if guest.uid not in decided]
             better = self._greedy([*seated, *rest, *over], decided)
             if len(better) >= len(targets):
                 targets = better
             left = [guest for guest in ordered if guest.uid not in targets]
-        return targets, [self._without_room(guest, node, words) for guest in left]
+        keys = {guest.uid: guest.key for guest in leaving}
+        return targets, [self._without_room(guest, node, conflicts, keys) for guest in left]
 
-    def _without_room(self, guest: Instance, node: str, words: Mapping[str, str]) -> Blocker:
+    def _without_room(
+        self, guest: Instance, node: str, conflicts: Sequence[Conflict], keys: Mapping[str, Key]
+    ) -> Blocker:
         reason = NoRoomTogether("status.allocatable", "no room beside the others", "room on another host", node)
-        said = words.get(guest.uid) or next(iter(words.values()), "No room was found for it beside the others.")
-        return Blocker(guest.key, guest.uid, (reason.code,), f"{reason.code}: {said} {reason.cure()}")
+        code, cure = reason.code, reason.cure()
+        conflict = next((c for c in conflicts if guest.uid in c.guests), next(iter(conflicts), None))
+        if conflict is None:
+            message = f"{code}: No room was found for it beside the others. {cure}"
+            return Blocker(guest.key, guest.uid, (code,), message)
+        known = {uid for uid in conflict.guests if keys[uid].namespace == guest.key.namespace}
+        message, to_owner = (f"{code}: {words} {cure}" for words in (conflict.words, conflict.told(known)))
+        return Blocker(guest.key, guest.uid, (code,), message, to_owner)
 
     def _greedy(self, ordered: Iterable[Instance], fixed: Mapping[str, str]) -> dict[str, str]:
         """One after the other, each to the host that has most memory free; `fixed` are seated before all others."""
@@ -249,8 +260,8 @@ class _Paper:
             heappush(heap, (-plan.free_memory_bytes(best[1]), best[1]))
         return targets
 
-    def _decided(self, rivals: Sequence[Instance]) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Targets of those that compete for hosts, by UID, and the conflict in words for each that has part in one."""
+    def _decided(self, rivals: Sequence[Instance]) -> tuple[Mapping[str, str], tuple[Conflict, ...]]:
+        """Targets of those that compete for hosts, by UID, and why not all have one."""
         union = 0
         for guest in rivals:
             union |= self._assessment.mask(guest.uid)
@@ -263,8 +274,7 @@ class _Paper:
             (self._guest(guest, positions, others) for guest in rivals),
         )
         solution = solve(problem, EFFORT)
-        words = {uid: conflict.words for conflict in solution.conflicts for uid in conflict.guests}
-        return {uid: names[room] for uid, room in solution.assignment.items()}, words
+        return {uid: names[room] for uid, room in solution.assignment.items()}, solution.conflicts
 
     def _guest(self, guest: Instance, positions: Mapping[str, int], others: Sequence[str]) -> Guest:
         suits = sum(1 << positions[name] for name in self._assessment.nodes(guest.uid) if name in positions)

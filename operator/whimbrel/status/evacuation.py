@@ -115,7 +115,8 @@ def _known(record: Profile, now: datetime) -> Iterator[str]:
 
 def _event(record: Profile, node: str, blocker: Blocker, snapshot: Snapshot) -> Announcement:
     """On the VirtualMachine, where its owner looks; on the instance where it has none."""
-    message = f"{node} cannot be emptied while this virtual machine is on it. {blocker.message}"
+    said = blocker.to_owner or blocker.message
+    message = f"{node} cannot be emptied while this virtual machine is on it. {said}"
     instance = snapshot.instances[blocker.guest]
     machine = snapshot.virtual_machines.get(Key(instance.key.namespace, instance.owner_vm))
     resource, key, uid = (

@@ -6,7 +6,7 @@ from support.stage import Stage, emptying
 from whimbrel.domain.decision import Announcement, HostOutlook
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import HOST_PROFILES, INSTANCES, VIRTUAL_MACHINES
-from whimbrel.simulation.topology import GuestShape, a_profile, apply
+from whimbrel.simulation.topology import GIB, GuestShape, a_profile, apply
 from whimbrel.status.evacuation import REASON
 
 STUCK = GuestShape("stuck", "node-1", live_migratable=False)
@@ -116,6 +116,20 @@ def test_a_new_blocker_is_written_and_said_once_on_its_virtual_machine() -> None
     assert event.behind == ALL
     assert [row["virtualMachine"] for row in evacuation(stage)["blocked"]] == ["default/stuck", "default/new"]
     assert len(stage.kinds(HOST_PROFILES)) == 2
+
+
+def test_the_event_for_an_owner_spells_no_name_of_another_namespace() -> None:
+    big = {"memory_bytes": 40 * GIB, "touched_bytes": GIB}
+    stage = a_stage(
+        GuestShape("till", "node-1", "bank", **big), GuestShape("site", "node-1", **big), hosts=2, starting="site"
+    )
+
+    phase(stage, "site", "Running")
+    stage.settle()
+
+    (event,) = said(stage)
+    assert (event.key, "bank" in event.message) == (Key("default", "site"), False)
+    assert "default/site and a virtual machine of another namespace cannot all be placed" in event.message
 
 
 def test_a_restart_says_nothing_again() -> None:

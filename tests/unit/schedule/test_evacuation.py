@@ -96,6 +96,16 @@ def test_guests_that_fit_one_by_one_and_not_together_are_told_apart_by_the_confl
     assert "node-2 has 8.0 GiB of memory free" in found.blockers[0].message
 
 
+def test_who_owns_one_of_them_is_not_told_the_names_of_other_namespaces() -> None:
+    guests = [an_instance("a", namespace, memory_bytes=6 * GIB) for namespace in ("bank", "shop")]
+
+    (blocker,) = emptied(a_full_cluster(nodes(node_1=16, node_2=8, node_3=4), guests))["node-1"].blockers
+
+    assert blocker.guest.namespace == "shop"
+    assert "bank/a and shop/a cannot all be placed" in blocker.message
+    assert "shop/a and a virtual machine of another namespace cannot all be placed" in blocker.to_owner
+
+
 def test_devices_are_counted_together_too() -> None:
     device = "example.com/accelerator"
     hosts = [replace(a_node(f"node-{n}"), allocatable=((device, 1),)) for n in (1, 2)]

@@ -237,7 +237,7 @@ def test_a_conflict_names_whom_its_reader_may_know_and_counts_the_others() -> No
     assert within.conflicts[0].words.startswith("shop/annex and shop/site cannot all be placed: ")
     assert [(c.virtual_machines, c.unnamed) for c in across.conflicts] == [(("shop/site",), 1)]
     assert across.conflicts[0].words == (
-        "shop/site and a virtual machine of another plan cannot all be placed: only node-3 may take them, and node-3 has "
+        "shop/site and a virtual machine of another namespace cannot all be placed: only node-3 may take them, and node-3 has "
         "8.0 GiB of memory free."
     )
     assert "bank" not in str(across.lines[0].verdicts())
@@ -257,5 +257,6 @@ def test_who_stands_in_the_way_is_named_only_within_the_namespace() -> None:
     (line,) = quoted(first, second, hosts=2)["second"].lines
 
     assert [reason.found for reason in line.reasons if reason.code == "NoWayThere"] == [
-        "shop/site can go to node-1 only after a virtual machine of another plan, and no other host can take one in between"
+        "shop/site can go to node-1 only after a virtual machine of another namespace, and no other host can take one in "
+        "between"
     ]

@@ -20,9 +20,9 @@ def blocks(candidate: Candidate, _ledger: Ledger, circumstances: Circumstances) 
     leaving, coming = (_others(keys, candidate) for keys in (crowd.leaving, crowd.coming))
     message = f"{target} has not room for all that are to come."
     if leaving:
-        message += f" First {names(leaving, 'namespace')} {'has' if len(leaving) == 1 else 'have'} to leave it."
+        message += f" First {names(leaving)} {'has' if len(leaving) == 1 else 'have'} to leave it."
     elif coming:
-        message += f" The next outlook says whether {names(coming, 'namespace')} or this one comes first."
+        message += f" The next outlook says whether {names(coming)} or this one comes first."
     return Wait("WaitsForItsTurn", message)
 
 
