@@ -291,8 +291,8 @@ def one_at_a_time(*guests: GuestShape, hosts: int) -> Stage:
     return Stage(*guests, hosts=hosts, migrations={"parallelMigrationsPerCluster": 1})
 
 
-def bring(stage: Stage, vm: str, *targets: str) -> None:
-    stage.plan(vm, virtualMachines={"names": [vm]}, target={"nodeNames": list(targets)})
+def bring(stage: Stage, vm: str, *targets: str, **spec: Any) -> None:
+    stage.plan(vm, virtualMachines={"names": [vm]}, target={"nodeNames": list(targets)}, **spec)
     stage.settle()
 
 
@@ -352,6 +352,21 @@ def test_an_outlook_of_the_very_tick_at_which_an_attempt_ends_counts_the_next_on
     assert stage.move("db2", "db2")["spec"]["attempt"]["targetNode"] == "node-3"
 
 
+def test_an_outlook_counts_an_attempt_that_is_just_about_to_begin() -> None:
+    stage = Stage(GuestShape("db1", "node-1", **BIG), GuestShape("db2", "node-4", **BIG), hosts=5)
+    bring(stage, "db2", "node-5", suspend=True)
+    stage.plan("db1", virtualMachines={"names": ["db1"]}, target={"nodeNames": ["node-2"]})
+    while not stage.labels():
+        stage.tick()
+    assert not stage.migrations()
+
+    spec = {"virtualMachines": {"names": ["db2"]}, "target": {"nodeNames": ["node-2", "node-3"]}}
+    stage.edit(MIGRATION_PLANS, Key("default", "db2"), "spec", value=spec)
+    stage.tick()
+
+    assert stage.move("db2", "db2")["spec"]["attempt"]["targetNode"] == "node-3"
+
+
 def test_a_stop_on_the_way_that_fails_is_repeated_as_one_in_the_same_write() -> None:
     stage = one_at_a_time(
         GuestShape("db1", "node-1", **BIG),
@@ -361,10 +376,13 @@ def test_a_stop_on_the_way_that_fails_is_repeated_as_one_in_the_same_write() -> 
     )
     for vm, targets in {"db1": ["node-2", "node-3"], "db2": ["node-1", "node-3"], "db3": ["node-3"]}.items():
         stage.plan(vm, virtualMachines={"names": [vm]}, target={"nodeNames": targets})
-    stage.settle()
+    while not stage.labels():
+        stage.tick()
     stage.outlook_due = False
+    stage.settle()
     first = stage.move("db1", "db1")["spec"]["attempt"]
     assert (first["targetNode"], first["detour"]) == ("node-3", True)
+    assert stage.move("db3", "db3")["spec"]["attempt"]["targetNode"] == "node-3"  # it waits for that room
 
     stage.hand_off()
     stage.copy()

@@ -104,17 +104,19 @@ def test_a_plan_that_lacks_room_for_one_of_its_own_holds_none_for_the_others() -
     found = quoted(lacking, other, gib={"node-1": 16})
 
     assert targets(found["other"]) == {"b": "node-3"}
+    assert found["other"].lines[0].in_turn  # it was placed as if the blocked plan were not there
     assert found["lacking"].stuck
 
 
 def test_of_new_plans_that_block_one_another_the_first_that_can_go_goes() -> None:
-    guests = (big("a", gib=5), big("c", gib=5))
+    guests = (big("a", gib=7), big("c", gib=7))
     lacking = asks("lacking", *guests, to=("node-3",))
     second, third = (asks(name, big(name, "node-2"), to=("node-3",)) for name in ("second", "third"))
 
     found = quoted(lacking, second, third, gib={"node-1": 16, "node-2": 16})
 
     assert [found[name].stuck for name in ("lacking", "second", "third")] == [True, False, True]
+    assert not found["second"].lines[0].in_turn  # the next outlook places it with the others and finds the order
 
 
 def test_a_plan_that_leaves_what_cannot_move_keeps_the_room_of_the_rest() -> None:
