@@ -111,12 +111,15 @@ def quotes(
         joint = _Joint.of([desk for desk in joint.desks if desk not in falling], hosts, ledger, held)
     board, apart = joint.board, dict(joint.apart)
     left = [desk for desk in desks if desk not in joint.apart]
-    for desk in sorted(left, key=lambda desk: desk not in fallen):
+    for desk in sorted(left, key=lambda desk: (desk not in fallen, not desk.asked.promised)):
         before = fallen.get(desk)
-        found = board.apart(desk.requests, hosts) if before is None else before.again(desk, board, hosts)
-        if before is not None and not (desk.blocks and desk.stuck(found)):
-            board = board.joined(desk.requests, found)
-        apart[desk] = found if before is None else found.explained_by(before.placement)
+        if before is not None and before.desks == (desk,) and len(fallen) == 1 and not desk.rest:
+            found = _Apart(frozenset(before.board.guests), before.placement, before.board.after)  # nothing has changed
+        else:
+            found = board.apart(desk.requests, hosts)
+        if before is not None and not (desk.blocks and desk.stuck(found, before.placement)):
+            board = board.joined(desk.claimed, found)
+        apart[desk] = found if before is None or desk.asked.promised else found.explained_by(before.placement)
     return {desk.asked.plan_uid: desk.quoted(joint.placement, apart[desk], snapshot, readers) for desk in desks}
 
 
@@ -171,8 +174,9 @@ class _Board:
     def joined(self, requests: Sequence[Request], found: _Apart) -> "_Board":
         """With these, as they were placed apart."""
         more = {request.instance.uid: request.instance for request in requests}
-        after = planned(more.values(), found.placement.targets, self.after)
-        return _Board({**self.guests, **more}, {**self.targets, **found.placement.targets}, self.before, after)
+        targets = {uid: node for uid, node in found.placement.targets.items() if uid in more}
+        after = planned(more.values(), targets, self.after)
+        return _Board({**self.guests, **more}, {**self.targets, **targets}, self.before, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +198,6 @@ class _Joint:
         board = _Board(guests, placement.targets, ledger, planned(guests.values(), placement.targets, ledger))
         apart = {desk: board.apart(desk.rest, hosts) for desk in desks}
         return cls(tuple(desks), placement, board, apart)
-
-    def again(self, desk: "_Desk", board: _Board, hosts: Mapping[str, Host]) -> _Apart:
-        """One of the plans, placed on what the others leave; found already where there is no other."""
-        if self.desks == (desk,) and not desk.rest and not board.guests:
-            return _Apart(frozenset(self.board.guests), self.placement, self.board.after)
-        return board.apart(desk.requests, hosts)
 
     def falling(self, snapshot: Snapshot, readers: "_Readers") -> Sequence["_Desk"]:
         """Plans that are better placed afterwards: blocked ones, rather those that were before; else approved ones whose
@@ -295,7 +293,7 @@ class _Desk:
         hopeless = self.blocks and any(not self._elsewhere(guest) and self._holds_up(guest) for guest in subjects)
         return self.asked.shut or hopeless
 
-    def stuck(self, apart: _Apart, together: Placement = Placement({})) -> bool:  # noqa: B008 – frozen
+    def stuck(self, apart: _Apart, together: Placement) -> bool:
         """Whether something of it has no target, and nothing that is under way in the plan can change that."""
         return any(
             self._holds_up(guest) and not self._route(guest, apart.placement if guest.uid in apart.own else together)[0]

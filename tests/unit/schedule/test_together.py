@@ -188,6 +188,47 @@ def test_an_approval_does_not_keep_what_has_become_impossible() -> None:
     assert quote_hash(1, found.lines) != before
 
 
+def test_an_older_plan_that_is_placed_afterwards_too_does_not_get_the_approved_room() -> None:
+    other = asks("other", big("x", "node-4"), to=("node-2", "node-5"), keep={"x": "node-2"})
+    asked = asks("asked", big("a"), big("c"), to=("node-2", "node-3"), keep={"a": "node-3"}, leave=True, shut=True)
+    older = asks("older", big("q", "node-6"), to=("node-3",))
+    before = quote_hash(1, quoted(asked, other, hosts=6, gib={"node-1": 16})["asked"].lines)
+
+    found = quoted(older, replace(asked, shut=False, promised=before), other, hosts=6, gib={"node-1": 16})
+
+    assert quote_hash(1, found["asked"].lines) == before
+    assert targets(found["older"]) == {"q": ""}
+
+
+def test_of_two_plans_that_were_approved_for_one_room_the_older_has_it() -> None:
+    asked = [
+        asks(name, big(name, f"node-{n}", gib=5 + n), to=("node-3",), shut=True) for n, name in ((1, "a"), (2, "b"))
+    ]
+    hashes = [quote_hash(1, quoted(each)[each.plan_uid].lines) for each in asked]
+    approved = [
+        replace(each, shut=False, promised=promised, keep={each.instances[0].uid: "node-3"})
+        for each, promised in zip(asked, hashes, strict=True)
+    ]
+
+    found = quoted(*approved)
+
+    assert (targets(found["a"]), targets(found["b"])) == ({"a": "node-3"}, {"b": ""})
+    assert quote_hash(1, found["a"].lines) == hashes[0]
+
+
+def test_a_plan_that_counts_again_brings_only_what_it_has_a_claim_to() -> None:
+    older = asks("older", big("a"), to=("node-3",), leave=True)
+    lacking = asks("lacking", big("c", "node-2", gib=7), big("d", "node-2", gib=7), to=("node-4",))
+    second = asks("second", *older.instances, big("e", "node-2", gib=5), to=("node-4",))
+    third = asks("third", big("f", "node-2", gib=6), to=("node-4",), shut=True)
+
+    found = quoted(older, lacking, second, third, gib={"node-2": 32, "node-4": 12})
+
+    assert targets(found["older"]) == {"a": "node-3"}
+    assert targets(found["second"]) == {"a": "node-4", "e": "node-4"}
+    assert targets(found["third"]) == {"f": "node-4"}  # beside e, because a goes where the older plan brings it
+
+
 # A stop on the way
 
 
