@@ -21,6 +21,9 @@ _SUFFIXES: dict[str, Fraction] = {
 }  # fmt: skip
 
 
+_BINARY = ((40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki"))
+
+
 @lru_cache(maxsize=4096)
 def parse_quantity(text: str) -> Fraction:
     """The exact value of a quantity such as `1536Mi`, `250m` or `1e3`. Raises ValueError on anything else."""
@@ -40,6 +43,14 @@ def bytes_of(text: str | int | None) -> int:
 def millicores_of(text: str | int | None) -> int:
     """Millicores of a CPU quantity, rounded up; 0 for an absent one."""
     return 0 if text is None else ceil(parse_quantity(str(text)) * 1000)
+
+
+def written(amount: int) -> str:
+    """A whole amount as a Kubernetes quantity, exactly, with the largest binary unit that divides it."""
+    for exponent, unit in _BINARY:
+        if amount and amount % 2**exponent == 0:
+            return f"{amount // 2**exponent}{unit}"
+    return str(amount)
 
 
 def bytes_per_second_of_mbps(mbps: int) -> int:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from whimbrel.domain.quantities import written
 from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.scheduling import Admission, Amounts, Container
 from whimbrel.domain.selectors import Requirement
@@ -64,7 +65,10 @@ class LimitRangeViolated(PreflightReason):
     """A LimitRange of the namespace forbids a launcher like the guest's; it may be younger than the guest."""
 
     evidence = where.NAMESPACE_LIMITS
-    remedy = "Change {field} so that it permits {needed}, or the resources of the virtual machine, and restart it."
+    remedy = (
+        "Change {field}: it is {found}, and the launcher comes with {needed}. Or change the resources of the virtual machine "
+        "and restart it."
+    )
 
 
 class NamespaceLimitsUnknown(PreflightUnknown):
@@ -127,8 +131,8 @@ def _against_quota(launcher: Admission, quota: Quota, demand: Demand) -> Iterato
             reason = QuotaTakenByMoves if amount <= free + passing[resource] else QuotaExceeded
             yield reason(
                 field=_field(quota, resource),
-                found=f"{used[resource]} of {hard[resource]} used",
-                needed=f"{amount} more{_unit(resource)}",
+                found=f"{_amount(resource, used[resource])} of {_amount(resource, hard[resource])} used",
+                needed=f"{_amount(resource, amount)} more",
             )
 
 
@@ -136,11 +140,12 @@ def _field(quota: Quota, resource: str) -> str:
     return f"ResourceQuota {quota.key.name}: spec.hard[{resource}]"
 
 
-def _unit(resource: str) -> str:
+def _amount(resource: str, amount: int) -> str:
+    """As it would be written in the quota or the limit range."""
     name = resource.removeprefix("requests.").removeprefix("limits.")
     if name == "cpu":
-        return " millicores"
-    return " bytes" if name in _STANDARD or name.startswith("hugepages-") else ""
+        return f"{amount}m"
+    return written(amount) if name in _STANDARD or name.startswith("hugepages-") else str(amount)
 
 
 def _usage(launcher: Admission) -> dict[str, int]:
@@ -220,7 +225,7 @@ def _against_limits(launcher: Admission, limits: Limits) -> Iterator[PreflightRe
             *(_above(name, amount, requests, bounds) for name, amount in maximum),
             *(_out_of_ratio(name, amount, requests, bounds) for name, amount in ratio),
             *(
-                ("default", name, f"a limit of {bounds[name]}", f"a request of {amount}")
+                ("default", name, _amount(name, bounds[name]), f"one of {_amount(name, amount)}, which is requested")
                 for name, amount in sorted(requests.items())
                 if kind == "Container" and amount > bounds.get(name, amount)
             ),
@@ -241,14 +246,14 @@ def _below(name: str, amount: int, requests: Mapping[str, int], limits: Mapping[
     request = requests.get(name)
     least = min(request if request is not None else 0, limits.get(name, amount))
     if request is None or least < amount:
-        return "min", name, str(amount), "none stated" if request is None else str(least)
+        return "min", name, _amount(name, amount), "no request" if request is None else f"one of {_amount(name, least)}"
     return None
 
 
 def _above(name: str, amount: int, requests: Mapping[str, int], limits: Mapping[str, int]) -> _Breach | None:
     most = max(limits.get(name, 0), requests.get(name, 0))
     if name not in limits or most > amount:
-        return "max", name, str(amount), "no limit" if name not in limits else str(most)
+        return "max", name, _amount(name, amount), "no limit" if name not in limits else f"one of {_amount(name, most)}"
     return None
 
 
@@ -257,8 +262,14 @@ def _out_of_ratio(
 ) -> _Breach | None:
     request, limit = requests.get(name, 0), limits.get(name, 0)
     if not request or not limit or limit * 1000 > thousandths * request:
-        return "maxLimitRequestRatio", name, f"{thousandths / 1000:g}", f"{limit} for a request of {request}"
+        return "maxLimitRequestRatio", name, f"{thousandths / 1000:g}", _ratio(name, request, limit)
     return None
+
+
+def _ratio(name: str, request: int, limit: int) -> str:
+    if not request or not limit:
+        return "no limit" if request else "no request"
+    return f"one of {limit / request:.3g} ({_amount(name, limit)} for {_amount(name, request)})"
 
 
 def _requests(container: Container) -> Amounts:

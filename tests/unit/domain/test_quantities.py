@@ -13,6 +13,7 @@ from whimbrel.domain.quantities import (
     millicores_of,
     parse_quantity,
     whole_mib,
+    written,
 )
 
 POWERS = {
@@ -83,3 +84,12 @@ def test_a_rate_in_whole_mebibytes_is_never_above_what_was_asked_and_never_none(
     assert rounded >= MIB
     assert rounded <= max(value, MIB)
     assert rounded > value - MIB
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [(0, "0"), (1000, "1000"), (1024, "1Ki"), (4500 * 2**20, "4500Mi"), (2**31, "2Gi"), (3 * 2**40, "3Ti")],
+)
+def test_an_amount_is_written_exactly_and_read_back_as_it_was(amount: int, expected: str) -> None:
+    assert written(amount) == expected
+    assert bytes_of(expected) == amount

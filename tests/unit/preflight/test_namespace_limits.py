@@ -125,20 +125,34 @@ def test_under_a_quota_for_cpu_limits_every_container_must_state_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bounds", "field"),
+    ("bounds", "field", "found", "needed"),
     [
-        ({"container_maximum": (("memory", GIB),)}, "spec.limits[Container].max[memory]"),
-        ({"container_minimum": (("cpu", 200),)}, "spec.limits[Container].min[cpu]"),
-        ({"pod_maximum": (("memory", GIB),)}, "spec.limits[Pod].max[memory]"),
-        ({"pod_maximum": (("cpu", 1000),)}, "spec.limits[Pod].max[cpu]"),
-        ({"container_ratio": (("memory", 1500),)}, "spec.limits[Container].maxLimitRequestRatio[memory]"),
-        ({"container_default_limits": (("cpu", 50),)}, "spec.limits[Container].default[cpu]"),
+        ({"container_maximum": (("memory", GIB),)}, "spec.limits[Container].max[memory]", "1Gi", "one of 2Gi"),
+        ({"container_minimum": (("cpu", 200),)}, "spec.limits[Container].min[cpu]", "200m", "one of 100m"),
+        ({"pod_maximum": (("memory", GIB),)}, "spec.limits[Pod].max[memory]", "1Gi", "one of 2Gi"),
+        ({"pod_maximum": (("cpu", 1000),)}, "spec.limits[Pod].max[cpu]", "1000m", "no limit"),
+        (
+            {"container_ratio": (("memory", 1500),)},
+            "spec.limits[Container].maxLimitRequestRatio[memory]",
+            "1.5",
+            "one of 2 (2Gi for 1Gi)",
+        ),
+        (
+            {"container_default_limits": (("cpu", 50),)},
+            "spec.limits[Container].default[cpu]",
+            "50m",
+            "one of 100m, which is requested",
+        ),
     ],
 )
-def test_a_limit_range_bounds_the_launcher(bounds: dict[str, Any], field: str) -> None:
+def test_a_limit_range_bounds_the_launcher(bounds: dict[str, Any], field: str, found: str, needed: str) -> None:
     (reason,) = said(a_template(an_instance()), a_limit_range(**bounds))
 
     assert (reason.code, reason.field) == ("LimitRangeViolated", f"LimitRange l: {field}")
+    assert (reason.found, reason.needed) == (found, needed)
+    assert reason.cure().startswith(
+        f"Change LimitRange l: {field}: it is {found}, and the launcher comes with {needed}."
+    )
 
 
 def test_what_a_container_does_not_state_it_gets_from_the_limit_range() -> None:
