@@ -24,6 +24,8 @@ MACHINE_TYPE = "machine-type.node.kubevirt.io/"
 REALTIME = "kubevirt.io/realtime"
 CPU_MANAGER = ("cpumanager", "kubevirt.io/cpumanager")
 _NOT_SAID = "no label"
+_MOST_DIGITS = 15
+"""Of a frequency in Hz; more than any clock ticks with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,8 @@ def supply(host: Host, terms: Terms) -> Supply:
     """What the node's labels say."""
     labels = host.node.labels
     true = [label for label, value in labels.items() if value == "true"]
-    frequency = labels.get(TSC_FREQUENCY, "")
     return Supply(
-        tsc_frequency_hz=int(frequency) if frequency.isascii() and frequency.isdigit() else 0,
+        tsc_frequency_hz=_frequency_hz(labels.get(TSC_FREQUENCY, "")),
         tsc_scalable=labels.get(TSC_SCALABLE) == "true",
         tsc_frequencies_hz=_under(TSC_SCHEDULABLE, true),
         hyperv=_under(HYPERV, true),
@@ -126,6 +127,11 @@ def supply(host: Host, terms: Terms) -> Supply:
         realtime=REALTIME in true,
         cpu_manager=any(label in true for label in CPU_MANAGER),
     )
+
+
+def _frequency_hz(label: str) -> int:
+    """0 for what is no frequency: a node may write what it likes, and Python reads only so many digits."""
+    return int(label) if len(label) <= _MOST_DIGITS and label.isascii() and label.isdigit() else 0
 
 
 def _under(prefix: str, labels: list[str]) -> frozenset[str]:
