@@ -64,7 +64,7 @@ def a_node(
     cpu_millicores: int = 32_000,
     pods: int = 110,
     architecture: str = "amd64",
-    heartbeat_at: datetime | None = None,
+    heartbeat_at: datetime | None = NOW,
 ) -> Node:
     """A healthy node with KubeVirt's labels; `labels` are added, the keys `without` removed."""
     every = node_labels(name) | {"kubernetes.io/arch": architecture} | dict(labels or {})

@@ -37,6 +37,12 @@ class GuestHardware:
     """Whether the state of its vTPM or EFI outlives a restart."""
     headless: bool = False
     """Whether it has no display."""
+    reserved_luns: tuple[str, ...] = ()
+    """Names of the LUNs for which it may hold SCSI persistent reservations."""
+    shareable_disks: tuple[str, ...] = ()
+    """Names of the disks that other guests may write to as well."""
+    file_systems: tuple[str, ...] = ()
+    """Names of the file systems that a virtiofsd beside it serves."""
 
 
 NO_HARDWARE = GuestHardware()

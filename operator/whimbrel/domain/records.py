@@ -13,7 +13,7 @@ from whimbrel.api import HostProfile, MigrationPlan, VirtualMachineMove
 from whimbrel.api.migration_plan import MigrationPlanStatus
 from whimbrel.domain.changes import Change
 from whimbrel.domain.guests import NO_HARDWARE, GuestHardware, GuestInterface, GuestVolume
-from whimbrel.domain.scheduling import Admission, Amounts, Scheduling
+from whimbrel.domain.scheduling import Admission, Amounts, Nomination, Scheduling
 
 
 class Key(NamedTuple):
@@ -137,6 +137,10 @@ class Instance:
     """What KubeVirt is changing on it just now."""
     eviction_strategy: str = ""
     """Its own; empty: the cluster's."""
+    selinux_told: bool = True
+    """Whether virt-handler has written its SELinux context, be it that there is none."""
+    decentralized_failure: Condition | None = None
+    """Why its move between clusters or namespaces does not get on; None: nothing of the kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +248,8 @@ class Pod:
     """Of launchers only."""
     claims: tuple[str, ...] = ()
     """Names of the PersistentVolumeClaims that it uses."""
+    nomination: Nomination | None = None
+    """Where the scheduler makes room for it by evicting others; None for nearly all pods."""
 
     @property
     def ended(self) -> bool:
@@ -280,6 +286,11 @@ class KubeVirt:
     feature_gates: frozenset[str]
     eviction_strategy: str = ""
     """Of guests that name none, or empty."""
+    deleting: bool = False
+    available: Condition | None = None
+    degraded: Condition | None = None
+    matches_selinux_level: bool = True
+    """Whether a target launcher gets the SELinux level of its source, which then has to be known."""
 
 
 @dataclass(frozen=True, slots=True)

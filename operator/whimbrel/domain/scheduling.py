@@ -65,7 +65,14 @@ class Scheduling:
     anti_affinity: tuple[PodTerm, ...] = ()
     spread: tuple[SpreadConstraint, ...] = ()
     priority: int = 0
-    preempts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Nomination:
+    """What the scheduler intends with a pod that fits nowhere and for which it has evicted others."""
+
+    node: str
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,8 @@ class _Facts:
     quotas: Mapping[str, tuple[Quota, ...]]
     """By namespace, sorted by name."""
     limits: Mapping[str, tuple[Limits, ...]]
+    nominated: Mapping[str, tuple[Pod, ...]]
+    """Pods that are not bound and for which the scheduler makes room, by node."""
 
 
 class Ledger:
@@ -96,13 +98,17 @@ class Ledger:
     def of(cls, snapshot: Snapshot) -> Self:
         """The ledger of a snapshot.
 
-        Pods that have not ended count where they are bound. Each unfinished migration counts at its source, at its
-        target where that is known, and reserves the target until its target launcher is bound and so counts itself.
+        Pods that have not ended count where they are bound, and where the scheduler has evicted others for them. Each
+        unfinished migration counts at its source, at its target where that is known, and reserves the target until its
+        target launcher is bound and so counts itself.
         """
         launchers: dict[str, list[Pod]] = {}
         by_node: dict[str, list[Pod]] = {}
         arrivals: dict[str, Pod] = {}
+        nominated: dict[str, tuple[Pod, ...]] = {}
         for pod in snapshot.pods.values():
+            if pod.nomination is not None and not pod.ended:
+                nominated[pod.nomination.node] = (*nominated.get(pod.nomination.node, ()), pod)
             if pod.instance_uid and not pod.ended:
                 launchers.setdefault(pod.instance_uid, []).append(pod)
                 by_node.setdefault(pod.node, []).append(pod)
@@ -128,11 +134,16 @@ class Ledger:
                 journeys=Journeys(snapshot),
                 quotas=_by_namespace(snapshot.quotas),
                 limits=_by_namespace(snapshot.limits),
+                nominated=nominated,
             )
         )
         for pod in snapshot.pods.values():
             if pod.node and not pod.ended:
                 ledger._take(pod.node, PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests))
+        for node, pods in nominated.items():
+            for pod in pods:
+                if not pod.migration_uid:  # a target launcher is reserved for by its migration, below
+                    ledger._take(node, PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests))
         for flight in flights:
             instance = snapshot.instances.get(flight.migration.instance_key)
             ledger._count_migration(flight.source, flight.arrivals)
@@ -293,6 +304,10 @@ class Ledger:
             if flight.migration.key.namespace == namespace and pod is not None and not pod.ended:
                 moving.setdefault(pod.instance_uid, pod)
         return _asked(moving.values())
+
+    def nominated(self, node: str) -> tuple[Pod, ...]:
+        """Pods that are not bound and for which the scheduler makes room on the node, in no particular order."""
+        return self._facts.nominated.get(node, ())
 
     def unfinished_migration(self, instance: Key) -> Migration | None:
         """The migration of the instance that has not ended; of several the one that KubeVirt handed to the nodes."""

@@ -36,11 +36,13 @@ from whimbrel.preflight import (
     permissions,
     platform,
     pod_affinity,
+    preemption,
     source,
     storage,
     target,
     target_choice,
     topology_spread,
+    unchecked,
 )
 from whimbrel.preflight.assessment import Assessment, candidate, host_demand
 from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason, PreflightUnknown
@@ -53,6 +55,7 @@ EVERYWHERE: tuple[GuestFamily, ...] = (
     guest,
     owner,
     attached_devices,
+    unchecked,
     disks,
     interfaces,
     in_flight,
@@ -80,6 +83,7 @@ BY_HOST: tuple[HostFamily, ...] = (
     capacity,
     pod_affinity,
     topology_spread,
+    preemption,
 )
 """Families that look at each target."""
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 
+_REENLIGHTENMENT = "reenlightenment"
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -21,6 +23,8 @@ class Demand:
     launch_security: str
     hyperv_passthrough: bool
     client_usb: bool
+    clock_unknown: bool
+    """Whether it relies on a clock frequency that its node has not told."""
 
 
 class HostDeviceAttached(PreflightReason):
@@ -53,6 +57,16 @@ class HypervPassthrough(PreflightReason):
     remedy = "Replace {field} by the single features that it needs, in spec.domain.features.hyperv, and restart it."
 
 
+class TscFrequencyUnknown(PreflightReason):
+    """The guest relies on its clock's frequency (Hyper-V re-enlightenment), and its node has not told it to KubeVirt."""
+
+    evidence = where.INSTANCE
+    remedy = (
+        "Restart it on a node with the label cpu-timer.node.kubevirt.io/tsc-frequency, or switch re-enlightenment off in "
+        "spec.domain.features.hyperv and restart it."
+    )
+
+
 class ClientUsbDetached(PreflightWarning):
     """USB devices that a client redirects to the guest are detached when it moves: the client is connected to the source."""
 
@@ -60,7 +74,14 @@ class ClientUsbDetached(PreflightWarning):
     remedy = "Have users of redirected USB devices close them before, and connect again afterwards (virtctl usbredir)."
 
 
-REASONS = (HostDeviceAttached, SeveralGpus, EncryptedMemory, HypervPassthrough, ClientUsbDetached)
+REASONS = (
+    HostDeviceAttached,
+    SeveralGpus,
+    EncryptedMemory,
+    HypervPassthrough,
+    TscFrequencyUnknown,
+    ClientUsbDetached,
+)
 
 
 def demand(candidate: Candidate) -> Demand:
@@ -72,6 +93,7 @@ def demand(candidate: Candidate) -> Demand:
         launch_security=hardware.launch_security,
         hyperv_passthrough=hardware.hyperv_passthrough,
         client_usb=hardware.client_usb,
+        clock_unknown=_REENLIGHTENMENT in hardware.hyperv and not hardware.tsc_frequency_hz,
     )
 
 
@@ -85,5 +107,7 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
         yield EncryptedMemory(field="spec.domain.launchSecurity", found=demand.launch_security, needed="absent")
     if demand.hyperv_passthrough:
         yield HypervPassthrough(field="spec.domain.features.hypervPassthrough", found="enabled", needed="absent")
+    if demand.clock_unknown:
+        yield TscFrequencyUnknown(field="status.topologyHints.tscFrequency", found="absent", needed="its frequency")
     if demand.client_usb:
         yield ClientUsbDetached(field="spec.domain.devices.clientPassthrough", found="present", needed="absent")

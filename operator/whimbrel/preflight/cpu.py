@@ -45,6 +45,8 @@ class Demand:
     features: frozenset[str]
     vendors: frozenset[str]
     """Of the source node: KubeVirt copies them, whatever the model."""
+    unlabelled: bool = False
+    """Whether its model is that of a source node which does not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,16 @@ class CpuModelMissing(PreflightReason):
     remedy = "Move to a node that offers {needed}, or give the virtual machine a model that both hosts offer."
 
 
+class HostModelUnlabelled(PreflightReason):
+    """The guest runs with its host's model, and the node has no label that tells KubeVirt which one that is."""
+
+    evidence = where.SOURCE_NODE
+    remedy = (
+        "See to virt-handler's node labeller at the guest's node, which writes {field}; or give the virtual machine a named "
+        "CPU model and restart it."
+    )
+
+
 class CpuFeatureMissing(PreflightReason):
     """The guest needs a CPU feature that the target does not offer."""
 
@@ -96,11 +108,18 @@ class HostModelObsolete(PreflightReason):
     remedy = "Choose other targets, or give the virtual machine a named CPU model."
 
 
-REASONS = (ArchitectureMismatch, CpuModelMissing, CpuFeatureMissing, CpuVendorMismatch, HostModelObsolete)
+REASONS = (
+    ArchitectureMismatch,
+    CpuModelMissing,
+    HostModelUnlabelled,
+    CpuFeatureMissing,
+    CpuVendorMismatch,
+    HostModelObsolete,
+)
 
 
 def demand(candidate: Candidate, home: Supply | None) -> Demand:
-    """What KubeVirt will ask of the target for this guest. An unlabelled source asks for nothing."""
+    """What KubeVirt will ask of the target for this guest. Of a source that is not known nothing is asked."""
     cpu = candidate.instance.cpu
     architecture = candidate.instance.architecture or (home.architecture if home else "")
     named = model_of(candidate, architecture)
@@ -112,7 +131,14 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
         features = features | required if features else required
     elif named == HOST_PASSTHROUGH:
         named = ""
-    return Demand(architecture, named, by_host_model, features, home.vendors if home else frozenset())
+    return Demand(
+        architecture=architecture,
+        model=named,
+        by_host_model=by_host_model,
+        features=features,
+        vendors=home.vendors if home else frozenset(),
+        unlabelled=by_host_model and home is not None and not home.host_models,
+    )
 
 
 def model_of(candidate: Candidate, architecture: str) -> str:
@@ -174,6 +200,8 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
             found=_listed(offered) or "no models",
             needed=demand.model,
         )
+    if demand.unlabelled:
+        yield HostModelUnlabelled(field=f"{HOST_MODEL}/…", found="absent at the guest's node", needed="one")
     for feature in sorted(demand.features - supply.features):
         yield CpuFeatureMissing(field=f"{FEATURE}/{feature}", found="absent", needed=feature)
     if not demand.vendors <= supply.vendors:

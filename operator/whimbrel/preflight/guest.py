@@ -1,8 +1,9 @@
 """Guest: is this virtual machine in a state in which KubeVirt moves it at all?
 
-KubeVirt's own verdict is the condition LiveMigratable, which virt-handler keeps up to date (KubeVirt contract §2.1); its
-admission accepts a migration of a guest that does not run, which then waits for ever (§1.5, §6.1). Called through
-`preflight.FAMILIES`.
+KubeVirt's own verdict is the condition LiveMigratable, which virt-handler keeps up to date (KubeVirt contract §2.1); what
+it leaves out after its first cause, StorageLiveMigratable lists (`causes`). Its admission accepts a migration of a guest that
+does not run, which then waits for ever (§1.5, §6.1), and so does one without an SELinux context to match (§2.3). Called
+through `preflight.FAMILIES`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 
 from whimbrel.api.virtual_machine_move import Judgement
 from whimbrel.domain.records import Condition
-from whimbrel.preflight import where
-from whimbrel.preflight.family import Candidate, PreflightReason
+from whimbrel.preflight import causes, where
+from whimbrel.preflight.causes import Cause
+from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 
 RUNNING = "Running"
 RECEIVING = "WaitingForSync"
@@ -19,36 +21,12 @@ RECEIVING = "WaitingForSync"
 LONGEST_NAME = 63
 """A migration carries the instance's name as a label value (KubeVirt contract §1.4)."""
 
-REMEDIES: Mapping[str, str] = {
-    "InterfaceNotLiveMigratable": "Bind the pod network with masquerade, or allow a bridge with the annotation "
-    "kubevirt.io/allow-pod-bridge-network-live-migration, then restart the virtual machine.",
-    "CPUModeLiveMigratable": "KubeVirt found no host-model labels on its node: see to virt-handler's node labeller there, "
-    "or give the virtual machine a named CPU model.",
-    "HostDeviceNotLiveMigratable": "Remove the host devices and GPUs, or keep a single mediated GPU and enable "
-    "KubeVirt's feature gate VGPULiveMigration.",
-    "SEVNotLiveMigratable": "A guest with encrypted memory (SEV) cannot be moved: shut it down to place it elsewhere.",
-    "TDXNotLiveMigratable": "A guest with encrypted memory (TDX) cannot be moved: shut it down to place it elsewhere.",
-    "SecureExecutionNotLiveMigratable": "A guest under Secure Execution cannot be moved: shut it down to place it elsewhere.",
-    "NoTSCFrequencyNotLiveMigratable": "Its node does not tell its TSC frequency: move it by a restart to a node with the "
-    "label cpu-timer.node.kubevirt.io/tsc-frequency, or switch Hyper-V re-enlightenment off.",
-    "HypervPassthroughNotLiveMigratable": "Replace features.hypervPassthrough by the single Hyper-V features it needs.",
-    "DisksNotLiveMigratable": "Put its disks on volumes with the access mode ReadWriteMany.",
-    "PersistentReservationNotLiveMigratable": "Remove the LUN's SCSI persistent reservation.",
-    "HotplugNotLiveMigratable": "Unplug the hotplugged volumes.",
-    "VirtIOFSNotLiveMigratable": "Remove the virtiofs file systems, or update KubeVirt.",
-    "NotMigratable": "Mend each cause that the message lists.",
-}
-"""What to do about KubeVirt's reasons of the condition LiveMigratable (KubeVirt contract §2.1)."""
-
 PAUSED_REMEDIES: Mapping[str, str] = {
     "PausedByUser": "Somebody paused it: unpause it with virtctl when they agree, then plan again.",
     "PausedIOError": "Its storage failed it: see that its volumes can be written and have room. KubeVirt lets it run on when "
     "they do; then plan again.",
 }
 """What to do about KubeVirt's reasons of the condition Paused (KubeVirt contract §2.3)."""
-
-RESERVATION = "PersistentReservationNotLiveMigratable"
-"""Said in the message of StorageLiveMigratable alone, and true of a plain move too (KubeVirt contract §2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +36,13 @@ class Demand:
     phase: str
     deleting: bool
     paused: Condition | None
-    live_migratable: Condition | None
-    reservation: bool
-    """Whether KubeVirt names a SCSI persistent reservation."""
+    live_migratable: str
+    """Status of KubeVirt's verdict, or empty."""
+    causes: tuple[Cause, ...]
+    """What KubeVirt gives for its verdicts."""
+    reserved_luns: tuple[str, ...]
+    selinux_missing: bool
+    """Whether its target launcher must match an SELinux context that nobody has told."""
     name_length: int
     """0 for every name that is short enough."""
 
@@ -88,18 +70,38 @@ class GuestPaused(PreflightReason):
 
 
 class NotLiveMigratable(PreflightReason):
-    """KubeVirt says that this guest cannot be moved live."""
+    """KubeVirt says that this guest cannot be moved live, for this cause among others."""
 
     evidence = where.INSTANCE
     remedy = "Mend what KubeVirt names: {found}."
-    remedies = REMEDIES
+    remedies = causes.REMEDIES
+
+
+class StorageNotLiveMigratable(PreflightWarning):
+    """KubeVirt lets this guest move but not its volumes to other claims, for a cause that its first verdict does not know."""
+
+    evidence = where.INSTANCE
+    remedy = "Mind it before its volumes are to be moved, or see why KubeVirt's two verdicts differ: {found}."
+    remedies = causes.REMEDIES
 
 
 class PersistentReservation(PreflightReason):
-    """The guest holds a LUN by SCSI persistent reservation, which does not come along to another host."""
+    """The guest may hold a LUN by SCSI persistent reservation, which does not come along to another host."""
 
     evidence = where.INSTANCE
     remedy = "Take the persistent reservation off its LUN (reservation: true in its disks), then restart the virtual machine."
+
+
+class SelinuxContextUnknown(PreflightReason):
+    """Nobody has told the guest's SELinux context, and KubeVirt makes no target launcher before it can match it."""
+
+    judgement = Judgement.UNKNOWN
+    transient = True
+    evidence = where.INSTANCE
+    remedy = (
+        "Wait for virt-handler to write {field}. If it does not, restart the virtual machine, or set "
+        "spec.configuration.migrations.matchSELinuxLevelOnMigration: false in the KubeVirt object."
+    )
 
 
 class LiveMigratableUnknown(PreflightReason):
@@ -123,8 +125,10 @@ REASONS = (
     BeingDeleted,
     GuestPaused,
     NotLiveMigratable,
+    StorageNotLiveMigratable,
     PersistentReservation,
     LiveMigratableUnknown,
+    SelinuxContextUnknown,
     NameTooLong,
 )
 
@@ -133,13 +137,15 @@ def demand(candidate: Candidate) -> Demand:
     """What of the guest's state matters."""
     instance = candidate.instance
     length = len(instance.key.name)
-    storage = instance.storage_live_migratable
+    live, kubevirt = instance.live_migratable, candidate.snapshot.kubevirt
     return Demand(
         phase=instance.phase,
         deleting=instance.deleting,
         paused=instance.paused,
-        live_migratable=instance.live_migratable,
-        reservation=storage is not None and storage.status == "False" and RESERVATION in storage.message,
+        live_migratable=live.status if live is not None else "",
+        causes=causes.of(live, instance.storage_live_migratable),
+        reserved_luns=instance.hardware.reserved_luns,
+        selinux_missing=not instance.selinux_told and (kubevirt is None or kubevirt.matches_selinux_level),
         name_length=length if length > LONGEST_NAME else 0,
     )
 
@@ -154,21 +160,27 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
         yield GuestPaused(
             field="status.conditions[Paused]", found=demand.paused.reason or "Paused", needed="not paused"
         )
-    verdict = demand.live_migratable
-    if verdict is None or verdict.status not in ("True", "False"):
-        yield LiveMigratableUnknown(
-            field="status.conditions[LiveMigratable]", found=verdict.status if verdict else "absent", needed="True"
-        )
-    elif verdict.status == "False":
-        words = ": ".join(part for part in (verdict.reason, verdict.message) if part)
-        yield NotLiveMigratable(
-            field="status.conditions[LiveMigratable]", found=words or "no reason given", needed="True"
-        )
-    if demand.reservation:
-        yield PersistentReservation(
-            field="status.conditions[StorageLiveMigratable]", found=RESERVATION, needed="no persistent reservation"
-        )
+    if demand.live_migratable not in ("True", "False"):
+        yield LiveMigratableUnknown(field=causes.LIVE, found=demand.live_migratable or "absent", needed="True")
+    for cause in demand.causes:
+        if cause.reason != causes.RESERVATION:
+            said = StorageNotLiveMigratable if demand.live_migratable == "True" else NotLiveMigratable
+            yield said(field=cause.field, found=str(cause), needed="True")
+    yield from _of_reservations(demand)
+    if demand.selinux_missing and demand.phase == RUNNING:
+        yield SelinuxContextUnknown(field="status.selinuxContext", found="absent", needed="a context, or none")
     if demand.name_length:
         yield NameTooLong(
             field="metadata.name", found=f"{demand.name_length} characters", needed=f"{LONGEST_NAME} characters"
         )
+
+
+def _of_reservations(demand: Demand) -> Iterator[PreflightReason]:
+    """By the guest's own word; by KubeVirt's where the guest has none."""
+    for name in demand.reserved_luns:
+        yield PersistentReservation(
+            field=f"spec.domain.devices.disks[{name}].lun.reservation", found="true", needed="false"
+        )
+    for cause in demand.causes:
+        if cause.reason == causes.RESERVATION and not demand.reserved_luns:
+            yield PersistentReservation(field=cause.field, found=str(cause), needed="no persistent reservation")

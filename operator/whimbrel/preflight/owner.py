@@ -1,7 +1,8 @@
 """Owner: does whoever owns this virtual machine forbid moving it, and is everything that its annotations say understood?
 
 Annotations of the VirtualMachine or the instance. They can only forbid and ask for more: nothing that they say allows what a
-plan or a HostProfile does not. Called through `preflight.FAMILIES`.
+plan or a HostProfile does not. A veto fails closed: `never` in any case is understood, and whatever else stands in that
+annotation keeps the guest where it is until somebody says what was meant. Called through `preflight.FAMILIES`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,13 @@ class ForbiddenByOwner(PreflightReason):
     remedy = "Ask its owner; to allow it again, remove the annotation {field}."
 
 
+class MigrationAnnotationUnknown(PreflightReason):
+    """The annotation by which owners forbid moves has a value that means nothing: it is taken for a veto until it is clear."""
+
+    evidence = where.OWNER
+    remedy = "Ask its owner: set {field} to {needed} to forbid moving it, or remove the annotation to allow it (it is {found})."
+
+
 class AnnotationUnknown(PreflightWarning):
     """An annotation for the owner's wishes has a value that means nothing, so nothing follows from it."""
 
@@ -41,7 +49,7 @@ class AnnotationUnknown(PreflightWarning):
     remedy = "Set {field} to {needed}, or remove it (it is {found})."
 
 
-REASONS = (ForbiddenByOwner, AnnotationUnknown)
+REASONS = (ForbiddenByOwner, MigrationAnnotationUnknown, AnnotationUnknown)
 
 
 _KNOWN: dict[str, tuple[str, ...]] = {
@@ -71,8 +79,10 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
     """Every word of the owner against moving it, and every word that is not understood."""
     for kind, annotation, value in demand.said:
         field = f"{kind}.metadata.annotations[{annotation}]"
-        if value == NEVER and annotation == ANNOTATION_MIGRATION:
-            yield ForbiddenByOwner(field=field, found=NEVER, needed="absent")
+        found = value[:LONGEST_QUOTE] or "empty"
+        if annotation == ANNOTATION_MIGRATION:
+            forbidden = value.strip().casefold() == NEVER.casefold()
+            reason = ForbiddenByOwner if forbidden else MigrationAnnotationUnknown
+            yield reason(field=field, found=found, needed="absent" if forbidden else NEVER)
         elif value not in _KNOWN[annotation]:
-            needed = " or ".join(_KNOWN[annotation])
-            yield AnnotationUnknown(field=field, found=value[:LONGEST_QUOTE] or "empty", needed=needed)
+            yield AnnotationUnknown(field=field, found=found, needed=" or ".join(_KNOWN[annotation]))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from whimbrel.domain.records import Condition
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
@@ -30,6 +31,10 @@ class Demand:
     phase: str = ""
     version: str = ""
     updating: bool = False
+    deleting: bool = False
+    available: Condition | None = None
+    """None where virt-operator does not say: then the phase stands alone."""
+    degraded: Condition | None = None
 
 
 class KubeVirtMissing(PreflightReason):
@@ -46,6 +51,34 @@ class KubeVirtNotDeployed(PreflightReason):
     transient = True
     evidence = where.KUBEVIRT
     remedy = "Wait until KubeVirt is deployed. If it stays {found}, its conditions and virt-operator's log say why."
+
+
+class KubeVirtBeingDeleted(PreflightReason):
+    """KubeVirt is being taken off the cluster, and nobody would carry a migration through."""
+
+    transient = True
+    evidence = where.KUBEVIRT
+    remedy = (
+        "Nothing can be moved live meanwhile: install KubeVirt again when it is gone, or see who deleted its object."
+    )
+
+
+class KubeVirtUnavailable(PreflightReason):
+    """KubeVirt says that it is not available: a component that a migration needs does not run."""
+
+    transient = True
+    evidence = where.KUBEVIRT
+    remedy = (
+        "Wait until it is available. If it stays so ({found}), see the pods of its namespace and virt-operator's log."
+    )
+
+
+class KubeVirtDegraded(PreflightReason):
+    """KubeVirt says that it is degraded: it runs with less than all of its components, or is being updated."""
+
+    transient = True
+    evidence = where.KUBEVIRT
+    remedy = "Wait until all its components are back. If it stays so ({found}), see the pods of its namespace."
 
 
 class KubeVirtVersionUnknown(PreflightReason):
@@ -88,6 +121,9 @@ class PlatformUnknown(PreflightUnknown):
 REASONS = (
     KubeVirtMissing,
     KubeVirtNotDeployed,
+    KubeVirtBeingDeleted,
+    KubeVirtUnavailable,
+    KubeVirtDegraded,
     KubeVirtVersionUnknown,
     KubeVirtUpdating,
     KubeVirtTooOld,
@@ -106,7 +142,15 @@ def read(snapshot: Snapshot) -> Demand:
     kubevirt = snapshot.kubevirt
     if kubevirt is None:
         return Demand(present=False, readable="kubevirts" not in snapshot.unread)
-    return Demand(True, True, kubevirt.phase, kubevirt.version, kubevirt.updating)
+    return Demand(
+        present=True,
+        phase=kubevirt.phase,
+        version=kubevirt.version,
+        updating=kubevirt.updating,
+        deleting=kubevirt.deleting,
+        available=kubevirt.available,
+        degraded=kubevirt.degraded,
+    )
 
 
 def judge(demand: Demand) -> Iterator[PreflightReason]:
@@ -119,11 +163,25 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
         return
     if demand.phase != "Deployed":
         yield KubeVirtNotDeployed(field="KubeVirt status.phase", found=demand.phase or "no phase", needed="Deployed")
+    if demand.deleting:
+        yield KubeVirtBeingDeleted(field="KubeVirt metadata.deletionTimestamp", found="set", needed="absent")
+    if demand.available is not None and demand.available.status != "True":
+        yield KubeVirtUnavailable(
+            field="KubeVirt status.conditions[Available]", found=_said(demand.available), needed="True"
+        )
+    if demand.degraded is not None and demand.degraded.status == "True":
+        yield KubeVirtDegraded(
+            field="KubeVirt status.conditions[Degraded]", found=_said(demand.degraded), needed="False"
+        )
     if demand.updating:
         yield KubeVirtUpdating(
             field="KubeVirt status.targetKubeVirtVersion", found=f"{demand.version} to another", needed="no update"
         )
     yield from _of_version(demand.version)
+
+
+def _said(condition: Condition) -> str:
+    return ": ".join(part for part in (condition.status, condition.reason, condition.message) if part)
 
 
 def _of_version(version: str) -> Iterator[PreflightReason]:

@@ -1,5 +1,6 @@
-"""Source: may guests leave the host where this one runs? What fails here holds for every target.
+"""Source: may guests leave the host where this one runs, and can it send them? What fails here holds for every target.
 
+The source's virt-handler and launcher carry a migration out, so a host that is not well cannot be emptied live.
 Called through `preflight.FAMILIES`.
 """
 
@@ -10,7 +11,9 @@ from whimbrel.api.migration_plan import NodeTerm
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.labels import carries
 from whimbrel.preflight import heartbeat, where
-from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
+from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
+from whimbrel.preflight.heartbeat import Heartbeat
+from whimbrel.preflight.target import SCHEDULABLE_LABEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,11 @@ class Demand:
     known: bool
     profile: str
     enabled: bool
-    stale: bool
-    """Whether its virt-handler has not been heard of lately."""
+    ready: bool
+    schedulable: str
+    """Value of the label kubevirt.io/schedulable, or empty."""
+    heartbeat: Heartbeat
+    """Of its virt-handler."""
     refilled: bool
     """Whether the plan empties it while it still takes pods."""
 
@@ -41,11 +47,35 @@ class SourceNotEnabled(PreflightReason):
     remedy = "Set migration.enabled: true in the HostProfile that applies there, or write one that selects the node."
 
 
+class SourceNotReady(PreflightReason):
+    """The node where the guest runs is not Ready: nobody there would carry the migration out, or say how it went."""
+
+    evidence = where.SOURCE_NODE
+    remedy = "See why the kubelet there does not report ({found}); if the node is lost, see to the guest there first."
+
+
+class SourceNotSchedulable(PreflightReason):
+    """KubeVirt takes no guests at the node where this one runs: its virt-handler, which must send the guest, is not well."""
+
+    evidence = where.SOURCE_NODE
+    remedy = "See whether virt-handler runs well there ({found}); it sets the label {field} to true each minute."
+
+
 class SourceHeartbeatStale(PreflightReason):
     """The virt-handler where the guest runs has not reported lately, and it is the one that must send the guest away."""
 
     evidence = where.SOURCE_NODE
     remedy = "See whether virt-handler runs there ({found}); if the node itself is lost, see to the guest there first."
+
+
+class SourceHeartbeatUnknown(PreflightUnknown):
+    """Nothing tells when the guest's virt-handler was last heard of; KubeVirt's label kubevirt.io/schedulable stands alone."""
+
+    evidence = where.SOURCE_NODE
+    remedy = (
+        "See whether virt-handler runs there and writes the annotation kubevirt.io/heartbeat each minute ({found}), and "
+        "whether the clocks agree."
+    )
 
 
 class SourceNotCordoned(PreflightWarning):
@@ -55,7 +85,15 @@ class SourceNotCordoned(PreflightWarning):
     remedy = "Cordon it first (kubectl cordon {found}); Whimbrel has no right to."
 
 
-REASONS = (SourceUnknown, SourceNotEnabled, SourceHeartbeatStale, SourceNotCordoned)
+REASONS = (
+    SourceUnknown,
+    SourceNotEnabled,
+    SourceNotReady,
+    SourceNotSchedulable,
+    SourceHeartbeatStale,
+    SourceHeartbeatUnknown,
+    SourceNotCordoned,
+)
 
 
 def emptied(term: NodeTerm | None, hosts: Mapping[str, Host]) -> frozenset[str]:
@@ -75,7 +113,9 @@ def demand(candidate: Candidate) -> Demand:
         known=host is not None,
         profile=host.profile_name if host is not None else "",
         enabled=host is not None and host.enabled,
-        stale=host is not None and heartbeat.stale(host.node, candidate.snapshot.now),
+        ready=host is not None and host.node.ready,
+        schedulable=host.node.labels.get(SCHEDULABLE_LABEL, "") if host is not None else "",
+        heartbeat=heartbeat.of(host.node, candidate.snapshot.now) if host is not None else Heartbeat.ABSENT,
         refilled=candidate.evacuated and host is not None and not host.node.unschedulable,
     )
 
@@ -93,9 +133,16 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
             found=f"{demand.node}: {f'HostProfile {demand.profile} says false' if demand.profile else 'no HostProfile'}",
             needed="true",
         )
-    if demand.stale:
-        yield SourceHeartbeatStale(
-            field=heartbeat.FIELD, found=f"{demand.node}: {heartbeat.FOUND}", needed=heartbeat.NEEDED
+    if not demand.ready:
+        yield SourceNotReady(field="status.conditions[Ready]", found=f"{demand.node}: not True", needed="True")
+    if demand.schedulable != "true":
+        yield SourceNotSchedulable(
+            field=SCHEDULABLE_LABEL, found=f"{demand.node}: {demand.schedulable or 'absent'}", needed="true"
         )
+    found = f"{demand.node}: {demand.heartbeat.value}"
+    if demand.heartbeat is Heartbeat.STALE:
+        yield SourceHeartbeatStale(field=heartbeat.FIELD, found=found, needed=heartbeat.NEEDED)
+    elif demand.heartbeat.unknown:
+        yield SourceHeartbeatUnknown(field=heartbeat.FIELD, found=found, needed=heartbeat.NEEDED)
     if demand.refilled:
         yield SourceNotCordoned(field="spec.unschedulable", found=demand.node, needed="true")

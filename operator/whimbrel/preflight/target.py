@@ -14,7 +14,8 @@ from whimbrel.domain.records import Taint
 from whimbrel.domain.scheduling import Toleration
 from whimbrel.inventory.hosts import Host
 from whimbrel.preflight import heartbeat, where
-from whimbrel.preflight.family import Candidate, PreflightReason
+from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
+from whimbrel.preflight.heartbeat import Heartbeat
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_MOMENT = False
@@ -57,8 +58,8 @@ class Supply:
     cordoned: bool
     schedulable: str
     """Value of the label kubevirt.io/schedulable, or empty."""
-    stale: bool
-    """Whether its virt-handler has not been heard of lately."""
+    heartbeat: Heartbeat
+    """Of its virt-handler."""
     taints: frozenset[Taint]
     """Those that keep pods out and that no other rule names."""
     wanted: bool
@@ -93,6 +94,16 @@ class HeartbeatStale(PreflightReason):
 
     evidence = where.NODE
     remedy = "See whether virt-handler runs on {node}, or choose other targets."
+
+
+class HeartbeatUnknown(PreflightUnknown):
+    """Nothing tells when the node's virt-handler was last heard of; KubeVirt's label kubevirt.io/schedulable stands alone."""
+
+    evidence = where.NODE
+    remedy = (
+        "See whether virt-handler runs on {node} and writes the annotation kubevirt.io/heartbeat each minute ({found}), and "
+        "whether the clocks agree."
+    )
 
 
 class HostTainted(PreflightReason):
@@ -132,6 +143,7 @@ REASONS = (
     HostCordoned,
     HostNotSchedulable,
     HeartbeatStale,
+    HeartbeatUnknown,
     HostTainted,
     NotATarget,
     TargetNotEnabled,
@@ -153,7 +165,7 @@ def supply(host: Host, terms: Terms) -> Supply:
         ready=node.ready,
         cordoned=node.unschedulable,
         schedulable=node.labels.get(SCHEDULABLE_LABEL, ""),
-        stale=heartbeat.stale(node, terms.snapshot.now),
+        heartbeat=heartbeat.of(node, terms.snapshot.now),
         taints=frozenset(taint for taint in node.taints if taint.keeps_out and taint.key not in _SAID_ELSEWHERE),
         wanted=terms.admits(host),
         profile=host.profile_name,
@@ -174,8 +186,10 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         yield HostCordoned(field="spec.unschedulable", found="true", needed="false")
     if supply.schedulable != "true":
         yield HostNotSchedulable(field=SCHEDULABLE_LABEL, found=supply.schedulable or "absent", needed="true")
-    if supply.stale:
-        yield HeartbeatStale(field=heartbeat.FIELD, found=heartbeat.FOUND, needed=heartbeat.NEEDED)
+    if supply.heartbeat is Heartbeat.STALE:
+        yield HeartbeatStale(field=heartbeat.FIELD, found=supply.heartbeat.value, needed=heartbeat.NEEDED)
+    elif supply.heartbeat.unknown:
+        yield HeartbeatUnknown(field=heartbeat.FIELD, found=supply.heartbeat.value, needed=heartbeat.NEEDED)
     for taint in sorted(supply.taints, key=lambda taint: (taint.key, taint.value, taint.effect)):
         if demand.tolerates(taint):
             continue

@@ -240,6 +240,38 @@ def test_kubevirt_fills_in_its_documented_defaults() -> None:
     assert not kubevirt.updating
 
 
+def test_kubevirt_says_how_it_is() -> None:
+    conditions = [{"type": "Available", "status": "False", "reason": "X"}, {"type": "Degraded", "status": "True"}]
+    raw = named(
+        status={"conditions": conditions},
+        spec={"configuration": {"migrations": {"matchSELinuxLevelOnMigration": False}}},
+    )
+    raw["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+    unwell, plain = project(resources.KUBEVIRTS, raw), project(resources.KUBEVIRTS, named())
+
+    assert (unwell.available, unwell.degraded) == (Condition("False", "X"), Condition("True"))
+    assert (unwell.deleting, unwell.matches_selinux_level) == (True, False)
+    assert (plain.available, plain.degraded, plain.deleting, plain.matches_selinux_level) == (None, None, False, True)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [("none", True), ("system_u:r:t:s0:c1,c2", True), ("", False), (None, False)]
+)
+def test_an_instance_whose_selinux_context_is_empty_has_not_been_told_one(told: str | None, expected: bool) -> None:
+    assert project(resources.INSTANCES, named(status={"selinuxContext": told})).selinux_told is expected
+
+
+@pytest.mark.parametrize(("status", "expected"), [("True", Condition("True", "", "tls")), ("False", None)])
+def test_an_instance_keeps_why_its_move_between_clusters_does_not_get_on(
+    status: str, expected: Condition | None
+) -> None:
+    condition = {"type": "DecentralizedLiveMigrationFailure", "status": status, "message": "tls"}
+
+    found = project(resources.INSTANCES, named(status={"conditions": [condition]}))
+
+    assert found.decentralized_failure == expected
+
+
 def test_kubevirt_1_3_gave_a_migration_more_time() -> None:
     kubevirt = project(resources.KUBEVIRTS, named(status={"observedKubeVirtVersion": "v1.3.1"}))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,12 +19,14 @@ from support.builders import (
     a_virtual_machine,
     an_instance,
 )
+from whimbrel.api.virtual_machine_move import Judgement
 from whimbrel.domain.changes import Change
-from whimbrel.domain.naming import ANNOTATION_MIGRATION, LABEL_PLAN_UID
-from whimbrel.domain.records import Condition, Instance, KubeVirt
+from whimbrel.domain.guests import GuestHardware
+from whimbrel.domain.naming import ANNOTATION_GRAPHICS, ANNOTATION_MIGRATION, LABEL_PLAN_UID
+from whimbrel.domain.records import Condition, Instance, KubeVirt, Node, Pod
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
-from whimbrel.preflight import PreflightReason, changing, guest, in_flight, owner, platform, source
+from whimbrel.preflight import PreflightReason, causes, changing, guest, in_flight, owner, platform, source
 from whimbrel.preflight.assessment import candidate
 
 
@@ -75,12 +77,44 @@ def test_every_reason_is_said_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("reason", list(guest.REMEDIES))
+@pytest.mark.parametrize("reason", [each for each in causes.REMEDIES if each != causes.RESERVATION])
 def test_each_reason_of_kubevirts_own_has_a_remedy_and_is_passed_on(reason: str) -> None:
     (found,) = judged(guest, an_instance(live_migratable=Condition("False", reason, "because {of} it")))
 
-    assert found.found == f"{reason}: because {{of}} it"
-    assert found.cure() == guest.REMEDIES[reason]
+    assert (found.code, found.found) == ("NotLiveMigratable", f"{reason}: because {{of}} it")
+    assert found.cure() == causes.REMEDIES[reason]
+
+
+def test_causes_that_the_first_verdict_masks_are_each_said_with_their_own_remedy() -> None:
+    first = Condition("False", "InterfaceNotLiveMigratable", "no masquerade, sorry")
+    every = Condition(
+        "False",
+        "NotMigratable",
+        'InterfaceNotLiveMigratable: no masquerade, sorry, CPUModeLiveMigratable: the node "n" does not allow it, '
+        "NoTSCFrequencyNotLiveMigratable: cannot migrate: timers might be inconsistent",
+    )
+
+    found = judged(guest, replace(an_instance(live_migratable=first), storage_live_migratable=every))
+
+    assert [(each.code, each.field, each.found) for each in found] == [
+        ("NotLiveMigratable", causes.LIVE, "InterfaceNotLiveMigratable: no masquerade, sorry"),
+        ("NotLiveMigratable", causes.STORAGE, 'CPUModeLiveMigratable: the node "n" does not allow it'),
+        (
+            "NotLiveMigratable",
+            causes.STORAGE,
+            "NoTSCFrequencyNotLiveMigratable: cannot migrate: timers might be inconsistent",
+        ),
+    ]
+    assert [each.cure() for each in found] == [causes.REMEDIES[each.found.partition(":")[0]] for each in found]
+
+
+@pytest.mark.parametrize("live", [None, Condition("Unknown")])
+def test_what_the_second_verdict_lists_blocks_where_there_is_no_first_one(live: Condition | None) -> None:
+    listed = Condition("False", "NotMigratable", "NoTSCFrequencyNotLiveMigratable: none")
+
+    found = judged(guest, replace(an_instance(live_migratable=live), storage_live_migratable=listed))
+
+    assert codes(found) == ["LiveMigratableUnknown", "NotLiveMigratable"]
 
 
 def test_a_reason_that_a_newer_kubevirt_gives_is_passed_on_in_its_own_words() -> None:
@@ -109,19 +143,65 @@ def test_a_guest_that_holds_a_lun_by_persistent_reservation_stays() -> None:
     words = "DisksOfSomeKind: none, PersistentReservationNotLiveMigratable: VMI uses SCSI persistent reservation"
     holding = replace(an_instance(), storage_live_migratable=Condition("False", "NotMigratable", words))
 
-    assert codes(judged(guest, holding)) == ["PersistentReservation"]
+    found = judged(guest, holding)
+
+    assert codes(found) == ["StorageNotLiveMigratable", "PersistentReservation"]
+    assert [each.blocks for each in found] == [False, True]
 
 
 @pytest.mark.parametrize(
-    "verdict",
+    "told",
     [
-        Condition("True"),
-        Condition("False", "NotMigratable", "HostDeviceNotLiveMigratable: VMI uses a PCI host devices"),
-        Condition("Unknown", "NotMigratable", "PersistentReservationNotLiveMigratable: VMI uses it"),
+        {"live_migratable": Condition("False", causes.RESERVATION, "VMI uses SCSI persitent reservation")},
+        {"storage_live_migratable": Condition("False", "NotMigratable", f"{causes.RESERVATION}: VMI uses it")},
+        {"storage_live_migratable": Condition("False", causes.RESERVATION)},
+        {"hardware": GuestHardware(reserved_luns=("quorum",))},
     ],
 )
-def test_what_only_keeps_its_storage_from_moving_says_nothing_of_a_plain_move(verdict: Condition) -> None:
-    assert judged(guest, replace(an_instance(), storage_live_migratable=verdict)) == []
+def test_a_persistent_reservation_is_seen_in_the_spec_and_in_either_verdict(told: dict[str, Any]) -> None:
+    (found,) = judged(guest, replace(an_instance(), **told))
+
+    assert (found.code, found.blocks) == ("PersistentReservation", True)
+
+
+def test_of_a_persistent_reservation_the_disk_is_named_where_the_spec_tells_it() -> None:
+    listed = Condition("False", "NotMigratable", f"{causes.RESERVATION}: VMI uses it")
+    holding = replace(
+        an_instance(), storage_live_migratable=listed, hardware=GuestHardware(reserved_luns=("quorum", "log"))
+    )
+
+    fields = [each.field for each in judged(guest, holding)]
+
+    assert fields == [f"spec.domain.devices.disks[{name}].lun.reservation" for name in ("quorum", "log")]
+
+
+def test_a_guest_whose_selinux_context_nobody_told_waits_unless_none_need_match() -> None:
+    untold = replace(an_instance(), selinux_told=False)
+
+    (found,) = judged(guest, untold)
+
+    assert (found.code, found.blocks, found.transient) == ("SelinuxContextUnknown", True, True)
+    assert judged(guest, untold, replace(a_kubevirt(), matches_selinux_level=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        (Condition("True"), []),
+        (
+            Condition("False", "NotMigratable", "HostDeviceNotLiveMigratable: VMI uses a PCI host devices"),
+            ["StorageNotLiveMigratable"],
+        ),
+        (Condition("Unknown", "NotMigratable", "PersistentReservationNotLiveMigratable: VMI uses it"), []),
+    ],
+)
+def test_what_only_keeps_its_storage_from_moving_does_not_block_a_plain_move(
+    verdict: Condition, expected: list[str]
+) -> None:
+    found = judged(guest, replace(an_instance(), storage_live_migratable=verdict))
+
+    assert codes(found) == expected
+    assert not any(reason.blocks for reason in found)
 
 
 def test_the_owner_of_a_virtual_machine_may_forbid_moving_it() -> None:
@@ -142,14 +222,27 @@ def test_a_guest_that_no_virtual_machine_owns_is_not_forbidden_by_one_of_the_sam
     assert judged(owner, an_instance(owner_vm=""), forbidden) == []
 
 
-@pytest.mark.parametrize(
-    ("said", "passed_on"), [("Always", "Always"), ("never", "never"), ("", "empty"), ("x" * 300, "x" * 63)]
-)
-def test_a_word_of_the_owner_that_means_nothing_is_warned_of_and_forbids_nothing(said: str, passed_on: str) -> None:
+@pytest.mark.parametrize("said", ["never", "NEVER", " Never\n"])
+def test_a_veto_is_understood_in_any_case(said: str) -> None:
     (found,) = judged(owner, an_instance(), a_virtual_machine(annotations={ANNOTATION_MIGRATION: said}))
 
-    assert (found.code, found.blocks) == ("AnnotationUnknown", False)
+    assert (found.code, found.blocks) == ("ForbiddenByOwner", True)
+
+
+@pytest.mark.parametrize(("said", "passed_on"), [("Always", "Always"), ("", "empty"), ("x" * 300, "x" * 63)])
+def test_a_word_about_moving_it_that_means_nothing_is_taken_for_a_veto_until_it_is_clear(
+    said: str, passed_on: str
+) -> None:
+    (found,) = judged(owner, an_instance(), a_virtual_machine(annotations={ANNOTATION_MIGRATION: said}))
+
+    assert (found.code, found.blocks, found.transient) == ("MigrationAnnotationUnknown", True, False)
     assert (found.found, found.needed) == (passed_on, "Never")
+
+
+def test_any_other_word_of_the_owner_that_means_nothing_is_warned_of() -> None:
+    (found,) = judged(owner, an_instance(annotations={ANNOTATION_GRAPHICS: "Lavish"}))
+
+    assert (found.code, found.blocks) == ("AnnotationUnknown", False)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +281,9 @@ def test_a_guest_that_somebody_else_moves_waits() -> None:
 def test_a_guest_whose_node_is_being_evacuated_waits() -> None:
     (found,) = judged(in_flight, an_instance(evacuation_node="node-1"))
 
-    assert (found.code, found.found) == ("ForeignMigration", "evacuation of node-1")
+    assert (found.code, found.found) == ("ForeignMigration", "evacuation: of node-1")
+    assert "delete" not in found.cure()
+    assert "evacuate-cancel" in found.cure()
 
 
 @pytest.mark.parametrize(
@@ -272,6 +367,57 @@ def test_the_target_launcher_of_a_migration_in_flight_is_not_left_over() -> None
     assert judged(in_flight, instance, migration, *launchers) == []
 
 
+@pytest.mark.parametrize(
+    ("launcher", "expected"),
+    [
+        (a_launcher(an_instance(), phase="Failed"), "none that runs"),
+        (a_launcher(an_instance(), node="node-2"), "virt-launcher-db1 on node-2"),
+        (a_launcher(an_instance(), node=""), "virt-launcher-db1 on no node"),
+    ],
+)
+def test_a_guest_without_a_launcher_where_it_runs_waits(launcher: Pod, expected: str) -> None:
+    (found,) = judged(in_flight, an_instance(), launcher)
+
+    assert (found.code, found.blocks, found.transient) == ("LauncherUnknown", True, True)
+    assert (found.found, found.needed) == (expected, "a launcher on node-1")
+
+
+def test_of_a_launcher_nothing_is_said_where_pods_may_not_be_read_or_the_guest_does_not_run() -> None:
+    instance = an_instance()
+    blind = replace(a_cluster(instance), pods={}, unread=frozenset({"pods"}))
+    asked = candidate(instance, effective_hosts(blind), Ledger.of(blind), blind, None)
+
+    assert list(in_flight.judge(in_flight.demand(asked))) == []
+    assert judged(in_flight, an_instance(phase="Scheduled"), a_launcher(an_instance(), phase="Failed")) == []
+
+
+def test_a_move_between_clusters_that_does_not_get_on_makes_the_guest_wait() -> None:
+    failure = Condition("True", "DecentralizedNotLiveMigratable", "x509 hostname error")
+
+    (found,) = judged(in_flight, replace(an_instance(), decentralized_failure=failure))
+
+    assert (found.code, found.transient) == ("DecentralizedMigrationFailing", True)
+    assert "x509 hostname error" in found.cure()
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"deleting": True}, ["KubeVirtBeingDeleted"]),
+        ({"available": Condition("False", "DeploymentInProgress")}, ["KubeVirtUnavailable"]),
+        ({"available": Condition("Unknown")}, ["KubeVirtUnavailable"]),
+        ({"degraded": Condition("True", "DaemonSetNotReady")}, ["KubeVirtDegraded"]),
+        ({"degraded": Condition("True"), "updating": True}, ["KubeVirtDegraded", "KubeVirtUpdating"]),
+        ({"available": Condition("True"), "degraded": Condition("False")}, []),
+    ],
+)
+def test_a_kubevirt_that_calls_itself_unwell_makes_guests_wait(told: dict[str, Any], expected: list[str]) -> None:
+    found = judged(platform, an_instance(), replace(a_kubevirt(), **told))
+
+    assert codes(found) == expected
+    assert all(reason.transient for reason in found)
+
+
 def test_a_guest_leaves_only_a_host_whose_profile_enables_migration() -> None:
     disabled = judged(source, an_instance(), a_node("node-1"), a_profile("off", enabled=False))
     without = judged(source, an_instance(), a_node("node-1"), a_profile(node_selector={"no": "such"}))
@@ -291,6 +437,28 @@ def test_a_guest_stays_while_the_virt_handler_that_must_send_it_is_not_heard_of(
     assert (found.code, found.blocks) == ("SourceHeartbeatStale", True)
     assert "node-1" in found.cure()
     assert judged(source, an_instance(), a_node("node-1", heartbeat_at=NOW - timedelta(minutes=5))) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (a_node("node-1", ready=False), "SourceNotReady"),
+        (a_node("node-1", labels={"kubevirt.io/schedulable": "false"}), "SourceNotSchedulable"),
+        (a_node("node-1", without=["kubevirt.io/schedulable"]), "SourceNotSchedulable"),
+    ],
+)
+def test_a_guest_stays_where_its_node_or_kubevirt_there_is_not_well(node: Node, expected: str) -> None:
+    (found,) = judged(source, an_instance(), node)
+
+    assert (found.code, found.blocks) == (expected, True)
+    assert "node-1" in found.cure()
+
+
+@pytest.mark.parametrize("beaten", [None, NOW + timedelta(minutes=5, seconds=1)])
+def test_a_heartbeat_that_tells_nothing_of_the_source_is_unknown_and_not_fresh(beaten: datetime | None) -> None:
+    (found,) = judged(source, an_instance(), a_node("node-1", heartbeat_at=beaten))
+
+    assert (found.code, found.judgement, found.blocks) == ("SourceHeartbeatUnknown", Judgement.UNKNOWN, False)
 
 
 def test_nothing_is_said_of_the_source_of_a_guest_that_has_none() -> None:

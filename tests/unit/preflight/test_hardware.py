@@ -51,6 +51,24 @@ def judged(
     return reasons
 
 
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"hyperv": ("reenlightenment",)}, ["TscFrequencyUnknown"]),
+        ({"hyperv": ("reenlightenment",), "tsc_frequency_hz": 2_500_000_000}, []),
+        ({"hyperv": ("vpindex",)}, []),
+    ],
+)
+def test_a_guest_that_relies_on_its_clock_stays_where_nobody_told_the_frequency(
+    members: dict[str, Any], expected: list[str]
+) -> None:
+    instance = with_hardware(**members)
+    snapshot = a_cluster(instance)
+    asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, None)
+
+    assert codes(attached_devices.judge(attached_devices.demand(asked))) == expected
+
+
 def profiles(here: dict[str, Any], there: dict[str, Any]) -> tuple[Profile, Profile]:
     """What the nodes of source and target declare of their processors."""
     return (
@@ -116,6 +134,7 @@ def test_the_virtual_machine_can_say_that_its_guest_needs_performance_counters()
         ({}, ["TscFrequencyMismatch"]),
         ({"cpu-timer.node.kubevirt.io/tsc-frequency": "2600000000"}, ["TscFrequencyMismatch"]),
         ({"cpu-timer.node.kubevirt.io/tsc-frequency": "fast"}, ["TscFrequencyMismatch"]),
+        ({"cpu-timer.node.kubevirt.io/tsc-frequency": "9" * 5000}, ["TscFrequencyMismatch"]),
         ({"cpu-timer.node.kubevirt.io/tsc-frequency": "2500625000"}, []),
         ({"cpu-timer.node.kubevirt.io/tsc-frequency": "2500625001"}, ["TscFrequencyMismatch"]),
         ({"scheduling.node.kubevirt.io/tsc-frequency-2500000000": "true"}, []),

@@ -52,7 +52,7 @@ def judged(
     lineup = Lineup(hosts, Terms(plan.spec.target, ledger, snapshot))
     demand = host_demand(family, candidate(instance, hosts, ledger, snapshot, None), lineup)
     reasons = list(family.judge(demand, lineup.supply(family.supply, hosts[there.name])))
-    assert bool(family.mask(demand, lineup) & lineup.bit(there.name)) is not bool(reasons)
+    assert bool(family.mask(demand, lineup) & lineup.bit(there.name)) is not any(reason.blocks for reason in reasons)
     return reasons
 
 
@@ -70,7 +70,9 @@ def test_nothing_is_said_against_a_host_that_is_well(family: Any) -> None:
         (a_node("node-2", without=["kubevirt.io/schedulable"]), ["HostNotSchedulable"]),
         (a_node("node-2", heartbeat_at=NOW - timedelta(minutes=5, seconds=1)), ["HeartbeatStale"]),
         (a_node("node-2", heartbeat_at=NOW - timedelta(minutes=5)), []),
-        (a_node("node-2", heartbeat_at=None), []),
+        (a_node("node-2", heartbeat_at=None), ["HeartbeatUnknown"]),
+        (a_node("node-2", heartbeat_at=NOW + timedelta(minutes=5)), []),
+        (a_node("node-2", heartbeat_at=NOW + timedelta(minutes=5, seconds=1)), ["HeartbeatUnknown"]),
         (a_node("node-2", taints=[DEDICATED]), ["HostTainted"]),
         (a_node("node-2", taints=[Taint("slow", "", "PreferNoSchedule")]), []),
         (a_node("node-2", ready=False, unschedulable=True), ["HostNotReady", "HostCordoned"]),
@@ -142,6 +144,15 @@ def test_a_guest_with_host_model_goes_only_where_its_own_nodes_model_is_offered_
     (reason,) = judged(cpu, older, an_instance(cpu_model="host-model"))
 
     assert (reason.code, reason.needed, reason.found) == ("CpuModelMissing", "Cascadelake-Server", "Haswell")
+
+
+def test_a_guest_with_host_model_stays_where_its_node_does_not_tell_which_that_is() -> None:
+    here = a_node("node-1", without=[CASCADELAKE])
+
+    (reason,) = judged(cpu, a_node("node-2"), here=here)
+
+    assert (reason.code, reason.field) == ("HostModelUnlabelled", "host-model-cpu.node.kubevirt.io/…")
+    assert judged(cpu, a_node("node-2"), an_instance(cpu_model="Haswell"), here=here) == []
 
 
 def test_a_guest_with_host_model_needs_the_features_that_its_node_requires() -> None:

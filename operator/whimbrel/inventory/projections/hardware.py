@@ -1,6 +1,6 @@
 """Virtual hardware of a guest beside model and features of its processor (KubeVirt contract §2)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from whimbrel.domain.guests import GuestHardware
@@ -49,6 +49,13 @@ def hardware(raw: Json) -> GuestHardware:
             numa_passthrough=reading.find(domain, "cpu", "numa", "guestMappingPassthrough") is not None,
             persistent_state=_keeps_state(domain),
             headless=reading.find(domain, "devices", "autoattachGraphicsDevice") is False,
+            reserved_luns=tuple(
+                reading.word(disk, "name") for disk in _disks(domain) if reading.flag(disk, "lun", "reservation")
+            ),
+            shareable_disks=tuple(
+                reading.word(disk, "name") for disk in _disks(domain) if reading.flag(disk, "shareable")
+            ),
+            file_systems=_names(domain, "filesystems"),
         )
     )
 
@@ -61,6 +68,10 @@ def _hyperv(domain: Json) -> tuple[str, ...]:
 def _on(features: Json, name: str) -> bool:
     """A feature that is mentioned is on unless it says otherwise."""
     return isinstance(features.get(name), Mapping) and reading.find(features, name, "enabled") is not False
+
+
+def _disks(domain: Json) -> Iterator[Json]:
+    return reading.items(domain, "devices", "disks")
 
 
 def _names(domain: Json, kind: str) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ def project(raw: Json) -> Instance | None:
         return None
     paused = reading.condition(raw, "Paused")
     agent = reading.condition(raw, "AgentConnected")
+    decentralized = reading.condition(raw, "DecentralizedLiveMigrationFailure")
     return Instance(
         key=key,
         uid=reading.word(raw, "metadata", "uid"),
@@ -62,6 +63,8 @@ def project(raw: Json) -> Instance | None:
         volumes=volumes(raw),
         changes=changes(raw),
         eviction_strategy=reading.word(raw, "spec", "evictionStrategy"),
+        selinux_told=bool(reading.text(raw, "status", "selinuxContext")),
+        decentralized_failure=decentralized if decentralized is not None and decentralized.status == "True" else None,
     )
 
 

@@ -43,6 +43,10 @@ def project(raw: Json) -> KubeVirt | None:
         feature_gates=frozenset(reading.strings(developer, "featureGates"))
         - frozenset(reading.strings(developer, "disabledFeatureGates")),
         eviction_strategy=reading.word(stated, "evictionStrategy"),
+        deleting=reading.deleting(raw),
+        available=reading.condition(raw, "Available"),
+        degraded=reading.condition(raw, "Degraded"),
+        matches_selinux_level=reading.optional_flag(migrations, "matchSELinuxLevelOnMigration") is not False,
     )
 
 

@@ -50,6 +50,7 @@ def project(raw: Json) -> Pod | None:
         claims=_claims(raw, key.name),
         admission=admission.admission(raw) if launcher else None,
         scheduling=scheduling.scheduling(raw) if launcher or scheduling.keeps_others_away(raw) else None,
+        nomination=scheduling.nomination(raw),
     )
 
 

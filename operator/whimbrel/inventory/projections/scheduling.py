@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from whimbrel.domain.scheduling import PodTerm, Scheduling, SpreadConstraint, Toleration
+from whimbrel.domain.scheduling import Nomination, PodTerm, Scheduling, SpreadConstraint, Toleration
 from whimbrel.domain.selectors import LabelSelector
 from whimbrel.inventory.projections import reading, selectors
 from whimbrel.inventory.projections.reading import Json
@@ -18,7 +18,6 @@ def scheduling(raw: Json) -> Scheduling:
     spec = reading.member(raw, "spec")
     affinity = reading.member(spec, "affinity")
     terms = selectors.node_terms(affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
-    priority = reading.find(spec, "priority")
     return _shared(
         Scheduling(
             node_selector=tuple(sorted(reading.string_map(spec, "nodeSelector").items())),
@@ -27,10 +26,21 @@ def scheduling(raw: Json) -> Scheduling:
             affinity=_pod_terms(raw, affinity, "podAffinity"),
             anti_affinity=_pod_terms(raw, affinity, "podAntiAffinity"),
             spread=tuple(_spread(raw)),
-            priority=priority if isinstance(priority, int) and not isinstance(priority, bool) else 0,
-            preempts=reading.word(spec, "preemptionPolicy") != "Never",
+            priority=_priority(raw),
         )
     )
+
+
+def _priority(raw: Json) -> int:
+    """May be negative; 0 where none is stated, as for the scheduler."""
+    priority = reading.find(raw, "spec", "priority")
+    return priority if isinstance(priority, int) and not isinstance(priority, bool) else 0
+
+
+def nomination(raw: Json) -> Nomination | None:
+    """Where the scheduler makes room for the pod; None for all that are bound."""
+    node = "" if reading.text(raw, "spec", "nodeName") else reading.word(raw, "status", "nominatedNodeName")
+    return Nomination(node, _priority(raw)) if node else None
 
 
 def keeps_others_away(raw: Json) -> bool:

@@ -1,0 +1,74 @@
+"""Preemption: is the scheduler just making room on that host for somebody who matters more than the guest?
+
+Whimbrel never counts on preemption. A launcher that would fit only if others were evicted is refused for capacity, whatever
+its priority; and what the scheduler has freed for a nominated pod, the ledger counts as taken, whatever that pod's. What is
+left to say is a risk: until the nominated pod is bound, whatever has a lower priority on that host may be evicted for it, a
+launcher in the middle of a migration too. Called through `preflight.FAMILIES`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from whimbrel.inventory.hosts import Host
+from whimbrel.preflight import where
+from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
+from whimbrel.preflight.lineup import Lineup, Terms
+
+OF_THE_MOMENT = True
+NEEDS = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The highest of the pods that the scheduler makes room for on a host; one value for nearly all hosts."""
+
+    pod: str = ""
+    """Its key; empty: there is none."""
+    priority: int = 0
+
+
+NOBODY = Supply()
+
+
+class PreemptionRisk(PreflightWarning):
+    """The scheduler is evicting pods from that host for one of higher priority than the guest's launcher, which may be next."""
+
+    evidence = where.NOMINATED
+    remedy = (
+        "Wait until {found} is bound, choose other targets than {node}, or give the virtual machine a priorityClassName of at "
+        "least its priority and restart it."
+    )
+
+
+REASONS = (PreemptionRisk,)
+
+
+def demand(candidate: Candidate, home: Supply | None) -> int:
+    """The priority of the guest's launcher."""
+    launcher = candidate.template
+    return launcher.scheduling.priority if launcher is not None and launcher.scheduling is not None else 0
+
+
+def supply(host: Host, terms: Terms) -> Supply:
+    """For whom the scheduler makes room there."""
+    nominated = terms.ledger.nominated(host.name)
+    if not nominated:
+        return NOBODY
+    ranked = [(pod.nomination.priority, str(pod.key)) for pod in nominated if pod.nomination is not None]
+    highest = max(priority for priority, _ in ranked)
+    return Supply(min(name for priority, name in ranked if priority == highest), highest)
+
+
+def mask(demand: int, lineup: Lineup) -> int:
+    """All hosts: a risk keeps nobody from moving."""
+    return lineup.everybody
+
+
+def judge(demand: int, supply: Supply) -> Iterator[PreflightReason]:
+    """The risk, where there is one."""
+    if supply.pod and supply.priority > demand:
+        yield PreemptionRisk(
+            field="spec.priority of the launcher",
+            found=f"Pod {supply.pod} of priority {supply.priority}",
+            needed=f"at least {supply.priority} (it is {demand})",
+        )
