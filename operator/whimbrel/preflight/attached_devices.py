@@ -11,6 +11,7 @@ from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 
 _REENLIGHTENMENT = "reenlightenment"
+_GPU_GATE = "VGPULiveMigration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,9 @@ class Demand:
 
     host_devices: tuple[str, ...]
     gpus: tuple[str, ...]
-    """Empty for a single one: whether that can be moved, KubeVirt knows."""
+    """Empty for a single one."""
+    gated_gpu: str
+    """A single one that KubeVirt neither lets go nor could; else empty."""
     launch_security: str
     hyperv_passthrough: bool
     client_usb: bool
@@ -40,6 +43,16 @@ class SeveralGpus(PreflightReason):
     evidence = where.INSTANCE
     remedy = (
         "Leave the virtual machine one mediated GPU of {found} and restart it, or shut it down to place it elsewhere."
+    )
+
+
+class GpuMigrationDisabled(PreflightReason):
+    """The guest holds a GPU, and KubeVirt's feature gate for moving guests with one is not on."""
+
+    evidence = where.KUBEVIRT
+    remedy = (
+        "With KubeVirt 1.9 or newer enable the feature gate {needed}, which lets a guest move with one mediated GPU; else "
+        "take {found} from the virtual machine and restart it, or shut it down to place it elsewhere."
     )
 
 
@@ -77,6 +90,7 @@ class ClientUsbDetached(PreflightWarning):
 REASONS = (
     HostDeviceAttached,
     SeveralGpus,
+    GpuMigrationDisabled,
     EncryptedMemory,
     HypervPassthrough,
     TscFrequencyUnknown,
@@ -90,11 +104,19 @@ def demand(candidate: Candidate) -> Demand:
     return Demand(
         host_devices=hardware.host_devices,
         gpus=hardware.gpus if len(hardware.gpus) > 1 else (),
+        gated_gpu=hardware.gpus[0] if len(hardware.gpus) == 1 and _gated(candidate) else "",
         launch_security=hardware.launch_security,
         hyperv_passthrough=hardware.hyperv_passthrough,
         client_usb=hardware.client_usb,
         clock_unknown=_REENLIGHTENMENT in hardware.hyperv and not hardware.tsc_frequency_hz,
     )
+
+
+def _gated(candidate: Candidate) -> bool:
+    """KubeVirt's yes to the guest stands, whatever the gate: a later release may need none."""
+    kubevirt, verdict = candidate.snapshot.kubevirt, candidate.instance.live_migratable
+    allowed = verdict is not None and verdict.status == "True"
+    return not allowed and kubevirt is not None and _GPU_GATE not in kubevirt.feature_gates
 
 
 def judge(demand: Demand) -> Iterator[PreflightReason]:
@@ -103,6 +125,8 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
         yield HostDeviceAttached(field="spec.domain.devices.hostDevices", found=device or "unnamed", needed="none")
     if demand.gpus:
         yield SeveralGpus(field="spec.domain.devices.gpus", found=", ".join(demand.gpus), needed="one")
+    if demand.gated_gpu:
+        yield GpuMigrationDisabled(field="spec.domain.devices.gpus", found=demand.gated_gpu, needed=_GPU_GATE)
     if demand.launch_security:
         yield EncryptedMemory(field="spec.domain.launchSecurity", found=demand.launch_security, needed="absent")
     if demand.hyperv_passthrough:

@@ -9,7 +9,7 @@ import pytest
 from support.builders import a_cluster, a_kubevirt, a_node, a_plan, a_profile, a_virtual_machine, an_instance
 from whimbrel.api.virtual_machine_move import Judgement
 from whimbrel.domain.guests import GuestHardware
-from whimbrel.domain.records import Instance, Node, Profile
+from whimbrel.domain.records import Condition, Instance, Node, Profile
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.projections.hardware import hardware
@@ -64,6 +64,25 @@ def test_a_guest_that_relies_on_its_clock_stays_where_nobody_told_the_frequency(
 ) -> None:
     instance = with_hardware(**members)
     snapshot = a_cluster(instance)
+    asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, None)
+
+    assert codes(attached_devices.judge(attached_devices.demand(asked))) == expected
+
+
+@pytest.mark.parametrize(
+    ("verdict", "gates", "expected"),
+    [
+        (Condition("False", "InterfaceNotLiveMigratable"), (), ["GpuMigrationDisabled"]),
+        (Condition("False", "InterfaceNotLiveMigratable"), ("VGPULiveMigration",), []),
+        (None, (), ["GpuMigrationDisabled"]),
+        (Condition("True"), (), []),
+    ],
+)
+def test_a_single_gpu_stays_unless_kubevirt_lets_it_go(
+    verdict: Condition | None, gates: tuple[str, ...], expected: list[str]
+) -> None:
+    instance = replace(with_hardware(gpus=("gpu1",)), live_migratable=verdict)
+    snapshot = a_cluster(instance, a_kubevirt(feature_gates=gates))
     asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, None)
 
     assert codes(attached_devices.judge(attached_devices.demand(asked))) == expected
