@@ -137,8 +137,15 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
         by_host_model=by_host_model,
         features=features,
         vendors=home.vendors if home else frozenset(),
-        unlabelled=by_host_model and home is not None and not home.host_models,
+        unlabelled=by_host_model and home is not None and not home.host_models and not _moved_before(candidate),
     )
+
+
+def _moved_before(candidate: Candidate) -> bool:
+    """Whether its launcher carries what a host-model needs: then KubeVirt repeats that, and reads no label of its node."""
+    launcher = candidate.template
+    asked = launcher.scheduling.node_selector if launcher is not None and launcher.scheduling is not None else ()
+    return any(key.startswith((MIGRATION_MODEL, FEATURE)) for key, _ in asked)
 
 
 def model_of(candidate: Candidate, architecture: str) -> str:

@@ -28,6 +28,7 @@ from whimbrel.domain.naming import (
     LABEL_PLAN_UID,
 )
 from whimbrel.domain.records import Key, Migration
+from whimbrel.domain.scheduling import Nomination
 from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.lifecycle.evidence import migration_key
@@ -49,6 +50,28 @@ def test_pods_that_have_not_ended_take_what_they_request() -> None:
     assert ledger.free_memory_bytes("node-1") == 6 * GIB
     assert ledger.free_cpu_millicores("node-1") == 3000
     assert ledger.free_pods("node-1") == 8
+
+
+def test_room_that_the_scheduler_makes_for_a_pod_is_taken_and_that_of_a_target_launcher_once() -> None:
+    instance = an_instance()
+    migration = a_migration(instance, phase="Pending", target="node-2")
+    launcher = a_launcher(instance, memory_bytes=2 * GIB)
+    coming = a_launcher(instance, node="", migration_uid=migration.uid, phase="Pending", memory_bytes=2 * GIB)
+    waiting = a_pod("big", node="", phase="Pending", memory_bytes=5 * GIB)
+    snapshot = a_snapshot(
+        *NODES,
+        instance,
+        launcher,
+        migration,
+        replace(coming, nomination=Nomination("node-2", 10)),
+        replace(waiting, nomination=Nomination("node-2", 1000)),
+    )
+
+    ledger = Ledger.of(snapshot)
+
+    assert ledger.free_memory_bytes("node-2") == (64 - 2 - 5) * GIB
+    assert {pod.key.name for pod in ledger.nominated("node-2")} == {coming.key.name, "big"}
+    assert ledger.nominated("node-1") == ()
 
 
 def test_headroom_is_a_share_of_what_the_node_has() -> None:

@@ -258,7 +258,10 @@ def test_kubevirt_says_how_it_is() -> None:
     ("told", "expected"), [("none", True), ("system_u:r:t:s0:c1,c2", True), ("", False), (None, False)]
 )
 def test_an_instance_whose_selinux_context_is_empty_has_not_been_told_one(told: str | None, expected: bool) -> None:
+    came_along = {"sourceState": {"selinuxContext": "none"}}
+
     assert project(resources.INSTANCES, named(status={"selinuxContext": told})).selinux_told is expected
+    assert project(resources.INSTANCES, named(status={"migrationState": came_along})).selinux_told
 
 
 @pytest.mark.parametrize(("status", "expected"), [("True", Condition("True", "", "tls")), ("False", None)])

@@ -1,6 +1,7 @@
 """Families that look at each target: target, elsewhere, CPU, node selector, capacity."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.builders import (
     NOW,
     a_cluster,
     a_kubevirt,
+    a_launcher,
     a_node,
     a_plan,
     a_pod,
@@ -18,6 +20,7 @@ from support.builders import (
     an_instance,
 )
 from whimbrel.domain.records import Instance, Node, Taint
+from whimbrel.domain.scheduling import Scheduling
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.preflight import PreflightReason, capacity, cpu, elsewhere, node_selector, target
@@ -153,6 +156,13 @@ def test_a_guest_with_host_model_stays_where_its_node_does_not_tell_which_that_i
 
     assert (reason.code, reason.field) == ("HostModelUnlabelled", "host-model-cpu.node.kubevirt.io/…")
     assert judged(cpu, a_node("node-2"), an_instance(cpu_model="Haswell"), here=here) == []
+
+
+def test_a_guest_with_host_model_that_was_moved_before_brings_along_what_its_node_does_not_tell() -> None:
+    asked = (("cpu-model-migration.node.kubevirt.io/Haswell", "true"),)
+    launcher = replace(a_launcher(an_instance()), scheduling=Scheduling(node_selector=asked))
+
+    assert judged(cpu, a_node("node-2"), None, launcher, here=a_node("node-1", without=[CASCADELAKE])) == []
 
 
 def test_a_guest_with_host_model_needs_the_features_that_its_node_requires() -> None:

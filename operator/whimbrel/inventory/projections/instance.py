@@ -63,9 +63,16 @@ def project(raw: Json) -> Instance | None:
         volumes=volumes(raw),
         changes=changes(raw),
         eviction_strategy=reading.word(raw, "spec", "evictionStrategy"),
-        selinux_told=bool(reading.text(raw, "status", "selinuxContext")),
+        selinux_told=_selinux_told(raw),
         decentralized_failure=decentralized if decentralized is not None and decentralized.status == "True" else None,
     )
+
+
+def _selinux_told(raw: Json) -> bool:
+    """Of a guest that came from another cluster the context at its source will do."""
+    status = reading.member(raw, "status")
+    came_with = reading.text(status, "migrationState", "sourceState", "selinuxContext")
+    return bool(reading.text(status, "selinuxContext") or came_with)
 
 
 def _active_pods(raw: Json) -> tuple[tuple[str, str], ...]:
