@@ -169,13 +169,42 @@ class Judge:
                 return self._even(rule, domain, places, arrived)
         raise AssertionError(rule)
 
-    @staticmethod
-    def _accompanied(rule: Together, uid: str, domain: object, places: Mapping[str, int]) -> bool:
+    def _accompanied(self, rule: Together, uid: str, domain: object, places: Mapping[str, int]) -> bool:
         mine = domain(uid)  # type: ignore[operator]
         if mine is None:
             return False
+        source = next(guest.source for guest in self.problem.guests if guest.uid == uid)
+        if uid in rule.partners and source is not None and rule.domains[mine] & (1 << source):
+            return True
         others = [p for p in rule.partners if p != uid and p in places]
         return any(domain(p) == mine for p in others) or bool(rule.domains[mine] & rule.fixed)  # type: ignore[operator]
+
+    def refuses(self, places: Mapping[str, int], uid: str, target: int) -> list[int]:
+        """Rules by which a scheduler would not bind the second launcher of one guest there, while all are where they are."""
+        pods = list(places.items())
+        refusing = []
+        for number, rule in enumerate(self.problem.rules):
+            if uid not in rule.guests:
+                continue
+            inside = next((mask for mask in rule.domains if mask >> target & 1), 0)
+            match rule:
+                case Apart():
+                    near = any(inside >> place & 1 for each, place in pods if each in rule.guests and each != uid)
+                    wrong = bool(inside) and near
+                case Together():
+                    near = any(inside >> place & 1 for each, place in pods if each in rule.partners)
+                    wrong = not inside or not (near or inside & rule.fixed)
+                case EvenSpread():
+                    fixed = rule.fixed or (0,) * len(rule.domains)
+                    counts = [
+                        already + sum(mask >> place & 1 for each, place in pods if each in rule.guests)
+                        for mask, already in zip(rule.domains, fixed, strict=True)
+                    ]
+                    fewest = min(counts) if len(counts) >= rule.min_domains else 0
+                    wrong = not inside or counts[rule.domains.index(inside)] + 1 - fewest > rule.max_skew
+            if wrong:
+                refusing.append(number)
+        return refusing
 
     def _even(self, rule: EvenSpread, domain: object, places: Mapping[str, int], arrived: frozenset[str]) -> bool:
         counts = list(rule.fixed) or [0] * len(rule.domains)

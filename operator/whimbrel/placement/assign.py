@@ -51,7 +51,8 @@ def _misplaced(board: Board) -> Iterator[int]:
 
 
 def fill(board: Board) -> list[int]:
-    """Place everybody who sits at home where there is room before anybody leaves. Who is left over, in order.
+    """Place everybody who sits at home where there is room before anybody leaves, those who follow others after them. Who is
+    left over, in order.
 
     Linear in guests but for a bisection among the rooms of each class of equal masks.
     """
@@ -60,6 +61,7 @@ def fill(board: Board) -> list[int]:
     for guest in moved:
         _keep_home(board, guest, 1)
     waiting = [guest for guest in board.guests if not board.placed(guest)]
+    waiting.sort(key=lambda guest: board.frame.followers.get(guest, 0))
     classes = _classes(board, waiting)
     shelves = {same: _Shelf(board, guests, same) for same, guests in _by_class(classes).items()}
     for guest in waiting:

@@ -6,13 +6,15 @@ problem: some guests, without some rules.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 
-from whimbrel.placement.problem import Amounts, Kind, Member, Problem
+from whimbrel.placement.problem import Amounts, Kind, Member, Problem, Together
 from whimbrel.placement.standing import Standing, bits, domain_of, standing
 
 _NO_FLOOR = -(1 << 80)
+_LONGEST_CHAIN = 8
+"""So many guests that follow one another are placed in that order."""
 
 
 class Frame:
@@ -24,10 +26,12 @@ class Frame:
         "domains",
         "everywhere",
         "failing",
+        "followers",
         "freest",
         "positions",
         "problem",
         "rules_of",
+        "sources",
     )
 
     def __init__(self, problem: Problem) -> None:
@@ -35,6 +39,7 @@ class Frame:
         self.problem = problem
         self.everywhere = (1 << len(problem.rooms)) - 1
         self.positions = {guest.uid: position for position, guest in enumerate(problem.guests)}
+        self.sources = [guest.source for guest in problem.guests]
         self.base = [list(room.free) for room in problem.rooms]
         """What the rooms have free when none of the guests is anywhere."""
         self.domains: list[int] = []
@@ -53,6 +58,8 @@ class Frame:
             named = rule.guests | getattr(rule, "partners", frozenset())
             for position in sorted(self.positions[uid] for uid in named):
                 self.rules_of.setdefault(position, []).append(number)
+        self.followers = _followers(problem, self.positions)
+        """Guests that need others to be somewhere first, by how many others follow one another before them."""
         distinct = dict.fromkeys(rule.domains for rule in problem.rules)
         self.domain_maps = {domains: domain_of(domains, len(problem.rooms)) for domains in distinct}
         """By the domains of a rule, and by room, the number of its domain or -1."""
@@ -71,6 +78,20 @@ class Frame:
     def reserve(self, room: int, percent: int) -> int:
         """Memory that stays free under a headroom, rounded up."""
         return -(-self.problem.rooms[room].allocatable[0] * percent // 100)
+
+
+def _followers(problem: Problem, positions: Mapping[str, int]) -> dict[int, int]:
+    """Those who need each other follow one another in no particular order."""
+    rules = [rule for rule in problem.rules if isinstance(rule, Together)]
+    depth: dict[str, int] = {}
+    for _ in rules[:_LONGEST_CHAIN]:
+        before = dict(depth)
+        for rule in rules:
+            deepest = 1 + max((before.get(uid, 0) for uid in rule.partners - rule.guests), default=0)
+            depth |= {uid: deepest for uid in rule.guests if deepest > depth.get(uid, 0)}
+        if depth == before:
+            break
+    return {positions[uid]: follows for uid, follows in depth.items()}
 
 
 class _Rows(dict[int, list[int]]):
@@ -132,7 +153,12 @@ class Board:
         self._unreserved = {member.number for member in without if member.kind is Kind.HEADROOM}
         wanted = sorted({number for guest in self.guests for number in frame.rules_of.get(guest, ())})
         self.standings: dict[int, Standing] = {
-            number: standing(problem.rules[number], frame.domain_maps[problem.rules[number].domains], frame.positions)
+            number: standing(
+                problem.rules[number],
+                frame.domain_maps[problem.rules[number].domains],
+                frame.positions,
+                frame.sources,
+            )
             for number in wanted
             if Member(Kind.RULE, number=number) not in without
         }
@@ -312,15 +338,26 @@ class Board:
         self.take(guest)
         return False
 
-    def arrive(self, guest: int, room: int) -> bool:
-        """A migration of a guest that is nowhere, judged as it is when it arrives: who is there already is not asked."""
-        if not self.open(guest) >> room & 1 or not self.fits(guest, room):
+    def arrive(self, guest: int, room: int, leaving: int | None) -> bool:
+        """A migration of a guest that is nowhere, judged as the scheduler does when it arrives: who is there already is not
+        asked, and its launcher is still where it is leaving.
+        """
+        suits = self.domains[guest] >> room & 1
+        if not suits or not self.fits(guest, room) or self.refusing(guest, room, leaving):
             return False
         self.put(guest, room)
         if self.survives():
             return True
         self.take(guest)
         return False
+
+    def refusing(self, guest: int, room: int, leaving: int | None) -> list[int]:
+        """The rules that keep out a migration of a guest that is nowhere, while its launcher is where it is leaving."""
+        return [
+            number
+            for number in self.frame.rules_of.get(guest, ())
+            if number in self.standings and not self.standings[number].lets_in(guest, room, leaving)
+        ]
 
     def back(self, guest: int, room: int | None) -> None:
         """A guest that is nowhere is again where it was, asked nothing."""

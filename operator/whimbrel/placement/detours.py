@@ -46,7 +46,7 @@ def way(
                     if not meter.spend(1):
                         return None
                     board.take(guest)
-                    if board.arrive(guest, room):
+                    if board.arrive(guest, room, state[number]):
                         if after not in costs or cost < costs[after]:
                             costs[after], came[after] = cost, (state, guest, room)
                             heappush(queue, (*cost, len(costs), after))

@@ -75,7 +75,10 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Each of `guests` that moves arrives in a domain where a fixed partner or another one of `partners` is."""
+    """Each of `guests` that moves arrives in a domain where a fixed partner or another one of `partners` is.
+
+    One that is a partner itself may also stay in its domain: the launcher that it leaves is there until it has come.
+    """
 
     guests: frozenset[str]
     partners: frozenset[str]

@@ -95,7 +95,9 @@ def likeness(frame: Frame, guest: int, domain: int) -> object:
     for number in frame.rules_of.get(guest, ()):
         rule = frame.problem.rules[number]
         partner = isinstance(rule, Together) and entry.uid in rule.partners
-        bound.append((number, entry.uid in rule.guests, partner))
+        mine = entry.source if partner and entry.uid in rule.guests else None
+        at_home = -1 if mine is None else frame.domain_maps[rule.domains][mine]
+        bound.append((number, entry.uid in rule.guests, partner, at_home))
     return entry.demand, domain, home, entry.headroom_percent, tuple(bound)
 
 

@@ -11,8 +11,8 @@ from functools import partial
 from whimbrel.placement.assign import by_preference
 from whimbrel.placement.board import Board, Frame, rooms_of
 from whimbrel.placement.detours import MOST_GUESTS, State, way
-from whimbrel.placement.problem import Guest, Meter, Problem, Telling
-from whimbrel.placement.wording import as_read, names
+from whimbrel.placement.problem import Apart, Guest, Meter, Problem, Rule, Telling
+from whimbrel.placement.wording import as_read, names, rule_in_words
 
 _TARGETS = 8
 """Detour hosts that are considered for one guest."""
@@ -258,7 +258,7 @@ class _Journey:
         board = self._board
         before = board.place.get(guest)
         board.take(guest)
-        if board.arrive(guest, room):
+        if board.arrive(guest, room, before):
             self._note(guest, before, room, detour=room != self._target[guest])
             return True
         board.back(guest, before)
@@ -307,14 +307,23 @@ class _Journey:
     def _explain(self, guest: int, waiting: Iterable[int]) -> Stuck:
         problem, room = self._frame.problem, self._target[guest]
         leaving = [problem.guests[other] for other in waiting if self._board.place.get(other) == room]
-        retell = partial(_behind, problem.guests[guest], problem.rooms[room].name, leaving)
+        here = self._board.place.get(guest)
+        self._board.take(guest)
+        refusing = [problem.rules[number] for number in self._board.refusing(guest, room, here)]
+        self._board.back(guest, here)
+        rule = next((rule for rule in refusing if not isinstance(rule, Apart)), None)
+        retell = partial(_behind, problem.guests[guest], problem.rooms[room].name, leaving, rule)
         return Stuck(problem.guests[guest].uid, retell(), retell)
 
 
-def _behind(guest: Guest, target: str, leaving: Iterable[Guest], readable: Set[str] | None = None) -> str:
-    """Whom a guest that is stuck stands behind. Only names of `readable` guests are spelled; None: all."""
+def _behind(
+    guest: Guest, target: str, leaving: Iterable[Guest], rule: Rule | None, readable: Set[str] | None = None
+) -> str:
+    """What a guest that is stuck stands behind: a rule, or others. Only names of `readable` guests are spelled; None: all."""
     before = sorted(as_read(other, readable).name for other in leaving)
     name = names([as_read(guest, readable).name])
+    if rule is not None:
+        return f"{name} cannot go to {target} in any order: {rule_in_words(rule, [name])}"
     if before:
         return f"{name} can go to {target} only after {names(before)}, and no other host can take one in between"
     return f"{name} cannot go to {target} in any order: a rule stands against every state in between"

@@ -1,11 +1,12 @@
 """How each rule between guests stands while guests are put somewhere and taken away again.
 
 A member that is nowhere – not placed yet, or not part of the question – counts as if it came wherever the rule wants it,
-so a rule only ever tightens while guests are placed. Used by `board` alone; the rules themselves are in `problem`.
+so a rule only ever tightens while guests are placed. A single migration is judged by `lets_in` as the scheduler judges it:
+by who is where at that moment. Used by `board` alone; the rules themselves are in `problem`.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from whimbrel.placement.problem import Apart, EvenSpread, Rule, Together
@@ -25,6 +26,9 @@ class Standing(Protocol):
 
     def holds(self) -> bool:
         """Whether every arrival so far is as the rule wants it."""
+
+    def lets_in(self, guest: int, room: int, leaving: int | None) -> bool:
+        """Whether a migration arrives in a room now. The guest is nowhere, and its launcher still where it is leaving."""
 
 
 def domain_of(domains: Collection[int], rooms: int) -> list[int]:
@@ -81,6 +85,9 @@ class _Apart:
     def holds(self) -> bool:
         return all(self._present[domain] < 2 for domain, arrived in self._arrived.items() if arrived)
 
+    def lets_in(self, guest: int, room: int, leaving: int | None) -> bool:
+        return not self._taken >> room & 1
+
 
 class _Together:
     __slots__ = (
@@ -90,16 +97,25 @@ class _Together:
         "_domain_of",
         "_everywhere",
         "_fixed",
+        "_homes",
+        "_occupied",
         "_partners",
         "_present",
         "_rule",
+        "_torn",
     )
 
-    def __init__(self, rule: Together, domain_of: list[int], positions: Mapping[str, int]) -> None:
+    def __init__(
+        self, rule: Together, domain_of: list[int], positions: Mapping[str, int], sources: Sequence[int | None]
+    ) -> None:
         self._rule = rule
         self._bound = {positions[uid] for uid in rule.guests}
         self._partners = {positions[uid] for uid in rule.partners}
         self._domain_of = domain_of
+        self._homes = {
+            guest: domain_of[home] for guest in self._bound & self._partners if (home := sources[guest]) is not None
+        }
+        """Domains that guests which are their own partners may come to because their launchers are still there."""
         self._everywhere = 0
         self._fixed = 0
         for mask in rule.domains:
@@ -107,16 +123,21 @@ class _Together:
             self._fixed |= mask if mask & rule.fixed else 0
         self._absent = len(self._partners)
         self._present: Counter[int] = Counter()
+        self._occupied = 0
+        """Rooms of the domains where a partner is."""
         self._arrived: Counter[tuple[int, bool]] = Counter()
         """Bound guests that arrived, by domain and by whether they are partners themselves."""
+        self._torn: set[int] = set()
+        """Domains where one arrived and has no partner."""
 
     def open(self, guest: int, source: int | None) -> int:
-        if guest not in self._bound or self._absent > (guest in self._partners):
-            free = self._everywhere if guest in self._bound else -1
-        else:
-            free = self._fixed
-            for domain, count in self._present.items():
-                free |= self._rule.domains[domain] if count else 0
+        if guest not in self._bound:
+            return -1
+        free = self._fixed | self._occupied
+        if self._absent > (guest in self._partners):
+            free = self._everywhere
+        elif (home := self._homes.get(guest, -1)) >= 0:
+            free |= self._rule.domains[home]
         return free if source is None else free | 1 << source
 
     def put(self, guest: int, room: int, *, arrives: bool) -> None:
@@ -126,20 +147,33 @@ class _Together:
         self._count(guest, room, -1, arrives=arrives)
 
     def _count(self, guest: int, room: int, change: int, *, arrives: bool) -> None:
-        domain = self._domain_of[room]
-        if guest in self._partners:
+        domain, itself = self._domain_of[room], guest in self._partners
+        if itself:
             self._absent -= change
-            if domain >= 0:
-                self._present[domain] += change
-        if arrives and guest in self._bound:
-            self._arrived[domain, guest in self._partners] += change
+        if domain < 0:
+            return
+        mask = self._rule.domains[domain]
+        if itself:
+            self._present[domain] += change
+            self._occupied = self._occupied | mask if self._present[domain] else self._occupied & ~mask
+        if arrives and guest in self._bound and self._homes.get(guest, -1) != domain:
+            self._arrived[domain, itself] += change
+        lonely = self._arrived[domain, False] and not self._present[domain]
+        alone = self._arrived[domain, True] and self._present[domain] < 2
+        if (lonely or alone) and not mask & self._fixed:
+            self._torn.add(domain)
+        else:
+            self._torn.discard(domain)
 
     def holds(self) -> bool:
-        return self._absent > 0 or all(
-            self._present[domain] > itself or bool(self._rule.domains[domain] & self._fixed)
-            for (domain, itself), count in self._arrived.items()
-            if count
-        )
+        return self._absent > 0 or not self._torn
+
+    def lets_in(self, guest: int, room: int, leaving: int | None) -> bool:
+        if guest not in self._bound:
+            return True
+        domain = self._domain_of[room]
+        still_there = guest in self._partners and leaving is not None and self._domain_of[leaving] == domain
+        return domain >= 0 and (still_there or bool((self._fixed | self._occupied) >> room & 1))
 
 
 class _EvenSpread:
@@ -194,29 +228,47 @@ class _EvenSpread:
         self._shift(self._domain_of[room], -1, arrives=arrives)
 
     def _shift(self, domain: int, change: int, *, arrives: bool) -> None:
-        if domain < 0:
-            return
-        mask = self._rule.domains[domain]
-        level = self._count[domain]
+        if domain >= 0:
+            self._recount(domain, change)
+            if arrives:
+                self._arrived[domain] += change
+
+    def _recount(self, domain: int, change: int) -> None:
+        mask, level = self._rule.domains[domain], self._count[domain]
         self._levels[level] -= 1
         self._level_masks[level] -= mask
         self._levels[level + change] += 1
         self._level_masks[level + change] += mask
         self._count[domain] = level + change
-        if arrives:
-            self._arrived[domain] += change
 
     def holds(self) -> bool:
         highest = self._highest()
         return not highest or self._lacking(highest, None) <= self._absent
 
+    def lets_in(self, guest: int, room: int, leaving: int | None) -> bool:
+        domain, home = self._domain_of[room], -1 if leaving is None else self._domain_of[leaving]
+        if domain < 0:
+            return False
+        if home >= 0:
+            self._recount(home, 1)
+        scarce = len(self._rule.domains) < self._rule.min_domains
+        fewest = 0 if scarce else min(level for level, domains in self._levels.items() if domains)
+        crowded = self._count[domain] + 1 - fewest > self._rule.max_skew
+        if home >= 0:
+            self._recount(home, -1)
+        return not crowded
 
-def standing(rule: Rule, domain_of: list[int], positions: Mapping[str, int]) -> Standing:
-    """A rule with nobody placed. `domain_of`: by room the number of its domain; `positions`: of guests by UID."""
+
+def standing(
+    rule: Rule, domain_of: list[int], positions: Mapping[str, int], sources: Sequence[int | None]
+) -> Standing:
+    """A rule with nobody placed. `domain_of`: by room the number of its domain; `positions`: of guests by UID; `sources`:
+    by position the room that a guest leaves.
+    """
     match rule:
         case Apart():
             return _Apart(rule, domain_of)
         case Together():
-            return _Together(rule, domain_of, positions)
+            return _Together(rule, domain_of, positions, sources)
         case EvenSpread():
             return _EvenSpread(rule, domain_of)

@@ -60,7 +60,7 @@ def _between(problem: Problem, guests: Mapping[str, Guest], rules: Iterable[Memb
         if member.kind is Kind.RULE:
             rule = problem.rules[member.number]
             involved = sorted(guest.name for uid, guest in guests.items() if uid in rule.guests)
-            found.append(text(rule.words) or _plain(rule, involved))
+            found.append(rule_in_words(rule, involved))
             if isinstance(rule, Apart) and (few := _few(problem, rule, len(involved))):
                 found.append(few)
     return found
@@ -76,7 +76,10 @@ def _few(problem: Problem, rule: Apart, guests: int) -> str:
     return f"there {'is' if count == 1 else 'are'} only {count} {what} for that"
 
 
-def _plain(rule: Rule, involved: list[str]) -> str:
+def rule_in_words(rule: Rule, involved: Sequence[str]) -> str:
+    """The rule in its own words, or what it says of these guests by name."""
+    if words := text(rule.words):
+        return words
     match rule:
         case Apart():
             return f"{names(involved)} must stay apart"
