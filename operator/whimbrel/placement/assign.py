@@ -66,8 +66,11 @@ def fill(board: Board) -> list[int]:
     shelves = {same: _Shelf(board, guests, same) for same, guests in _by_class(classes).items()}
     for guest in waiting:
         board.take(guest)
-        shelf = shelves.get(classes[guest])
-        rooms = by_preference(board, guest, rooms_of(board.open(guest))) if shelf is None else shelf.rooms(guest)
+        shelf, allowed = shelves.get(classes[guest]), board.open(guest)
+        if shelf is None or allowed.bit_count() <= _FEW_ROOMS:
+            rooms: Iterable[int] = by_preference(board, guest, rooms_of(allowed))
+        else:
+            rooms = shelf.rooms(guest)
         if not _stay(board, guest) and not any(board.try_put(guest, room) for room in rooms):
             board.sit(guest)
             left.append(guest)
