@@ -50,7 +50,7 @@ class _EveryWay:
                     known = costs.get(after)
                     if host in (state[number], guest.source) or (known is not None and known <= cost):
                         continue
-                    if self._may_arrive(after, guest.uid):
+                    if self._may_arrive(state, after, guest.uid, host):
                         costs[after] = cost
                         heappush(queue, (*cost, len(costs), after))
         return None
@@ -66,10 +66,12 @@ class _EveryWay:
         suits = all(room in hosts for room, hosts in zip(state, self._hosts, strict=True))
         return suits and not self._judge.wrong(self._places(state), self._arrived(state))
 
-    def _may_arrive(self, after: Places, uid: str) -> bool:
-        """Rules are asked of who arrives; room and headroom are kept for everybody who has arrived by then."""
-        places = self._places(after)
-        return not (self._judge.wrong(places, frozenset({uid})) or self._room_only.wrong(places, self._arrived(after)))
+    def _may_arrive(self, before: Places, after: Places, uid: str, host: int) -> bool:
+        """Rules are asked of who arrives, its launcher still being where it leaves; room and headroom are kept for everybody
+        who has arrived by then.
+        """
+        refused = self._judge.refuses(self._places(before), uid, host)
+        return not (refused or self._room_only.wrong(self._places(after), self._arrived(after)))
 
 
 @pytest.mark.parametrize(
