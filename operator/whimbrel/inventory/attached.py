@@ -5,7 +5,7 @@ attached and that no pod uses there, as just after a guest has left, counts agai
 count. Looked at when first asked. Called by the ledger, which hands it to the family of preflight that judges.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
@@ -21,10 +21,11 @@ DriverVolumes = tuple[tuple[str, frozenset[str]], ...]
 class Attached:
     """The CSI volumes on all nodes of a snapshot, with those of what arrives."""
 
-    def __init__(self, snapshot: Snapshot, arrivals: Iterable[Arrival]) -> None:
-        """Looks at nothing yet."""
+    def __init__(self, snapshot: Snapshot, arrivals: Iterable[Arrival], gone: frozenset[str] = frozenset()) -> None:
+        """Looks at nothing yet. `gone`: UIDs of guests that are thought of as having left their nodes."""
         self._snapshot = snapshot
         self._arrivals = tuple(arrivals)
+        self._gone = gone
 
     @cached_property
     def limits(self) -> Mapping[tuple[str, str], int]:
@@ -42,17 +43,27 @@ class Attached:
         return frozenset(driver for _, driver in self.limits)
 
     @cached_property
-    def _used(self) -> Mapping[tuple[str, str], set[str]]:
-        """Names of the volumes that pods use, by node and driver."""
-        found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    def _used(self) -> Mapping[tuple[str, str], Counter[str]]:
+        """By node and driver, how many pods use each volume, by its name."""
+        found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for pod in self._snapshot.pods.values():
-            if pod.claims and pod.node and not pod.ended:
+            if pod.claims and pod.node and not pod.ended and pod.instance_uid not in self._gone:
                 for volume in self._bound(pod.key.namespace, pod.claims):
-                    found[pod.node, volume.driver].add(volume.key.name)
+                    found[pod.node, volume.driver][volume.key.name] += 1
         for arrival in self._arrivals:
             for driver, names in self.of_guest(arrival.instance, arrival.template):
                 found[arrival.node, driver].update(names)
         return found
+
+    @cached_property
+    def _left(self) -> frozenset[tuple[str, str]]:
+        """Node and name of each volume that those use who are gone: it is detached behind them."""
+        return frozenset(
+            (pod.node, volume.key.name)
+            for pod in (self._snapshot.pods.values() if self._gone else ())
+            if pod.instance_uid in self._gone
+            for volume in self._bound(pod.key.namespace, pod.claims)
+        )
 
     @cached_property
     def _unused(self) -> Mapping[tuple[str, str], set[str]]:
@@ -60,7 +71,8 @@ class Attached:
         found: dict[tuple[str, str], set[str]] = defaultdict(set)
         for each in self._snapshot.attachments.values():
             place = (each.node, each.driver)
-            if each.driver in self.limited and each.volume_name not in self._used.get(place, ()):
+            unused = each.volume_name not in self._used.get(place, ())
+            if each.driver in self.limited and unused and (each.node, each.volume_name) not in self._left:
                 found[place].add(each.volume_name)
         return found
 
@@ -80,6 +92,11 @@ class Attached:
     def used(self, node: str, driver: str) -> frozenset[str]:
         """Names of those that pods use there."""
         return frozenset(self._used.get((node, driver), ()))
+
+    def users(self, node: str, driver: str, volume: str) -> int:
+        """How many pods use one of them there."""
+        used = self._used.get((node, driver))
+        return 0 if used is None else used[volume]
 
     def nodes_using(self, driver: str, volumes: Iterable[str]) -> set[str]:
         """Nodes where pods use some of these volumes already."""

@@ -4,7 +4,7 @@ Built from a snapshot in one linear pass. Copy it, then reserve on the copy: who
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -76,8 +76,8 @@ class Ledger:
     """Who takes what of which node, and who moves from where to where."""
 
     __slots__ = (
-        "_arrivals", "_attached", "_cpu", "_facts", "_in_flight", "_inbound", "_memory", "_neighbours", "_others",
-        "_outbound", "_pods",
+        "_arrivals", "_attached", "_cpu", "_facts", "_gone", "_in_flight", "_inbound", "_memory", "_neighbours",
+        "_others", "_outbound", "_pods",
     )  # fmt: skip
 
     def __init__(self, facts: _Facts) -> None:
@@ -91,6 +91,8 @@ class Ledger:
         self._inbound: Counter[str] = Counter()
         self._in_flight = 0
         self._arrivals: list[Arrival] = []
+        self._gone: frozenset[str] = frozenset()
+        """UIDs of instances that are thought of as having left their nodes."""
         self._neighbours: Neighbours | None = None
         self._attached: Attached | None = None
 
@@ -160,7 +162,7 @@ class Ledger:
         other._outbound, other._inbound = self._outbound.copy(), self._inbound.copy()
         other._in_flight = self._in_flight
         other._arrivals, other._neighbours = self._arrivals.copy(), self._neighbours
-        other._attached = self._attached
+        other._attached, other._gone = self._attached, self._gone
         return other
 
     def reserve(self, instance: Instance, source: str, target: str, arrivals: Iterable[str]) -> None:
@@ -179,10 +181,12 @@ class Ledger:
             self._arrivals.append(Arrival(instance, template, target, made))
             self._neighbours = self._attached = None
 
-    def release_departure(self, instance: Instance) -> None:
-        """Count that an instance has left its node, as planning ahead does."""
-        demand = self.demand(instance)
-        self._take(instance.node, demand, -1)
+    def release_departures(self, instances: Sequence[Instance]) -> None:
+        """Count that instances have left their nodes, as planning ahead does: their launchers are no neighbours any more."""
+        for instance in instances:
+            self._take(instance.node, self.demand(instance), -1)
+        self._gone |= {instance.uid for instance in instances}
+        self._neighbours = self._attached = None
 
     def outbound(self, node: str) -> int:
         """Unfinished migrations that leave the node."""
@@ -269,14 +273,15 @@ class Ledger:
     def neighbours(self) -> Neighbours:
         """The pods that a target launcher would find around it, arrivals included."""
         if self._neighbours is None:
-            self._neighbours = Neighbours(self._facts.crowds, self._arrivals)
+            crowds = self._facts.crowds
+            self._neighbours = Neighbours(crowds.without(self._gone) if self._gone else crowds, self._arrivals)
         return self._neighbours
 
     @property
     def attached(self) -> Attached:
         """The volumes on all nodes, those of arrivals included."""
         if self._attached is None:
-            self._attached = Attached(self._facts.snapshot, self._arrivals)
+            self._attached = Attached(self._facts.snapshot, self._arrivals, self._gone)
         return self._attached
 
     def quotas(self, namespace: str) -> tuple[Quota, ...]:

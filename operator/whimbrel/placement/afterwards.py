@@ -6,17 +6,16 @@ from itertools import islice
 
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.ledger import Ledger
-from whimbrel.preflight import Assessment, PreflightReason, capacity
+from whimbrel.preflight import Assessment, PreflightReason, attach_limits, capacity
 
 
 def planned(instances: Iterable[Instance], targets: Mapping[str, str], ledger: Ledger) -> Ledger:
     """The ledger as it will be when all of these have arrived at their targets and left their sources."""
     after = ledger.copy()
-    for instance in instances:
-        target = targets.get(instance.uid)
-        if target is not None:
-            after.reserve_arrival(instance, target)
-            after.release_departure(instance)
+    moving = [instance for instance in instances if instance.uid in targets]
+    for instance in moving:
+        after.reserve_arrival(instance, targets[instance.uid])
+    after.release_departures(moving)
     return after
 
 
@@ -32,8 +31,10 @@ def capacity_reasons(
 
 def _lacking(instance: Instance, assessment: Assessment, after: Ledger) -> Iterator[PreflightReason]:
     terms = replace(assessment.terms, ledger=after)
-    demand = after.demand(instance)
+    demand, volumes = after.demand(instance), after.attached.of_guest(instance, after.source_launcher(instance))
     for host in assessment.hosts(assessment.suitable(instance.uid)):
         if host.name != instance.node:
-            for reason in capacity.judge(demand, capacity.supply(host, terms)):
+            found = list(capacity.judge(demand, capacity.supply(host, terms)))
+            found += attach_limits.judge(volumes, attach_limits.supply(host, terms)) if volumes else ()
+            for reason in found:
                 yield replace(reason, node=host.name)

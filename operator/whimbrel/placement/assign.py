@@ -170,7 +170,7 @@ class _Shelf:
                 continue
             if self._sign < 0 and noted < entry.demand[0]:
                 break
-            if any(least > amount for least, amount in zip(self._least, board.left[room], strict=True)):
+            if any(least and least > amount for least, amount in zip(self._least, board.left[room], strict=True)):
                 del self._entries[position]
                 position -= self._sign < 0
                 continue

@@ -256,12 +256,12 @@ class Board:
         row = self.left[room]
         if not self._loose:
             for amount, left in zip(entry.demand, row, strict=True):
-                if left < amount:
+                if amount and left < amount:
                     return False
             return not (percent or arrived) or row[0] - entry.demand[0] >= self._reserved(room, percent)
         for resource, amount in enumerate(entry.demand):
             floor = self._floor(room, resource, percent)
-            if row[resource] - amount < floor:
+            if (amount or not resource) and row[resource] - amount < floor:
                 return False
         return True
 
@@ -287,8 +287,10 @@ class Board:
 
     def overfull(self, room: int) -> bool:
         """Whether it has arrivals that it has not the room for."""
+        before = self.frame.problem.rooms[room].free
         return room in self.arrivals and any(
-            left < self._floor(room, resource, 0) for resource, left in enumerate(self.left[room])
+            left < self._floor(room, resource, 0) and (not resource or left < before[resource])
+            for resource, left in enumerate(self.left[room])
         )
 
     def holds(self, guest: int) -> bool:

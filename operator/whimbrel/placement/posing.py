@@ -6,7 +6,7 @@ All requests were assessed against the same hosts, so that a bit means the same 
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from whimbrel.domain.records import Instance
@@ -18,7 +18,8 @@ from whimbrel.placement.board import Board, Frame
 from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Problem, Room
 from whimbrel.placement.sequence import Step, Stuck, sequence
 from whimbrel.placement.solving import Effort, solve
-from whimbrel.preflight import Assessment, HostFamily, attach_limits, elsewhere, pod_affinity, topology_spread
+from whimbrel.placement.volumes import Volumes
+from whimbrel.preflight import Assessment, HostFamily, elsewhere, pod_affinity, topology_spread
 
 RESOURCES = ("memory_bytes", "cpu_millicores", "pods")
 
@@ -168,7 +169,9 @@ class _Way:
 
 def _overfull(room: Room, left: Sequence[int], arrived: Guest) -> bool:
     """Whether too little is left of a room once a guest has arrived, its headroom included."""
-    return left[0] < room.allocatable[0] * arrived.headroom_percent // 100 or min(left[1:], default=0) < 0
+    return left[0] < room.allocatable[0] * arrived.headroom_percent // 100 or any(
+        amount < min(0, before) for amount, before in zip(left[1:], room.free[1:], strict=True)
+    )
 
 
 def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger) -> Problem:
@@ -178,14 +181,18 @@ def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger)
     failures = max((request.assessment.terms.target.headroom.host_failures for request in requests), default=0)
     moving = frozenset(request.instance.uid for request in requests) if failures else frozenset()
     between = Between((request.instance for request in requests), ledger)
+    volumes = Volumes((request.instance for request in requests), hosts, ledger)
     scarce = _scarce(requests, hosts, ledger)
     return Problem.of(
-        (*RESOURCES, *scarce),
+        (*RESOURCES, *scarce, *volumes.names),
         [
-            room_of(hosts[name], ledger, scarce, _restarts(hosts[name], ledger, scarce, moving) if failures else ())
+            _with_places(
+                room_of(hosts[name], ledger, scarce, _restarts(hosts[name], ledger, scarce, moving) if failures else ()),
+                volumes,
+            )
             for name in names
         ],
-        [_guest(request, position, ledger, scarce, between) for request in requests],
+        [_guest(request, position, ledger, scarce, volumes, between) for request in requests],
         between.rules(requests[0].assessment) if requests else (),
         failures,
     )
@@ -226,8 +233,8 @@ def room_of(host: Host, ledger: Ledger, others: Sequence[str], restarts: Amounts
         (
             ledger.free_memory_bytes(name),
             ledger.free_cpu_millicores(name),
-            max(0, ledger.free_pods(name)),
-            *(max(0, ledger.free(name, resource)) for resource in others),
+            ledger.free_pods(name),
+            *(ledger.free(name, resource) for resource in others),
         ),
         (
             node.allocatable_memory_bytes,
@@ -239,6 +246,15 @@ def room_of(host: Host, ledger: Ledger, others: Sequence[str], restarts: Amounts
     )
 
 
+def _with_places(room: Room, volumes: Volumes) -> Room:
+    """The same with places for volumes."""
+    if not volumes.names:
+        return room
+    free, places = volumes.free(room.name), volumes.places(room.name)
+    restarts = (*room.restarts, *(0 for _ in places)) if room.restarts else ()
+    return replace(room, free=(*room.free, *free), allocatable=(*room.allocatable, *places), restarts=restarts)
+
+
 def amounts_of(demand: PodDemand, others: Sequence[str]) -> Amounts:
     """What a launcher takes, of `RESOURCES` and these others."""
     asked = dict(demand.others) if others else {}
@@ -246,14 +262,19 @@ def amounts_of(demand: PodDemand, others: Sequence[str]) -> Amounts:
 
 
 def _guest(
-    request: Request, position: Mapping[str, int], ledger: Ledger, scarce: Sequence[str], between: Between
+    request: Request,
+    position: Mapping[str, int],
+    ledger: Ledger,
+    scarce: Sequence[str],
+    volumes: Volumes,
+    between: Between,
 ) -> Guest:
     instance, assessment = request.instance, request.assessment
     target = assessment.terms.target
     return Guest(
         instance.uid,
         str(instance.key),
-        amounts_of(ledger.demand(instance), scarce),
+        (*amounts_of(ledger.demand(instance), scarce), *volumes.of(instance)),
         _facts(tuple(assessment.families), _masks(request, between)),
         position.get(instance.node),
         target.headroom.memory_percent,
@@ -272,7 +293,7 @@ def _facts(families: tuple[HostFamily, ...], masks: tuple[int, ...]) -> tuple[Fa
     )
 
 
-_COUNTED_BY_PREFLIGHT: tuple[HostFamily, ...] = (elsewhere, attach_limits, pod_affinity, topology_spread)
+_COUNTED_BY_PREFLIGHT: tuple[HostFamily, ...] = (elsewhere, pod_affinity, topology_spread)
 """Of the families that change from moment to moment, those that the problem does not count itself."""
 
 

@@ -27,7 +27,7 @@ def text(words: Words) -> str:
 class Room:
     """A host. `free` is what nobody takes now, the guests of the problem counted at their sources.
 
-    Only memory and CPU may be negative; whoever knows of a third resource that is overdrawn says 0.
+    Where it is negative a resource is overdrawn: until enough has left only guests arrive that ask for none of it.
     """
 
     name: str

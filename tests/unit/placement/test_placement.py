@@ -190,7 +190,7 @@ def test_placement_is_within_capacity_the_same_in_any_order_and_steady(
             assert target != instance.node
             assert target in assessment.names(assessment.suitable(instance.uid))
             assert after.free_memory_bytes(target, headroom) >= 0
-            assert after.free_cpu_millicores(target) >= 0
+            assert after.free_cpu_millicores(target) >= min(0, ledger.free_cpu_millicores(target))
             assert after.free_pods(target) >= min(0, ledger.free_pods(target))
         elif assessment.movable(instance.uid):
             assert instance.uid in {*found.explained, *found.stuck, *found.undecided}
