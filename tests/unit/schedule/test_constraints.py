@@ -23,7 +23,9 @@ from support.builders import (
     an_attempt,
     an_instance,
 )
-from whimbrel.domain.records import Instance, Plan
+from whimbrel.domain.quotas import Quota
+from whimbrel.domain.records import Instance, Key, Plan
+from whimbrel.domain.scheduling import Admission, Container
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Refusal, Snapshot
@@ -311,6 +313,17 @@ def test_the_biggest_goes_first_and_each_start_takes_its_slot_from_the_next() ->
     snapshot = a_cluster(small, big, a_profile(outbound=1))
 
     assert verdicts(snapshot, a_candidate(small), a_candidate(big)) == [("big", "Start"), ("small", "OutboundLimit")]
+
+
+def test_each_start_takes_its_second_launcher_from_the_quota_of_its_namespace() -> None:
+    guests = [an_instance("big", memory_bytes=8 * 1024**3), an_instance("small")]
+    launchers = [replace(a_launcher(guest), admission=Admission((Container((), ()),))) for guest in guests]
+    quota = Quota(Key("default", "pods"), "uid-quota", (("pods", 3),), (("pods", 2),), ())
+    snapshot = a_cluster(*guests, *launchers, quota, a_profile(outbound=2))
+
+    order = verdicts(snapshot, *(a_candidate(guest) for guest in guests))
+
+    assert order == [("big", "Start"), ("small", "QuotaTakenByMoves")]
 
 
 def test_what_has_begun_to_start_keeps_its_turn_before_bigger_ones_and_older_plans() -> None:

@@ -3,9 +3,10 @@
 Out of order, one that arrives early could take the room that another needs to make way for it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
-from whimbrel.domain.records import Key
+from whimbrel.domain.records import Instance, Key
 from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.placement import names
 from whimbrel.schedule.candidate import Candidate, Circumstances, Crowd, Wait
@@ -33,24 +34,45 @@ def _others(keys: Iterable[Key], candidate: Candidate) -> list[str]:
 
 def crowded(candidates: Iterable[Candidate], ledger: Ledger) -> Mapping[str, Crowd]:
     """Targets that have not room now for everything that is to come; the ledger holds none of it yet."""
-    coming: dict[str, list[tuple[Key, PodDemand]]] = {}
+    coming: dict[str, list[Instance]] = {}
     leaving: dict[str, list[Key]] = {}
     for candidate in candidates:
         instance = candidate.instance
-        coming.setdefault(candidate.attempt.target_node, []).append((instance.key, ledger.demand(instance)))
+        coming.setdefault(candidate.attempt.target_node, []).append(instance)
         leaving.setdefault(instance.node, []).append(instance.key)
     return {
         node: Crowd(
-            tuple(sorted({*leaving.get(node, ()), *ledger.departing(node)})), tuple(sorted(key for key, _ in arrivals))
+            tuple(sorted({*leaving.get(node, ()), *ledger.departing(node)})),
+            tuple(sorted(guest.key for guest in arrivals)),
         )
         for node, arrivals in coming.items()
-        if _too_many([demand for _, demand in arrivals], node, ledger)
+        if _lacks_room(node, [ledger.demand(guest) for guest in arrivals], ledger)
+        or _lacks_places(node, arrivals, ledger)
     }
 
 
-def _too_many(demands: list[PodDemand], node: str, ledger: Ledger) -> bool:
+def _lacks_room(node: str, demands: Sequence[PodDemand], ledger: Ledger) -> bool:
+    others: Counter[str] = Counter()
+    for demand in demands:
+        for resource, amount in demand.others:
+            others[resource] += amount
     return (
         ledger.free_memory_bytes(node) < sum(demand.memory_bytes for demand in demands)
         or ledger.free_cpu_millicores(node) < sum(demand.cpu_millicores for demand in demands)
         or ledger.free_pods(node) < len(demands)
+        or any(ledger.free(node, resource) < amount for resource, amount in others.items())
+    )
+
+
+def _lacks_places(node: str, guests: Sequence[Instance], ledger: Ledger) -> bool:
+    """Whether the node does not take the volumes of all of them."""
+    attached = ledger.attached
+    coming: dict[str, set[str]] = {}
+    for guest in guests if attached.limited else ():
+        for driver, volumes in attached.of_guest(guest, ledger.source_launcher(guest)):
+            coming.setdefault(driver, set()).update(volumes)
+    return any(
+        (limit := attached.limits.get((node, driver))) is not None
+        and attached.count(node, driver) + len(volumes - attached.used(node, driver)) > limit
+        for driver, volumes in coming.items()
     )
