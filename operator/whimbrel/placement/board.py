@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
-from whimbrel.placement.problem import Amounts, Kind, Member, Problem, Together
+from whimbrel.placement.problem import Amounts, EvenSpread, Kind, Member, Problem, Together
 from whimbrel.placement.standing import Standing, bits, domain_of, standing
 
 _NO_FLOOR = -(1 << 80)
@@ -32,6 +32,7 @@ class Frame:
         "problem",
         "rules_of",
         "sources",
+        "spread",
     )
 
     def __init__(self, problem: Problem) -> None:
@@ -58,6 +59,10 @@ class Frame:
             named = rule.guests | getattr(rule, "partners", frozenset())
             for position in sorted(self.positions[uid] for uid in named):
                 self.rules_of.setdefault(position, []).append(number)
+        self.spread = {
+            self.positions[uid] for rule in problem.rules if isinstance(rule, EvenSpread) for uid in rule.guests
+        }
+        """Guests whose arrivals are judged by the moment."""
         self.followers = _followers(problem, self.positions)
         """Guests that need others to be somewhere first, by how many others follow one another before them."""
         distinct = dict.fromkeys(rule.domains for rule in problem.rules)
@@ -127,9 +132,17 @@ class Board:
     )
 
     def __init__(
-        self, frame: Frame, guests: Iterable[int] | None = None, without: frozenset[Member] = frozenset()
+        self,
+        frame: Frame,
+        guests: Iterable[int] | None = None,
+        without: frozenset[Member] = frozenset(),
+        *,
+        one_by_one: bool = True,
     ) -> None:
-        """All guests are nowhere. `guests` defaults to all."""
+        """All guests are nowhere. `guests` defaults to all.
+
+        `one_by_one`: whether they are put in an order in which they could move, so that rules about moments can be asked.
+        """
         problem = frame.problem
         self.frame = frame
         self.guests = list(range(len(problem.guests))) if guests is None else sorted(guests)
@@ -161,6 +174,7 @@ class Board:
             )
             for number in wanted
             if Member(Kind.RULE, number=number) not in without
+            and (one_by_one or not isinstance(problem.rules[number], EvenSpread))
         }
         self._failures = 0 if Member(Kind.HOST_FAILURES) in without else problem.host_failures
         self._witnesses: list[int] = []
@@ -236,11 +250,14 @@ class Board:
         room = self.place.get(guest)
         return room is not None and guest in self.there.get(room, ())
 
-    def open(self, guest: int) -> int:
-        """Rooms that suit and where the rules let it go, whatever room they have. It must be nowhere."""
+    def open(self, guest: int, *, at_once: bool = True) -> int:
+        """Rooms that suit and where the rules let it go, whatever room they have. It must be nowhere.
+
+        `at_once`: as the next to move; else at whatever moment.
+        """
         mask = self.domains[guest]
         for number in self.frame.rules_of.get(guest, ()):
-            if number in self.standings:
+            if number in self.standings and (at_once or not isinstance(self.frame.problem.rules[number], EvenSpread)):
                 mask &= self.standings[number].open(guest, self.source(guest))
         return mask
 

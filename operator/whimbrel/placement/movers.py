@@ -10,6 +10,7 @@ from functools import cached_property
 
 from whimbrel.domain.records import Instance, Labels, Pod
 from whimbrel.domain.scheduling import PodTerm, Scheduling
+from whimbrel.domain.selectors import LabelSelector
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.neighbours import Neighbours, labels_to_come
 
@@ -65,12 +66,18 @@ class Movers:
 
     def meant(self, terms: tuple[PodTerm, ...]) -> frozenset[str]:
         """UIDs of those whose launchers all of these terms select, before and after they have moved."""
-        found = set()
-        for pod in self.everybody.crowds.matched(terms[0]):
-            mover = self.by_uid.get(pod.instance_uid)
-            if mover is not None and mover.launcher.uid == pod.uid and self._selected(terms, mover):
-                found.add(mover.uid)
-        return frozenset(found)
+        return frozenset(
+            mover.uid
+            for mover in self._of(self.everybody.crowds.matched(terms[0]))
+            if self.everybody.matches_itself(terms, mover.launcher.key.namespace, self.labels(mover.uid))
+        )
 
-    def _selected(self, terms: tuple[PodTerm, ...], mover: Mover) -> bool:
-        return self.everybody.matches_itself(terms, mover.launcher.key.namespace, self.labels(mover.uid))
+    def selected(self, namespace: str, selector: LabelSelector) -> frozenset[str]:
+        """UIDs of those in a namespace whose launchers a selector selects now."""
+        return frozenset(mover.uid for mover in self._of(self.everybody.crowds.selected(namespace, selector)))
+
+    def _of(self, pods: Iterable[Pod]) -> Iterator[Mover]:
+        for pod in pods:
+            mover = self.by_uid.get(pod.instance_uid)
+            if mover is not None and mover.launcher.uid == pod.uid:
+                yield mover

@@ -75,6 +75,12 @@ def place(
     solution = solve(problem, effort)
     names = [room.name for room in problem.rooms]
     way = _Way(problem, solution.assignment)
+    anew = _without_stale(problem, way)
+    if anew is not problem:
+        other = solve(anew, effort)
+        other_way = _Way(anew, other.assignment)
+        if len(other_way.targets) > len(way.targets):
+            problem, solution, way = anew, other, other_way
     if len(way.targets) < len(asked):
         way = _steady(problem, way)
     explained = {uid for conflict in solution.conflicts for uid in conflict.guests}.union(solution.undecided)
@@ -90,6 +96,15 @@ def place(
         way.stuck,
         way.later,
     )
+
+
+def _without_stale(problem: Problem, way: "_Way") -> Problem:
+    """The problem in which those are placed anew who were to go where no order of moves leads any more."""
+    stale = {guest.uid for guest in problem.guests if guest.uid in way.stuck and guest.keep is not None}
+    if not stale:
+        return problem
+    guests = tuple(replace(guest, keep=None) if guest.uid in stale else guest for guest in problem.guests)
+    return replace(problem, guests=guests)
 
 
 def _steady(problem: Problem, found: "_Way") -> "_Way":
@@ -180,7 +195,7 @@ def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger)
     position = {name: number for number, name in enumerate(names)}
     failures = max((request.assessment.terms.target.headroom.host_failures for request in requests), default=0)
     moving = frozenset(request.instance.uid for request in requests) if failures else frozenset()
-    between = Between((request.instance for request in requests), ledger)
+    between = Between(((request.instance, request.assessment) for request in requests), ledger)
     volumes = Volumes((request.instance for request in requests), hosts, ledger)
     scarce = _scarce(requests, hosts, ledger)
     return Problem.of(
@@ -294,13 +309,15 @@ def _facts(families: tuple[HostFamily, ...], masks: tuple[int, ...]) -> tuple[Fa
 
 
 _COUNTED_BY_PREFLIGHT: tuple[HostFamily, ...] = (elsewhere, pod_affinity, topology_spread)
-"""Of the families that change from moment to moment, those that the problem does not count itself."""
+"""Of the families that change from moment to moment, those that the problem does not count itself, or not all of them."""
 
 
 def _masks(request: Request, between: Between) -> tuple[int, ...]:
     """What each family says, rules between pods only towards those that are not placed with it."""
     assessment, uid = request.assessment, request.instance.uid
-    return tuple(
-        between.admitted(uid, assessment, mask) if family is pod_affinity else mask
-        for family, mask in zip(assessment.families, assessment.masks(uid), strict=True)
-    )
+    found = dict(zip(assessment.families, assessment.masks(uid), strict=True))
+    if pod_affinity in found:
+        found[pod_affinity] = between.admitted(uid, assessment, found[pod_affinity])
+    if topology_spread in found:
+        found[topology_spread] = between.spread(uid, assessment, found[topology_spread])
+    return tuple(found.values())

@@ -90,9 +90,11 @@ class Together:
 
 @dataclass(frozen=True, slots=True)
 class EvenSpread:
-    """A domain where one of these arrives has at most `max_skew` more of them than the emptiest domain.
+    """A domain takes one of these while it has at most `max_skew` more of them than the emptiest domain, itself included.
 
-    The scheduler's DoNotSchedule: rooms outside all domains take no arrivals, and with fewer domains than `min_domains`
+    The scheduler's DoNotSchedule, asked at the moment of an arrival alone: the launcher that is left still counts, and what
+    becomes of a domain afterwards is nobody's concern. So it is asked where guests are placed or moved one after the other;
+    an assignment as such does not break it. Rooms outside all domains take everybody. With fewer domains than `min_domains`
     the emptiest counts as empty.
     """
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from whimbrel.placement.board import Board, Frame, rooms_of
-from whimbrel.placement.problem import Apart, EvenSpread, Member, Meter, Rule, Together
+from whimbrel.placement.problem import Apart, Member, Meter, Rule, Together
 
 MOST_GUESTS = 400
 """More are not searched: the stack ends, and so does hope."""
@@ -44,7 +44,7 @@ def search(
     listed = list(guests)
     if not meter.spend(1 + len(listed)):
         return Undecided({})
-    board = Board(frame, listed, without)
+    board = Board(frame, listed, without, one_by_one=False)
     if not all(board.domains.values()) or _overbooked(board):
         return Infeasible()
     if len(board.guests) > MOST_GUESTS:
@@ -196,15 +196,9 @@ class _Search:
         return [room for room in rooms_of(mask) if self._board.fits(guest, room)]
 
 
-def _fixed(rule: Rule, domain: int) -> int:
-    """How many that do not move a rule counts in one of its domains."""
-    match rule:
-        case EvenSpread():
-            return rule.fixed[domain] if rule.fixed else 0
-        case Together():
-            return int(bool(rule.fixed & rule.domains[domain]))
-        case _:
-            return 0
+def _fixed(rule: Rule, domain: int) -> bool:
+    """Whether a rule counts somebody who does not move in one of its domains."""
+    return isinstance(rule, Together) and bool(rule.fixed & rule.domains[domain])
 
 
 def _at_once(board: Board, meter: Meter) -> bool:
@@ -224,7 +218,7 @@ def feasible(
 ) -> bool | None:
     """Whether these guests can all be placed without some rules; None where the steps do not suffice to tell."""
     listed = list(guests)
-    if _at_once(Board(frame, listed, without), meter):
+    if _at_once(Board(frame, listed, without, one_by_one=False), meter):
         return True
     match search(frame, listed, meter, without):
         case Feasible():

@@ -177,61 +177,57 @@ class _Together:
 
 
 class _EvenSpread:
-    __slots__ = ("_absent", "_arrived", "_count", "_domain_of", "_level_masks", "_levels", "_rule")
+    __slots__ = ("_count", "_domain_of", "_level_masks", "_levels", "_nowhere", "_rule")
 
     def __init__(self, rule: EvenSpread, domain_of: list[int]) -> None:
         self._rule = rule
         self._domain_of = domain_of
+        self._nowhere = (1 << len(domain_of)) - 1 - sum(rule.domains)
+        """Rooms outside all domains."""
         self._count = list(rule.fixed or (0,) * len(rule.domains))
-        self._arrived: Counter[int] = Counter()
         self._levels = Counter(self._count)
         """How many domains have so many of the guests."""
         self._level_masks: Counter[int] = Counter()
         for domain, level in enumerate(self._count):
             self._level_masks[level] += rule.domains[domain]
-        self._absent = len(rule.guests)
 
     def open(self, guest: int, source: int | None) -> int:
-        highest = self._highest()
-        coming = self._absent - 1
-        free = 0
+        self._staying(source, 1)
+        most = self._most()
+        free = self._nowhere
         for level, mask in self._level_masks.items():
-            if mask and self._lacking(max(highest, level + 1), level) <= coming:
+            if level < most:
                 free |= mask
-        if source is not None:
-            domain = self._domain_of[source]
-            free &= ~(1 << source)
-            counted = self._count[domain] if domain >= 0 else None
-            after = highest if counted is None or not self._arrived[domain] else max(highest, counted + 1)
-            stays = self._lacking(after, counted) <= coming
-            free |= stays << source
+        self._staying(source, -1)
+        return free if source is None else free | 1 << source
+
+    def lets_in(self, guest: int, room: int, leaving: int | None) -> bool:
+        domain = self._domain_of[room]
+        if domain < 0:
+            return True
+        self._staying(leaving, 1)
+        free = self._count[domain] < self._most()
+        self._staying(leaving, -1)
         return free
 
-    def _highest(self) -> int:
-        """The most that a domain with arrivals has; 0 before the first."""
-        return max((self._count[domain] for domain, arrived in self._arrived.items() if arrived), default=0)
+    def _staying(self, room: int | None, change: int) -> None:
+        """Count the launcher that a guest leaves, or no longer."""
+        if room is not None and (domain := self._domain_of[room]) >= 0:
+            self._recount(domain, change)
 
-    def _lacking(self, highest: int, raised: int | None) -> int:
-        """How many must still come to the emptier domains, when one domain of level `raised` has got one more."""
-        least = highest - self._rule.max_skew
-        if len(self._rule.domains) < self._rule.min_domains:
-            return 0 if least <= 0 else self._absent + 1
-        lacking = sum(domains * (least - level) for level, domains in self._levels.items() if level < least)
-        return lacking - 1 if raised is not None and raised < least else lacking
+    def _most(self) -> int:
+        """A domain that takes one more has fewer."""
+        scarce = len(self._rule.domains) < self._rule.min_domains
+        fewest = 0 if scarce else min(level for level, domains in self._levels.items() if domains)
+        return fewest + self._rule.max_skew
 
     def put(self, guest: int, room: int, *, arrives: bool) -> None:
-        self._absent -= 1
-        self._shift(self._domain_of[room], 1, arrives=arrives)
+        if (domain := self._domain_of[room]) >= 0:
+            self._recount(domain, 1)
 
     def take(self, guest: int, room: int, *, arrives: bool) -> None:
-        self._absent += 1
-        self._shift(self._domain_of[room], -1, arrives=arrives)
-
-    def _shift(self, domain: int, change: int, *, arrives: bool) -> None:
-        if domain >= 0:
-            self._recount(domain, change)
-            if arrives:
-                self._arrived[domain] += change
+        if (domain := self._domain_of[room]) >= 0:
+            self._recount(domain, -1)
 
     def _recount(self, domain: int, change: int) -> None:
         mask, level = self._rule.domains[domain], self._count[domain]
@@ -242,21 +238,7 @@ class _EvenSpread:
         self._count[domain] = level + change
 
     def holds(self) -> bool:
-        highest = self._highest()
-        return not highest or self._lacking(highest, None) <= self._absent
-
-    def lets_in(self, guest: int, room: int, leaving: int | None) -> bool:
-        domain, home = self._domain_of[room], -1 if leaving is None else self._domain_of[leaving]
-        if domain < 0:
-            return False
-        if home >= 0:
-            self._recount(home, 1)
-        scarce = len(self._rule.domains) < self._rule.min_domains
-        fewest = 0 if scarce else min(level for level, domains in self._levels.items() if domains)
-        crowded = self._count[domain] + 1 - fewest > self._rule.max_skew
-        if home >= 0:
-            self._recount(home, -1)
-        return not crowded
+        return True
 
 
 def standing(

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from whimbrel.domain.records import Node
+from whimbrel.domain.records import Instance, Node, Pod
 from whimbrel.domain.scheduling import Scheduling, SpreadConstraint
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.neighbours import Neighbours, labels_to_come
@@ -77,25 +77,67 @@ REASONS = (TopologySpread, TopologySpreadUneven)
 
 def demand(candidate: Candidate, home: Supply | None) -> Demand:
     """The launcher's constraints, counted."""
-    launcher = candidate.template
-    if launcher is None or launcher.scheduling is None or not launcher.scheduling.spread:
+    if candidate.template is None:
         return NOTHING
-    rules, around, namespace = launcher.scheduling, candidate.ledger.neighbours, launcher.key.namespace
-    labels = labels_to_come(candidate.instance, launcher)
+    around = candidate.ledger.neighbours
+    return among(candidate.instance, candidate.template, around, named=candidate.reach is None)
+
+
+def among(instance: Instance, launcher: Pod, around: Neighbours, *, named: bool) -> Demand:
+    """What the constraints of a launcher come to among certain pods; `named`: whether its migration names a target."""
+    rules, namespace = launcher.scheduling, launcher.key.namespace
+    if rules is None or not rules.spread:
+        return NOTHING
+    labels = labels_to_come(instance, launcher)
     itself = tuple(
         int(constraint.selector is not None and constraint.selector.selects(labels)) for constraint in rules.spread
     )
-    named = candidate.reach is None
-    selector = tuple(sorted(candidate.instance.node_selector.items())) if named else rules.node_selector
+    selector = _selector(instance, rules, named=named)
     asked = (namespace, rules.spread, rules.node_affinity, rules.tolerations, selector, itself, named)
     return around.remembered(
         ("topology spread", *asked), lambda: _demand(_Count(around, namespace, rules, selector), itself, named)
     )
 
 
+def _selector(instance: Instance, rules: Scheduling, *, named: bool) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(instance.node_selector.items())) if named else rules.node_selector
+
+
 @dataclass(frozen=True, slots=True)
-class _Counted:
-    """Nodes that a constraint counts."""
+class Enforced:
+    """A constraint by which the scheduler refuses nodes, and what it counts; equal for equal questions."""
+
+    namespace: str
+    constraint: SpreadConstraint
+    counted: "Counted"
+    by_node: bool
+    """Whether it looks at the target alone: then each node is a domain, and others that are missing count as empty."""
+
+    def domain(self, node: str) -> str | None:
+        """Of a node; None where the constraint does not count it."""
+        return (node if node in self.counted.nodes else None) if self.by_node else self.counted.nodes.get(node)
+
+
+def enforced(instance: Instance, launcher: Pod, around: Neighbours, *, named: bool) -> tuple[Enforced, ...]:
+    """The constraints of a launcher by which it may be refused; an empty selector counts nobody, so it never changes."""
+    rules, namespace = launcher.scheduling, launcher.key.namespace
+    if rules is None or not rules.spread:
+        return ()
+    count = _Count(around, namespace, rules, _selector(instance, rules, named=named))
+    found = []
+    for constraint in rules.spread:
+        alone = named and constraint.honours_node_affinity
+        counts = constraint.selector is not None and constraint.selector.requirements
+        if counts and (not alone or constraint.min_domains > 1):
+            found.append(
+                Enforced(namespace, constraint, count.counted(constraint, whatever_node=alone), by_node=alone)
+            )
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """Nodes that a constraint counts; one object for equal questions, so that it is its own key."""
 
     nodes: Mapping[str, str]
     """The domain of each."""
@@ -131,14 +173,14 @@ class _Count:
                 found[counted.nodes[node]] += pods
         return found
 
-    def counted(self, constraint: SpreadConstraint, *, whatever_node: bool) -> _Counted:
+    def counted(self, constraint: SpreadConstraint, *, whatever_node: bool) -> Counted:
         """The nodes that a constraint counts; with `whatever_node` as if any node were admitted."""
         asks = constraint.honours_node_affinity and not whatever_node
         admitted = (self._selector, self._rules.node_affinity) if asks else None
         tolerated = self._rules.tolerations if constraint.honours_taints else None
         key = constraint.topology_key
 
-        def made() -> _Counted:
+        def made() -> Counted:
             nodes = {
                 node.name: node.labels[key]
                 for node in self._around.nodes.values()
@@ -146,7 +188,7 @@ class _Count:
                 and (admitted is None or self._admits(node))
                 and (tolerated is None or self._tolerates(node))
             }
-            return _Counted(nodes, tuple(dict.fromkeys(nodes.values())))
+            return Counted(nodes, tuple(dict.fromkeys(nodes.values())))
 
         return self._around.remembered(("counted nodes", self.keys, key, admitted, tolerated), made)
 

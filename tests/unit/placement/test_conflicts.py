@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from support.placements import a_guest, a_problem, a_room
-from whimbrel.placement import Apart, EvenSpread, Fact, Guest, Kind, Problem, Room, Together, solve
+from whimbrel.placement import Apart, Fact, Guest, Kind, Problem, Room, Together, solve
 from whimbrel.placement.conflicts import shrink
 from whimbrel.placement.wording import names
 
@@ -87,13 +87,6 @@ def test_rules_between_guests_are_told_in_the_words_that_they_bring() -> None:
 
     assert "app and cache share a host" in _words(a_problem(rooms, guests, told))[0]
     assert "must run where a partner runs" in _words(a_problem(rooms, guests, Together(both, both, (1, 2))))[0]
-
-
-def test_an_uneven_spread_is_a_conflict() -> None:
-    guests = [a_guest(name, hosts=1) for name in ("a", "b")]
-    problem = a_problem([a_room("host-1"), a_room("host-2")], guests, EvenSpread(frozenset({"uid-a", "uid-b"}), (1, 2)))
-
-    assert "a and b must be spread evenly, at most 1 more in one domain than in another" in _words(problem)[0]
 
 
 def test_a_cluster_that_cannot_lose_a_host_is_a_conflict() -> None:
