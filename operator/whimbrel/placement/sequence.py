@@ -84,16 +84,35 @@ class _Journey:
         self._begin_anew()
 
     def run(self) -> Sequence:
-        """The order that was found, made shorter where that is possible."""
+        """The order that was found, made shorter where that is possible.
+
+        Who is stuck after a detour does not even begin, and nobody counts on the room that it would have left.
+        """
+        stranded: list[Stuck] = []
+        stuck = self._ordered()
+        while adrift := [each for each in stuck if self._has_moved(each.guest)]:
+            stranded += adrift
+            for each in adrift:
+                del self._placed[self._frame.positions[each.guest]]
+            self._begin_anew()
+            stuck = self._ordered()
+        guests = self._frame.problem.guests
+        rerouted = {guests[g].uid: room for g, room in sorted(self._target.items()) if self._placed.get(g) != room}
+        return Sequence(tuple(self._steps), (*stuck, *stranded), rerouted)
+
+    def _has_moved(self, uid: str) -> bool:
+        guest = self._frame.positions[uid]
+        return self._board.place.get(guest) != self._board.source(guest)
+
+    def _ordered(self) -> list[Stuck]:
+        """Find the order; who is stuck."""
         stuck = self._proceed(list(self._target))
         if 0 < len(stuck) <= _RECONSIDERED:
             stuck = self._stuck_first(stuck)
         self._settle_on_the_way()
         if (stuck or len(self._steps) > self._fewest()) and self._shorten(complete=not stuck):
-            stuck = []
-        guests = self._frame.problem.guests
-        rerouted = {guests[g].uid: room for g, room in sorted(self._target.items()) if self._placed.get(g) != room}
-        return Sequence(tuple(self._steps), tuple(stuck), rerouted)
+            return []
+        return stuck
 
     def _proceed(self, waiting: list[int]) -> list[Stuck]:
         """Move whoever can move; where nobody can, let somebody make way; where that does not help, look further."""
