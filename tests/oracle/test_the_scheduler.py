@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.builders import CAPABILITIES, KUBEVIRT_1_5, a_kubevirt, a_plan, a_profile, a_snapshot, an_instance
-from support.oracle_cases import CASE, Case, case_of
+from support.oracle_cases import CASE, Case, case_of, one_of_a_pair
 from support.scheduler_oracle import Answers, Oracle
 from support.shared_server import shared_server
 from whimbrel.domain.guests import GuestVolume
@@ -119,6 +119,19 @@ async def test_preflight_and_the_scheduler_agree(scheduler: Endpoint) -> None:
     differing, _ = await disagreements(scheduler, SHARE)
 
     assert not differing, differing
+
+
+async def test_of_two_that_need_each_other_none_can_leave_first_unless_one_like_them_is_there_already(
+    scheduler: Endpoint,
+) -> None:
+    """What the launcher leaves counts, so it is not the first of its group either: placement finds no order for a pair."""
+    alone, awaited = one_of_a_pair(900_001, awaited=False), one_of_a_pair(900_002, awaited=True)
+
+    async with Oracle(scheduler) as oracle:
+        answers = await oracle.ask([alone, awaited])
+
+    bound = {case.seed: [not answers[case.seed].nodes[name] for name in hosts_of(case)] for case in (alone, awaited)}
+    assert bound == {900_001: [True, False, False], 900_002: [True, True, False]}
 
 
 @pytest.mark.slow

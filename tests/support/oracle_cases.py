@@ -63,6 +63,31 @@ def case_of(seed: int) -> Case:
     return _Maker(seed).make()
 
 
+def one_of_a_pair(seed: int, *, awaited: bool) -> Case:
+    """A guest that must be near one like it, of which one is on the same host; `awaited`: and one more on the second host."""
+    maker = _Maker(seed)
+    maker.likes.clear()
+    case = maker.case = Case(seed, named=True, node_selector={CASE: str(seed)})
+    case.namespaces = [maker._named(maker.main), maker._named(maker.other)]
+    case.nodes = [maker._node(number) for number in range(3)]
+    case.source = case.nodes[0]["metadata"]["name"]
+    pair = {"app": "pair"}
+    near = {"podAffinity": {REQUIRED: [{"topologyKey": HOSTNAME, "labelSelector": {"matchLabels": pair}}]}}
+    spec: Object = {
+        "containers": [{"name": "compute", "image": "none"}],
+        "affinity": near,
+        "nodeSelector": dict(case.node_selector),
+        "terminationGracePeriodSeconds": 0,
+    }
+    own = {**pair, "kubevirt.io": "virt-launcher", "kubevirt.io/created-by": case.uid}
+    homes = [("virt-launcher-guest-0", own, 0), ("partner", pair, 0), *([("awaited", pair, 1)] if awaited else [])]
+    for name, labels, node in homes:
+        where = case.nodes[node]["metadata"]["name"]
+        case.pods.append({**maker._named(name, maker.main, labels), "spec": {**spec, "nodeName": where}})
+    case.target = {**maker._named("virt-launcher-guest-1", maker.main, own), "spec": spec}
+    return case
+
+
 class _Maker:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)

@@ -202,7 +202,9 @@ def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger)
         (*RESOURCES, *scarce, *volumes.names),
         [
             _with_places(
-                room_of(hosts[name], ledger, scarce, _restarts(hosts[name], ledger, scarce, moving) if failures else ()),
+                room_of(
+                    hosts[name], ledger, scarce, _restarts(hosts[name], ledger, scarce, moving) if failures else ()
+                ),
                 volumes,
             )
             for name in names

@@ -241,9 +241,7 @@ class _EvenSpread:
         return True
 
 
-def standing(
-    rule: Rule, domain_of: list[int], positions: Mapping[str, int], sources: Sequence[int | None]
-) -> Standing:
+def standing(rule: Rule, domain_of: list[int], positions: Mapping[str, int], sources: Sequence[int | None]) -> Standing:
     """A rule with nobody placed. `domain_of`: by room the number of its domain; `positions`: of guests by UID; `sources`:
     by position the room that a guest leaves.
     """

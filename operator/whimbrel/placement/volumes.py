@@ -42,7 +42,9 @@ class Volumes:
             everybody = self._attached.users(node, driver, volume)
             self._shared[node, driver] += guests - 1 if guests >= everybody else guests
         self._drivers = tuple(
-            driver for driver, needed in sorted(total.items()) if any(self._free(name, driver) < needed for name in hosts)
+            driver
+            for driver, needed in sorted(total.items())
+            if any(self._free(name, driver) < needed for name in hosts)
         )
 
     @property

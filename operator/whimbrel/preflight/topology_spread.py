@@ -129,9 +129,7 @@ def enforced(instance: Instance, launcher: Pod, around: Neighbours, *, named: bo
         alone = named and constraint.honours_node_affinity
         counts = constraint.selector is not None and constraint.selector.requirements
         if counts and (not alone or constraint.min_domains > 1):
-            found.append(
-                Enforced(namespace, constraint, count.counted(constraint, whatever_node=alone), by_node=alone)
-            )
+            found.append(Enforced(namespace, constraint, count.counted(constraint, whatever_node=alone), by_node=alone))
     return tuple(found)
 
 

@@ -37,13 +37,15 @@ def nodes(*zones: str, **more: object) -> list[Node]:
     ]
 
 
-def placed(around: Sequence[Node], guests: Sequence[Instance], *pods: Pod, keep: Mapping[str, str] = {}) -> Placement:  # noqa: B006
+def placed(
+    around: Sequence[Node], guests: Sequence[Instance], *pods: Pod, keep: Mapping[str, str] | None = None
+) -> Placement:
     snapshot = a_cluster(*around, *guests, *pods)
     plan = a_plan(virtual_machines={"names": ["any"]}).plan
     assert plan is not None
     hosts, ledger = effective_hosts(snapshot), Ledger.of(snapshot)
     assessment = assess(guests, plan.spec, hosts, ledger, snapshot)
-    return place([Request(guest, assessment, keep.get(guest.uid, "")) for guest in guests], hosts, ledger)
+    return place([Request(guest, assessment, (keep or {}).get(guest.uid, "")) for guest in guests], hosts, ledger)
 
 
 def targets(found: Placement, guests: Sequence[Instance]) -> dict[str, str]:

@@ -22,7 +22,9 @@ def evenly(key: str = ZONE, *, honours_node_affinity: bool = False, min_domains:
     return SpreadConstraint(key, 1, min_domains, selector, honours_node_affinity, honours_taints=False)
 
 
-def runs(instance: Instance, *spread: SpreadConstraint, app: str = "web", node_selector: Sequence[tuple[str, str]] = ()) -> Pod:
+def runs(
+    instance: Instance, *spread: SpreadConstraint, app: str = "web", node_selector: Sequence[tuple[str, str]] = ()
+) -> Pod:
     launcher = a_launcher(instance, memory_bytes=GIB)
     scheduling = Scheduling(spread=spread, node_selector=tuple(node_selector))
     return replace(launcher, labels={**launcher.labels, "app": app}, scheduling=scheduling)
