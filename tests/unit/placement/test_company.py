@@ -11,6 +11,7 @@ from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.placement import Placement, Request, place
 from whimbrel.preflight import assess
+from whimbrel.schedule.outlook import quote
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
@@ -198,3 +199,28 @@ def test_many_guests_follow_what_they_need() -> None:
 
     homes = {found.targets[each.uid] for each in anchors}
     assert {found.targets[guest.uid] for guest in guests} <= homes
+
+
+def quoted(around: Sequence[Node], guests: Sequence[Instance], *pods: Pod) -> dict[str, tuple[str, list[str]]]:
+    """By name the target in the quote of one plan, and the codes of its reasons that block."""
+    snapshot = a_cluster(*around, *guests, *pods)
+    plan = a_plan(virtual_machines={"names": ["any"]}).plan
+    assert plan is not None
+    lines = quote(guests, plan.spec, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, {})
+    return {
+        line.instance.key.name: (
+            line.target.name if line.target else "",
+            sorted({reason.code for reason in line.reasons if reason.blocks}),
+        )
+        for line in lines
+    }
+
+
+def test_the_quote_shows_a_target_for_one_that_follows_and_for_a_pair_the_rule_that_keeps_it() -> None:
+    guests = [an_instance("app"), an_instance("db")]
+
+    follows = quoted(nodes("", ""), guests, runs(guests[0], "app", asks_for("db")), runs(guests[1], "db"))
+    pair = quoted(nodes("", ""), guests, *(runs(guest, "pair", asks_for("pair")) for guest in guests))
+
+    assert follows == {"app": ("node-2", []), "db": ("node-2", [])}
+    assert pair == dict.fromkeys(("app", "db"), ("", ["NoWayThere", "PodAffinity", "SourceNode"]))
