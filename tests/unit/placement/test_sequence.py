@@ -172,6 +172,7 @@ def test_every_step_is_possible_where_those_before_it_led(seed: int) -> None:
         places[step.guest] = step.target
 
     stuck = {stuck.guest for stuck in order.stuck}
+    assert stuck.isdisjoint(step.guest for step in order.steps), "who does not get there does not begin"
     for uid, room in assignment.items():
         assert uid in stuck or places[uid] == order.rerouted.get(uid, room)
     arrived = frozenset(uid for uid, place in places.items() if place != sources[uid])
