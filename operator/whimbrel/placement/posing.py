@@ -80,7 +80,7 @@ def place(
         other = solve(anew, effort)
         other_way = _Way(anew, other.assignment)
         if len(other_way.targets) > len(way.targets):
-            problem, solution, way = anew, other, other_way
+            solution, way = other, other_way
     if len(way.targets) < len(asked):
         way = _steady(problem, way)
     explained = {uid for conflict in solution.conflicts for uid in conflict.guests}.union(solution.undecided)

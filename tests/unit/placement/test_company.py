@@ -11,7 +11,7 @@ from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.placement import Placement, Request, place
 from whimbrel.preflight import assess
-from whimbrel.schedule.outlook import quote
+from whimbrel.schedule.together import quote
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
@@ -114,7 +114,7 @@ def test_two_that_each_need_the_other_cannot_leave_together_because_one_would_ha
     expected = placed(nodes("", "", ""), guests, *launchers, stays("pair", "node-3"))
 
     assert alone.targets == {}
-    assert alone.stuck[guests[0].uid] == (
+    assert alone.stuck[guests[0].uid].words == (
         "default/a cannot go to node-2 in any order: affinity asks for a pod with app=pair in the same "
         "kubernetes.io/hostname"
     )

@@ -91,8 +91,8 @@ def test_one_too_many_for_the_zones_that_are_left_is_stuck_and_says_by_which_rul
     found = Scene(around, guests, *(runs(guest, evenly()) for guest in guests), *others).placed()
 
     assert len(found.targets) == 1
-    (words,) = found.stuck.values()
-    assert words.endswith(f"pods with app=web must be spread evenly over each {ZONE}, with a skew of 1")
+    (stuck,) = found.stuck.values()
+    assert stuck.words.endswith(f"pods with app=web must be spread evenly over each {ZONE}, with a skew of 1")
 
 
 def test_where_the_target_is_named_a_constraint_that_honours_node_affinity_is_no_rule() -> None:
@@ -125,7 +125,7 @@ def test_with_a_named_target_and_a_least_number_of_domains_each_host_takes_as_ma
     found = Scene(around, guests, *(runs(guest, spread) for guest in guests)).placed()
 
     assert sorted(found.targets.values()) == ["node-2", "node-3"]
-    assert "must be spread evenly over each node" in next(iter(found.stuck.values()))
+    assert "must be spread evenly over each node" in next(iter(found.stuck.values())).words
 
 
 def test_what_counts_others_that_move_without_holding_it_is_judged_by_where_they_are_now() -> None:
