@@ -48,4 +48,4 @@ class Ahead:
         """Count a further attempt of this virtual machine."""
         self.specified.append((instance, target))
         self.ledger.reserve_arrival(instance, target)
-        self.ledger.release_departure(instance)
+        self.ledger.release_departures([instance])
