@@ -109,8 +109,9 @@ class _Journey:
         stuck = self._proceed(list(self._target))
         if 0 < len(stuck) <= _RECONSIDERED:
             stuck = self._stuck_first(stuck)
-        self._settle_on_the_way()
-        if (stuck or len(self._steps) > self._fewest()) and self._shorten(complete=not stuck):
+        if len(self._placed) > MOST_GUESTS:
+            self._settle_on_the_way()
+        elif (stuck or len(self._steps) > self._fewest()) and self._shorten(complete=not stuck):
             return []
         return stuck
 
