@@ -37,8 +37,11 @@ MAX_MIGRATION_NAME = 55
 
 def reserved(labels: Mapping[str, str]) -> dict[str, str]:
     """The reserved labels among an instance's labels: those that attach a policy of ours."""
-    prefix = LABEL_POLICY.format("")
-    return {key: value for key, value in labels.items() if key == LABEL_MIGRATION or key.startswith(prefix)}
+    return {key: labels[key] for key in labels if key.startswith(RESERVED) and _is_reserved(key)}
+
+
+def _is_reserved(key: str) -> bool:
+    return key == LABEL_MIGRATION or key.startswith(LABEL_POLICY.format(""))
 
 
 def is_our_migration(name: str, instance_name: str, labels: Mapping[str, str]) -> bool:

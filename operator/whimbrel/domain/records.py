@@ -382,11 +382,14 @@ class Move:
     """Key of the instance that moves."""
     instance_uid: str = field(init=False, repr=False, compare=False)
     """UID of the instance that moves."""
+    memory_bytes: int = field(init=False, repr=False, compare=False)
+    """Its memory when it was quoted."""
 
     def __post_init__(self) -> None:
         reference = self.move.spec.instance
         object.__setattr__(self, "instance_key", Key(reference.namespace, reference.name))
         object.__setattr__(self, "instance_uid", reference.uid)
+        object.__setattr__(self, "memory_bytes", reference.memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,21 +18,14 @@ from whimbrel.domain.naming import (
 )
 from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
-from whimbrel.domain.scheduling import Admission, Amounts
+from whimbrel.domain.scheduling import Admission
 from whimbrel.inventory.attached import Attached
 from whimbrel.inventory.journeys import Journeys
 from whimbrel.inventory.neighbours import Arrival, Crowds, Neighbours
+from whimbrel.inventory.pods import PodDemand, Pods
 from whimbrel.inventory.snapshot import Snapshot
 
-
-@dataclass(frozen=True, slots=True)
-class PodDemand:
-    """What a launcher takes from its node, by requests."""
-
-    memory_bytes: int
-    cpu_millicores: int
-    others: Amounts = ()
-    """Everything else: ephemeral storage, huge pages, devices."""
+__all__ = ["InFlight", "Ledger", "PodDemand"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +46,9 @@ class _Facts:
 
     snapshot: Snapshot
     nodes: Mapping[str, Node]
-    launchers: Mapping[str, tuple[Pod, ...]]
-    """Launchers that have not ended, by instance UID, sorted by pod UID."""
-    launchers_on: Mapping[str, tuple[Pod, ...]]
-    """The same by node."""
+    pods: Pods
     unfinished: Mapping[Key, InFlight]
     """By key of the instance."""
-    arrivals: Mapping[str, Pod]
-    """Target launchers by UID of the migration."""
     lingering: Mapping[str, int]
     """Outbound slots by node that KubeVirt counts although nothing leaves there: see `_lingering`."""
     crowds: Crowds
@@ -68,8 +56,6 @@ class _Facts:
     quotas: Mapping[str, tuple[Quota, ...]]
     """By namespace, sorted by name."""
     limits: Mapping[str, tuple[Limits, ...]]
-    nominated: Mapping[str, tuple[Pod, ...]]
-    """Pods that are not bound and for which the scheduler makes room, by node."""
 
 
 class Ledger:
@@ -97,59 +83,46 @@ class Ledger:
         self._attached: Attached | None = None
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> Self:
-        """The ledger of a snapshot.
+    def of(cls, snapshot: Snapshot, before: "Ledger | None" = None) -> Self:
+        """The ledger of a snapshot; `before`: one of an earlier snapshot, whose pods need not be counted again if no pod
+        has changed since.
 
         Pods that have not ended count where they are bound, and where the scheduler has evicted others for them. Each
         unfinished migration counts at its source, at its target where that is known, and reserves the target until its
         target launcher is bound and so counts itself.
         """
-        launchers: dict[str, list[Pod]] = {}
-        by_node: dict[str, list[Pod]] = {}
-        arrivals: dict[str, Pod] = {}
-        nominated: dict[str, tuple[Pod, ...]] = {}
-        for pod in snapshot.pods.values():
-            if pod.nomination is not None and not pod.ended:
-                nominated[pod.nomination.node] = (*nominated.get(pod.nomination.node, ()), pod)
-            if pod.instance_uid and not pod.ended:
-                launchers.setdefault(pod.instance_uid, []).append(pod)
-                by_node.setdefault(pod.node, []).append(pod)
-            if pod.migration_uid:
-                held = arrivals.get(pod.migration_uid)
-                arrivals[pod.migration_uid] = pod if held is None else max(pod, held, key=_liveness)
+        pods = before._facts.pods if before is not None else None
+        if pods is None or pods.records is not snapshot.pods:
+            pods = Pods(snapshot.pods)
         by_hostname = {node.hostname: node.name for node in snapshot.nodes.values()}
         flights = [
-            _in_flight(migration, snapshot, arrivals.get(migration.uid), by_hostname)
+            _in_flight(migration, snapshot, pods.arrivals.get(migration.uid), by_hostname)
             for migration in snapshot.migrations.values()
-            if not migration.final and not _abandoned(migration, snapshot, arrivals.get(migration.uid))
+            if not migration.final and not _abandoned(migration, snapshot, pods.arrivals.get(migration.uid))
         ]
         ledger = cls(
             _Facts(
                 snapshot=snapshot,
                 nodes={node.name: node for node in snapshot.nodes.values()},
-                launchers={uid: tuple(sorted(pods, key=lambda pod: pod.uid)) for uid, pods in launchers.items()},
-                launchers_on={node: tuple(pods) for node, pods in by_node.items()},
+                pods=pods,
                 unfinished=_by_instance(flights, snapshot),
-                arrivals=arrivals,
                 lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
                 crowds=Crowds(snapshot),
                 journeys=Journeys(snapshot),
                 quotas=_by_namespace(snapshot.quotas),
                 limits=_by_namespace(snapshot.limits),
-                nominated=nominated,
             )
         )
-        for pod in snapshot.pods.values():
-            if pod.node and not pod.ended:
-                ledger._take(pod.node, PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests))
-        for node, pods in nominated.items():
-            for pod in pods:
+        ledger._memory, ledger._cpu, ledger._pods = Counter(pods.memory), Counter(pods.cpu), Counter(pods.pods)
+        ledger._others = {name: Counter(taken) for name, taken in pods.others.items()}
+        for node, waiting in pods.nominated.items():
+            for pod in waiting:
                 if not pod.migration_uid:  # a target launcher is reserved for by its migration, below
                     ledger._take(node, PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests))
         for flight in flights:
             instance = snapshot.instances.get(flight.migration.instance_key)
             ledger._count_migration(flight.source, flight.arrivals)
-            arrival = arrivals.get(flight.migration.uid)
+            arrival = pods.arrivals.get(flight.migration.uid)
             if instance is not None and flight.target and not _counts_itself(arrival):
                 ledger.reserve_arrival(instance, flight.target, made=arrival is not None)
         return ledger
@@ -249,11 +222,11 @@ class Ledger:
 
     def launchers(self, instance: Instance) -> tuple[Pod, ...]:
         """Launchers of the instance that have not ended, target launchers included, sorted by UID."""
-        return self._facts.launchers.get(instance.uid, ())
+        return self._facts.pods.launchers.get(instance.uid, ())
 
-    def launchers_on(self, node: str) -> tuple[Pod, ...]:
+    def launchers_on(self, node: str) -> Sequence[Pod]:
         """Launchers on a node that have not ended, in no particular order."""
-        return self._facts.launchers_on.get(node, ())
+        return self._facts.pods.launchers_on.get(node, ())
 
     def source_launcher(self, instance: Instance) -> Pod | None:
         """The launcher that the guest runs in: the one on its node. After a move that is the former target launcher."""
@@ -267,7 +240,7 @@ class Ledger:
         pod = self.source_launcher(instance)
         if pod is None:
             return PodDemand(instance.memory_bytes, 0)
-        return PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests)
+        return self._facts.pods.demand(pod)
 
     @property
     def neighbours(self) -> Neighbours:
@@ -305,14 +278,14 @@ class Ledger:
             each.instance.uid: each.template for each in self._arrivals if each.template.key.namespace == namespace
         }
         for flight in self._facts.unfinished.values():
-            pod = self._facts.arrivals.get(flight.migration.uid)
+            pod = self._facts.pods.arrivals.get(flight.migration.uid)
             if flight.migration.key.namespace == namespace and pod is not None and not pod.ended:
                 moving.setdefault(pod.instance_uid, pod)
         return _asked(moving.values())
 
     def nominated(self, node: str) -> tuple[Pod, ...]:
         """Pods that are not bound and for which the scheduler makes room on the node, in no particular order."""
-        return self._facts.nominated.get(node, ())
+        return self._facts.pods.nominated.get(node, ())
 
     def unfinished_migration(self, instance: Key) -> Migration | None:
         """The migration of the instance that has not ended; of several the one that KubeVirt handed to the nodes."""
@@ -321,7 +294,7 @@ class Ledger:
 
     def arrival(self, migration_uid: str) -> Pod | None:
         """The target launcher of a migration; None before there is one."""
-        return self._facts.arrivals.get(migration_uid)
+        return self._facts.pods.arrivals.get(migration_uid)
 
     def flight(self, instance: Key) -> InFlight | None:
         """The same migration with its source and target."""
@@ -369,11 +342,6 @@ def _abandoned(migration: Migration, snapshot: Snapshot, arrival: Pod | None) ->
 def _counts_itself(arrival: Pod | None) -> bool:
     """Whether a target launcher is bound, and so among its node's pods; or has ended, and takes nothing any more."""
     return arrival is not None and (bool(arrival.node) or arrival.ended)
-
-
-def _liveness(pod: Pod) -> tuple[bool, bool, str]:
-    """Of several target launchers of one migration, made one after the other, the one that counts ranks highest."""
-    return (not pod.ended, bool(pod.node), pod.uid)
 
 
 def _in_flight(

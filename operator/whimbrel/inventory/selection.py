@@ -3,8 +3,9 @@
 Terms are intersected. Names and labels are those of the VirtualMachine; a guest without one is known by its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from whimbrel.api.migration_plan import Exclusion, MigrationPlanSpec, NodeTerm, VirtualMachines
 from whimbrel.domain.records import Instance, Key, Labels, Plan
@@ -44,13 +45,41 @@ class _Candidate:
     instance: Instance | None
 
 
-def select(plan: Plan, snapshot: Snapshot) -> Selection:
-    """What the plan means. A plan that breaks a rule of the schema means nothing."""
+class Roster:
+    """All that plans choose from in a snapshot, looked at once for all of them."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Looks at nothing yet."""
+        self.snapshot = snapshot
+
+    @cached_property
+    def _by_namespace(self) -> Mapping[str, list[_Candidate]]:
+        found: dict[str, list[_Candidate]] = {}
+        for candidate in _candidates(self.snapshot):
+            found.setdefault(candidate.key.namespace, []).append(candidate)
+        return found
+
+    def scope(self, namespaces: Iterable[str]) -> list[_Candidate]:
+        """What is in these namespaces, sorted by key."""
+        return [candidate for name in sorted(namespaces) for candidate in self._by_namespace.get(name, ())]
+
+    @cached_property
+    def profile_problems(self) -> tuple[SelectionProblem, ...]:
+        """What is wrong with the HostProfiles, for every plan."""
+        return tuple(_profile_problems(self.snapshot))
+
+
+def select(plan: Plan, snapshot: Snapshot, roster: Roster | None = None) -> Selection:
+    """What the plan means. A plan that breaks a rule of the schema means nothing.
+
+    `roster`: that of the snapshot, where several plans are asked.
+    """
     if plan.plan is None:
         return Selection()
+    roster = roster or Roster(snapshot)
     spec = plan.plan.spec
     namespaces = _namespaces(plan.key.namespace, spec.virtual_machines, snapshot)
-    scope = [candidate for candidate in _candidates(snapshot) if candidate.key.namespace in namespaces]
+    scope = roster.scope(namespaces)
     on_nodes = _nodes(spec.virtual_machines.on_nodes, snapshot)
     chosen = list(_chosen(scope, spec.virtual_machines, on_nodes))
     problems = (
@@ -58,7 +87,7 @@ def select(plan: Plan, snapshot: Snapshot) -> Selection:
         *_machine_problems(spec.virtual_machines, scope, namespaces),
         *_node_problems(spec, snapshot),
         *_empty_problem(spec.virtual_machines, chosen),
-        *_profile_problems(snapshot),
+        *roster.profile_problems,
     )
     return Selection(
         instances=tuple(candidate.instance for candidate in chosen if candidate.instance is not None),

@@ -13,7 +13,7 @@ from support.builders import (
     an_instance,
 )
 from whimbrel.domain.records import Key, Plan
-from whimbrel.inventory.selection import Selection, select
+from whimbrel.inventory.selection import Roster, Selection, select
 from whimbrel.inventory.snapshot import Snapshot
 
 DB = {"tier": "db"}
@@ -174,3 +174,16 @@ def test_without_any_profile_that_applies_nothing_may_move_and_the_plan_says_so(
 
 def test_a_plan_that_breaks_the_schema_means_nothing() -> None:
     assert select(a_plan(error="spec: required"), shop()) == Selection()
+
+
+def test_plans_that_choose_from_one_roster_mean_what_each_means_by_itself() -> None:
+    snapshot = shop()
+    roster = Roster(snapshot)
+    plans = [
+        plan(selector={"matchLabels": DB}),
+        plan(names=["db1", "missing"], namespaces={"names": ["lab", "shop"]}),
+        plan(onNodes={"nodeSelector": {"zone": "b"}}),
+        a_plan(error="spec: required"),
+    ]
+
+    assert [select(each, snapshot, roster) for each in plans] == [select(each, snapshot) for each in plans]

@@ -1,0 +1,83 @@
+"""The pods of a snapshot, counted: what they take of their nodes, and which of them are launchers.
+
+Made by the ledger, which keeps it from tick to tick for as long as no pod changes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from whimbrel.domain.records import Key, Pod
+from whimbrel.domain.scheduling import Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class PodDemand:
+    """What a launcher takes from its node, by requests."""
+
+    memory_bytes: int
+    cpu_millicores: int
+    others: Amounts = ()
+    """Everything else: ephemeral storage, huge pages, devices."""
+
+
+class Pods:
+    """Who is where and takes what; found out in one pass, and nothing of it changes afterwards but for `demands`."""
+
+    __slots__ = ("arrivals", "cpu", "demands", "launchers", "launchers_on", "memory", "nominated", "others", "pods", "records")
+
+    def __init__(self, records: Mapping[Key, Pod]) -> None:
+        """Pods that have not ended count where they are bound."""
+        self.records = records
+        self.arrivals: dict[str, Pod] = {}
+        """Target launchers by UID of the migration."""
+        self.launchers: dict[str, tuple[Pod, ...]] = {}
+        """Launchers that have not ended, by instance UID, sorted by pod UID."""
+        self.launchers_on: dict[str, list[Pod]] = {}
+        """The same by node, in no particular order."""
+        self.nominated: dict[str, tuple[Pod, ...]] = {}
+        """Pods that are not bound and for which the scheduler makes room, by node."""
+        self.memory: dict[str, int] = {}
+        self.cpu: dict[str, int] = {}
+        self.pods: dict[str, int] = {}
+        self.others: dict[str, dict[str, int]] = {}
+        self.demands: dict[Key, PodDemand] = {}
+        """By key of a launcher, as far as they were asked for."""
+        memory, cpu, pods, launchers = self.memory, self.cpu, self.pods, self.launchers
+        for pod in records.values():
+            if pod.migration_uid:
+                held = self.arrivals.get(pod.migration_uid)
+                self.arrivals[pod.migration_uid] = pod if held is None else max(pod, held, key=_liveness)
+            if pod.ended:
+                continue
+            if pod.nomination is not None:
+                room = pod.nomination.node
+                self.nominated[room] = (*self.nominated.get(room, ()), pod)
+            node, guest = pod.node, pod.instance_uid
+            if guest:
+                launchers[guest] = (
+                    (pod,) if guest not in launchers else tuple(sorted((*launchers[guest], pod), key=_uid))
+                )
+                self.launchers_on.setdefault(node, []).append(pod)
+            if node:
+                memory[node] = memory.get(node, 0) + pod.memory_bytes
+                cpu[node] = cpu.get(node, 0) + pod.cpu_millicores
+                pods[node] = pods.get(node, 0) + 1
+                for name, amount in pod.requests:
+                    taken = self.others.setdefault(name, {})
+                    taken[node] = taken.get(node, 0) + amount
+
+    def demand(self, pod: Pod) -> PodDemand:
+        """What a launcher takes of its node, put together once."""
+        found = self.demands.get(pod.key)
+        if found is None:
+            found = self.demands[pod.key] = PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests)
+        return found
+
+
+def _uid(pod: Pod) -> str:
+    return pod.uid
+
+
+def _liveness(pod: Pod) -> tuple[bool, bool, str]:
+    """Of several target launchers of one migration, made one after the other, the one that counts ranks highest."""
+    return (not pod.ended, bool(pod.node), pod.uid)
