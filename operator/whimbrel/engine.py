@@ -18,6 +18,7 @@ from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import IN_FLIGHT
 from whimbrel.lifecycle.needs import LookAgain
+from whimbrel.preflight import Findings, findings
 from whimbrel.schedule.admit import Held, Start, admit
 from whimbrel.schedule.candidate import Circumstances, Wait
 from whimbrel.schedule.coming import Ahead, coming
@@ -25,7 +26,7 @@ from whimbrel.schedule.constraints.turn import crowded
 from whimbrel.schedule.docket import docket
 from whimbrel.schedule.evacuation import Evacuation, appraise, evacuations
 from whimbrel.schedule.following import follow
-from whimbrel.schedule.review import Gate, Review, review
+from whimbrel.schedule.review import Gate, Known, Review, review
 from whimbrel.schedule.starting import next_write
 from whimbrel.schedule.survey import OUTLOOK_INTERVAL_S, Survey, rests, still_chooses, survey
 from whimbrel.schedule.sweeping import sweep
@@ -68,16 +69,38 @@ class _Outbox:
         return Decisions(tuple(self.writes.values()), tuple(self.announcements), min(self.wakes, default=None))
 
 
+class Engine:
+    """Decides tick after tick, and looks anew only at what has changed since the tick before.
+
+    Warm equals cold: the decisions are those of a new Engine, which `decide` asks. It keeps what the last tick saw of each
+    move, no more; not for several threads at once.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Survey | None = None
+        self._known: Mapping[str, Known] = {}
+
+    def decide(self, snapshot: Snapshot) -> Decisions:
+        """All writes that the snapshot calls for, and when to look again."""
+        seen = self._seen = survey(snapshot, self._seen)
+        found = findings(seen.hosts, seen.ledger, snapshot)
+        decisions, reviews = _decided(seen, self._known, found)
+        self._known = {uid: known for uid, each in reviews.items() if (known := each.known or self._known.get(uid))}
+        return decisions
+
+
 def decide(snapshot: Snapshot) -> Decisions:
-    """All writes that the snapshot calls for, and when to look again."""
-    seen, box = survey(snapshot), _Outbox()
-    ahead = Ahead(seen)
+    """The same, by somebody who has seen no snapshot before."""
+    return Engine().decide(snapshot)
+
+
+def _decided(seen: Survey, known: Mapping[str, Known], found: Findings) -> tuple[Decisions, Mapping[str, Review]]:
+    snapshot, box, ahead = seen.snapshot, _Outbox(), Ahead(seen)
     for plan in seen.plans:
-        for move in seen.moves_of(plan):
-            if seen.phases[move.key] in IN_FLIGHT:
-                box.put(follow(plan, seen.evidence[move.key], seen, ahead))
-                box.put([LookAgain(ACTIVE_INTERVAL_S)])
-    reviews = _reviews(seen, ahead)
+        for move in seen.in_flight_of(plan):
+            box.put(follow(plan, seen.evidence[move.key], seen, ahead))
+            box.put([LookAgain(ACTIVE_INTERVAL_S)])
+    reviews = _reviews(seen, ahead, known, found)
     for reviewed in reviews.values():
         box.put(reviewed.writes)
     starting, waits = _start(reviews, seen, box)
@@ -88,18 +111,18 @@ def decide(snapshot: Snapshot) -> Decisions:
         held = (*waits.get(plan.uid, ()), *_stuck_aborts(plan, seen))
         box.put(_plan_status(plan, reviews.get(plan.uid), held, starting, seen))
         box.put(_release(plan, seen))
-    hosts = _hosts(seen, box)
-    return replace(box.decisions(), hosts=hosts)
+    hosts = _hosts(seen, box, found)
+    return replace(box.decisions(), hosts=hosts), reviews
 
 
-def _hosts(seen: Survey, box: _Outbox) -> tuple[HostOutlook, ...] | None:
+def _hosts(seen: Survey, box: _Outbox, known: Findings) -> tuple[HostOutlook, ...] | None:
     """Every host, always, with or without a plan: can it be emptied? The status of the profiles, and figures to watch."""
     snapshot = seen.snapshot
     found: tuple[Evacuation, ...] | None = None
     if not snapshot.outlook_due:
         box.put([LookAgain(OUTLOOK_INTERVAL_S)])  # whatever changed is looked at by the next outlook
     elif snapshot.capabilities is not None:
-        assessment = appraise(snapshot, seen.hosts, seen.ledger)
+        assessment = appraise(snapshot, seen.hosts, seen.ledger, known)
         found = evacuations(snapshot, seen.hosts, seen.ledger, assessment)
     by_host = None if found is None else {each.host: each for each in found}
     coverage = profile_coverage(snapshot)
@@ -112,7 +135,7 @@ def _hosts(seen: Survey, box: _Outbox) -> tuple[HostOutlook, ...] | None:
     return None if found is None else evacuated.figures(found, seen.hosts)
 
 
-def _reviews(seen: Survey, ahead: Ahead) -> Mapping[str, Review]:
+def _reviews(seen: Survey, ahead: Ahead, before: Mapping[str, Known], found: Findings) -> Mapping[str, Review]:
     """What is to be quoted is quoted together, so that no plan counts on room that another one takes.
 
     Counted beforehand is what is to come to its target without being quoted: of plans whose quote stands, what waits; of
@@ -123,17 +146,20 @@ def _reviews(seen: Survey, ahead: Ahead) -> Mapping[str, Review]:
     asked = [found.asked for found in dockets.values() if found is not None]
     quoted: Mapping[str, Quoted] = {}
     if asked:
-        ledger = seen.ledger.copy()
         quoted_now = {instance.uid for each in asked for instance in each.instances}
-        for plan, _ in choosing:
-            for instance, attempt in coming(plan, seen):
-                if instance.uid not in quoted_now or dockets[plan.uid] is None:
-                    ledger.reserve_arrival(instance, attempt.target_node)
-        for instance, target in ahead.specified:
+        reserved = [
+            (instance, attempt.target_node)
+            for plan, _ in choosing
+            for instance, attempt in coming(plan, seen)
+            if instance.uid not in quoted_now or dockets[plan.uid] is None
+        ]
+        reserved += ahead.specified
+        ledger = seen.ledger.copy() if reserved else seen.ledger
+        for instance, target in reserved:
             ledger.reserve_arrival(instance, target)
-        quoted = quotes(asked, seen.hosts, ledger, seen.snapshot, seen.claims)
+        quoted = quotes(asked, seen.hosts, ledger, seen.snapshot, seen.claims, found)
     return {
-        plan.uid: review(plan, spec, plan.status, seen, dockets[plan.uid], quoted.get(plan.uid))
+        plan.uid: review(plan, spec, plan.status, seen, dockets[plan.uid], quoted.get(plan.uid), before.get(plan.uid))
         for plan, spec in choosing
     }
 
@@ -155,7 +181,7 @@ def _start(
                 write = next_write(candidate, seen.snapshot)
                 box.put([] if write is None else [write])
             case Held(candidate, wait):
-                waits.setdefault(candidate.plan.uid, []).append(wait)
+                waits.setdefault(candidate.plan_uid, []).append(wait)
                 if wait.until is not None:
                     box.put([LookAgain(max(0.1, (wait.until - seen.snapshot.now).total_seconds()))])
     for evidence in seen.evidence.values():
@@ -217,7 +243,7 @@ def _course(
 
 def _stuck_aborts(plan: Plan, seen: Survey) -> Iterable[Wait]:
     """Aborts that were asked for long ago and that KubeVirt has not carried out."""
-    for move in seen.moves_of(plan):
+    for move in seen.in_flight_of(plan):
         abort = move.move.status.abort
         if seen.phases[move.key] != MovePhase.ABORTING or abort is None:
             continue

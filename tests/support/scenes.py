@@ -13,7 +13,7 @@ from whimbrel.domain.resources import (
     MIGRATIONS,
     VIRTUAL_MACHINE_MOVES,
 )
-from whimbrel.engine import decide
+from whimbrel.engine import Engine
 from whimbrel.lifecycle.guard import overdue_stuns
 from whimbrel.simulation.driver import Faults, Order, Timing
 from whimbrel.simulation.run import Simulation
@@ -53,7 +53,7 @@ def simulate(
     """A running simulation and the checker that watches it."""
     profile = a_profile(outbound=outbound, inbound=inbound)
     simulation = Simulation(
-        topology, decide, overdue_stuns, profiles=[profile], timing=timing, faults=faults, order=order
+        topology, Engine().decide, overdue_stuns, profiles=[profile], timing=timing, faults=faults, order=order
     )
     checker = Checker(simulation.world, grace_s=grace_s)
     checker.begin()

@@ -3,6 +3,7 @@
 Over `simulation.world`, which assigns UIDs and versions. Unlike a simulation nothing here happens by itself.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ from whimbrel.domain.resources import (
     VIRTUAL_MACHINE_MOVES,
     Resource,
 )
-from whimbrel.engine import decide
+from whimbrel.engine import Engine, decide
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 from whimbrel.simulation.topology import GuestShape, HostShape, Topology, a_plan, a_profile, apply, populate
@@ -77,6 +78,8 @@ class Stage:
         self.announced: list[Announcement] = []
         self.samples: dict[Key, MigrationSample] = {}
         self.refusals: dict[Key, Refusal] = {}
+        self._engine = Engine()
+        self._records: dict[tuple[Resource, Key], tuple[Object, Any]] = {}
         self.capabilities = capabilities
         self.denied: tuple[str, ...] = ()
         """What KubeVirt can be told."""
@@ -92,8 +95,10 @@ class Stage:
     def snapshot(self) -> Snapshot:
         """What the engine sees now."""
         records: dict[str, Any] = {
-            FIELDS[resource]: {key: project(body) for key, body in self.world.objects(resource).items()}
-            for resource, project in PROJECTIONS.items()
+            FIELDS[resource]: {
+                key: self._record(resource, key, body) for key, body in self.world.objects(resource).items()
+            }
+            for resource in PROJECTIONS
         }
         return Snapshot(
             now=self.world.now,
@@ -105,9 +110,18 @@ class Stage:
             **records,
         )
 
+    def _record(self, resource: Resource, key: Key, body: Object) -> Any:
+        """The record of an object: as in a store, the same one for as long as the object is."""
+        held = self._records.get((resource, key))
+        if held is None or held[0] != body:
+            held = self._records[resource, key] = copy.deepcopy(body), PROJECTIONS[resource](body)
+        return held[1]
+
     def tick(self) -> Decisions:
-        """One decision, and its writes."""
-        decisions = decide(self.snapshot())
+        """One decision, and its writes; it is that of somebody who sees the cluster for the first time."""
+        snapshot = self.snapshot()
+        decisions = self._engine.decide(snapshot)
+        assert decisions == decide(snapshot)
         for write in decisions.writes:
             try:
                 self._send(write)

@@ -184,7 +184,7 @@ class _Way:
 
 def _overfull(room: Room, left: Sequence[int], arrived: Guest) -> bool:
     """Whether too little is left of a room once a guest has arrived, its headroom included."""
-    return left[0] < room.allocatable[0] * arrived.headroom_percent // 100 or any(
+    return left[0] < -(-room.allocatable[0] * arrived.headroom_percent // 100) or any(
         amount < min(0, before) for amount, before in zip(left[1:], room.free[1:], strict=True)
     )
 

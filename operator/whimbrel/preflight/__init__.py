@@ -44,8 +44,9 @@ from whimbrel.preflight import (
     topology_spread,
     unchecked,
 )
-from whimbrel.preflight.assessment import Assessment, candidate, host_demand
+from whimbrel.preflight.assessment import Assessment, candidate
 from whimbrel.preflight.family import GuestFamily, HostFamily, PreflightReason, PreflightUnknown
+from whimbrel.preflight.findings import Findings, host_demand
 from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.reach import Surroundings
 
@@ -98,12 +99,19 @@ __all__ = [
     "EVERYWHERE",
     "FAMILIES",
     "Assessment",
+    "Findings",
     "HostFamily",
     "PreflightReason",
     "PreflightUnknown",
     "assess",
+    "findings",
     "recheck",
 ]
+
+
+def findings(hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot) -> Findings:
+    """For several assessments on one ledger, which must not change meanwhile."""
+    return Findings(hosts, ledger, snapshot, EVERYWHERE, BY_HOST)
 
 
 def assess(
@@ -112,12 +120,17 @@ def assess(
     hosts: Mapping[str, Host],
     ledger: Ledger,
     snapshot: Snapshot,
+    known: Findings | None = None,
 ) -> Assessment:
     """Judge a plan's guests against all hosts. Not for guests that a migration of ours already moves: the ledger counts
     those at their targets.
+
+    `known`: what was found out before of the same hosts, ledger and snapshot; of any others nothing is believed.
     """
+    if known is None or not known.is_about(hosts, ledger, snapshot):
+        known = findings(hosts, ledger, snapshot)
     terms = _terms(plan_spec, hosts, ledger, snapshot)
-    lineup = Lineup(hosts, terms)
+    lineup = known.lineup.under(terms)
     around = None if snapshot.capabilities and snapshot.capabilities.added_node_selector else Surroundings(lineup)
     guests = (
         candidate(
@@ -130,7 +143,7 @@ def assess(
         )
         for instance in instances
     )
-    return Assessment.of(guests, lineup, EVERYWHERE, BY_HOST)
+    return Assessment.of(guests, lineup, known)
 
 
 def recheck(

@@ -11,7 +11,8 @@ from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.preflight.family import Candidate, GuestFamily, HostFamily, PreflightReason, Reach
+from whimbrel.preflight.family import Candidate, HostFamily, PreflightReason, Reach
+from whimbrel.preflight.findings import Findings, host_demand
 from whimbrel.preflight.lineup import Lineup, Terms
 
 MOST_JUDGED = 64
@@ -69,16 +70,10 @@ def candidate(
     )
 
 
-def host_demand(family: HostFamily, guest: Candidate, lineup: Lineup) -> Hashable:
-    """What a guest needs, by what its source host supplies."""
-    home = None if guest.source is None else lineup.supply(family.supply, guest.source)
-    return family.demand(guest, home)
-
-
 class Assessment:
     """Verdicts about the guests of one plan at one instant, by instance UID. An unknown UID cannot move, for no reason."""
 
-    __slots__ = ("_against", "_cases", "_families", "_lineup")
+    __slots__ = ("_against", "_cases", "_families", "_lineup", "_offers")
 
     def __init__(self, lineup: Lineup, families: Sequence[HostFamily], cases: Mapping[str, _Case]) -> None:
         """Made by `Assessment.of`."""
@@ -86,40 +81,40 @@ class Assessment:
         self._families = families
         self._cases = cases
         self._against: dict[tuple[int, Hashable], tuple[Against, ...]] = {}
+        self._offers: dict[str, tuple[Hashable, ...]] = {}
+        """What a host supplies to each family, by its name."""
 
     @classmethod
-    def of(
-        cls,
-        guests: Iterable[Candidate],
-        lineup: Lineup,
-        everywhere: Sequence[GuestFamily],
-        by_host: Sequence[HostFamily],
-    ) -> "Assessment":
-        """Judge each distinct demand once."""
+    def of(cls, guests: Iterable[Candidate], lineup: Lineup, findings: Findings) -> "Assessment":
+        """Judge each distinct demand once; what `findings` holds already of a guest is taken from there."""
+        families = findings.by_host
+        in_turn = [number for number, family in enumerate(families) if family.OF_THE_PLAN]
+        own = [family for family in findings.everywhere if family.OF_THE_PLAN]
         judged: dict[tuple[int, Hashable], tuple[PreflightReason, ...]] = {}
         masks: dict[tuple[int, Hashable], int] = {}
         cases = {}
         for guest in guests:
-            reasons: tuple[PreflightReason, ...] = ()
-            for number, guest_family in enumerate(everywhere):
-                wanted = (number, guest_family.demand(guest))
+            found = findings.of(guest)
+            reasons = found.everywhere
+            for position, guest_family in enumerate(own):
+                wanted = (position, guest_family.demand(guest))
                 if wanted not in judged:
                     judged[wanted] = tuple(guest_family.judge(wanted[1]))
                 reasons += judged[wanted]
-            demands, passed = [], []
-            suitable = possible = lineup.everybody
-            for number, family in enumerate(by_host):
+            demands, passed = list(found.demands), list(found.masks)
+            suitable, possible = found.suitable, found.possible
+            for number in in_turn:
+                family = families[number]
                 wanted = (number, host_demand(family, guest, lineup))
                 if wanted not in masks:
                     masks[wanted] = family.mask(wanted[1], lineup)
-                demands.append(wanted[1])
-                passed.append(masks[wanted])
+                demands[number], passed[number] = wanted[1], masks[wanted]
                 possible &= masks[wanted]
                 if not family.OF_THE_MOMENT:
                     suitable &= masks[wanted]
             landing = guest.reach.allowed if guest.reach is not None else ()
             cases[guest.instance.uid] = _Case(reasons, tuple(demands), tuple(passed), suitable, possible, landing)
-        return cls(lineup, by_host, cases)
+        return cls(lineup, families, cases)
 
     @property
     def terms(self) -> Terms:
@@ -186,7 +181,11 @@ class Assessment:
 
     def mask_by(self, family: HostFamily, demand: Hashable) -> int:
         """The hosts that suit a demand of one family, be it what was judged or not."""
-        return family.mask(demand, self._lineup)
+        return family.mask(demand, self._lineup_of(family))
+
+    def _lineup_of(self, family: HostFamily) -> Lineup:
+        """Where a family's supplies are found out: with all plans, unless a plan has a say in them."""
+        return self._lineup if family.OF_THE_PLAN else self._lineup.common
 
     def domains(self, label: str) -> tuple[int, ...]:
         """The hosts by value of a node label, in the order of the values; hosts without it are in none."""
@@ -252,8 +251,8 @@ class Assessment:
 
     def _judged(self, family: HostFamily, demand: Hashable) -> Iterator[Against]:
         grouped: dict[tuple[str, str, str], Against] = {}
-        rest = 0
-        for number, (offered, mask) in enumerate(self._lineup.classes(family.supply).items()):
+        rest, lineup = 0, self._lineup_of(family)
+        for number, (offered, mask) in enumerate(lineup.classes(family.supply).items()):
             if number >= MOST_JUDGED:
                 rest |= mask
                 continue
@@ -264,9 +263,9 @@ class Assessment:
                     grouped[key] = Against(replace(reason, node=self._lineup.hosts[_first(mask)].name), mask)
                 else:
                     grouped[key] = Against(held.reason, held.hosts | mask)
-        rest &= ~family.mask(demand, self._lineup) if rest else 0
+        rest &= ~family.mask(demand, lineup) if rest else 0
         if rest and not any(each.reason.blocks for each in grouped.values()):
-            found = family.judge(demand, self._lineup.supply(family.supply, self._lineup.hosts[_first(rest)]))
+            found = family.judge(demand, lineup.supply(family.supply, lineup.hosts[_first(rest)]))
             name = self._lineup.hosts[_first(rest)].name
             grouped |= {(r.code, r.field, r.needed): Against(replace(r, node=name), rest) for r in found}
         elif rest:
@@ -291,10 +290,14 @@ class Assessment:
                 yield from (reason for reason in self._on(case, host) if reason.blocks)
 
     def _on(self, case: _Case, host: Host) -> Iterator[PreflightReason]:
+        offers = self._offers.get(host.name)
+        if offers is None:
+            offers = tuple(self._lineup_of(each).supply(each.supply, host) for each in self._families)
+            self._offers[host.name] = offers
         found = [
             replace(reason, node=host.name)
-            for family, demand in zip(self._families, case.demands, strict=True)
-            for reason in family.judge(demand, self._lineup.supply(family.supply, host))
+            for family, demand, offered in zip(self._families, case.demands, offers, strict=True)
+            for reason in family.judge(demand, offered)
         ]
         yield from _sorted(found)
 

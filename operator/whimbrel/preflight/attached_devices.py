@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 
+OF_THE_PLAN = False
 _REENLIGHTENMENT = "reenlightenment"
 _GPU_GATE = "VGPULiveMigration"
 

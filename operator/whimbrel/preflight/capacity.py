@@ -15,6 +15,7 @@ from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
+OF_THE_PLAN = True
 OF_THE_MOMENT = True
 NEEDS = "room"
 
@@ -31,6 +32,17 @@ class Supply:
     headroom_percent: int
     others: Amounts = ()
     """What the node lists beside."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Measures memory above a headroom; equal for equal headrooms."""
+
+    headroom_percent: int
+
+    def __call__(self, host: Host, terms: Terms) -> int:
+        """What the host has left of it."""
+        return terms.ledger.free_memory_bytes(host.name, self.headroom_percent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +97,8 @@ def demand(candidate: Candidate, home: Supply | None) -> PodDemand:
 def supply(host: Host, terms: Terms) -> Supply:
     """What the ledger has left of the host."""
     others = tuple((name, terms.ledger.free(host.name, name)) for name, _ in host.node.allocatable)
-    return Supply(_memory(host, terms), _cpu(host, terms), _pods(host, terms), terms.headroom_percent, others)
-
-
-def _memory(host: Host, terms: Terms) -> int:
-    return terms.ledger.free_memory_bytes(host.name, terms.headroom_percent)
+    memory_bytes = terms.ledger.free_memory_bytes(host.name, terms.headroom_percent)
+    return Supply(memory_bytes, _cpu(host, terms), _pods(host, terms), terms.headroom_percent, others)
 
 
 def _cpu(host: Host, terms: Terms) -> int:
@@ -104,7 +113,7 @@ def mask(demand: PodDemand, lineup: Lineup) -> int:
     """The hosts with room."""
     room = lineup.at_least(_pods, 1)
     if demand.memory_bytes:
-        room &= lineup.at_least(_memory, demand.memory_bytes)
+        room &= lineup.at_least(_Memory(lineup.terms.headroom_percent), demand.memory_bytes)
     if demand.cpu_millicores:
         room &= lineup.at_least(_cpu, demand.cpu_millicores)
     for name, amount in demand.others:

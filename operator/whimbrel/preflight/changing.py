@@ -11,6 +11,8 @@ from whimbrel.domain.changes import Change
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 
+OF_THE_PLAN = False
+
 
 class HotplugInProgress(PreflightReason):
     """CPU or memory is being hotplugged, which KubeVirt carries out by a migration of its own."""

@@ -15,6 +15,7 @@ from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
 from whimbrel.preflight.lineup import Lineup, Terms
 
+OF_THE_PLAN = False
 OF_THE_MOMENT = False
 NEEDS = "devices"
 

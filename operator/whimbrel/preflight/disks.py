@@ -12,6 +12,8 @@ from whimbrel.domain.records import Key
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
 
+OF_THE_PLAN = False
+
 SHARED_MODE = "ReadWriteMany"
 WRITTEN = frozenset({"persistentVolumeClaim", "dataVolume"})
 """Kinds of volumes whose claim the guest itself writes to."""

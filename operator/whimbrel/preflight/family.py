@@ -81,6 +81,11 @@ class Candidate:
     evacuated: bool = False
     """Whether the plan empties its node."""
 
+    @property
+    def names_target(self) -> bool:
+        """Whether its migration will name its target; the same for all plans."""
+        return self.reach is None
+
 
 class GuestFamily(Protocol):
     """Rules about the guest where it is: what fails here fails for every target."""
@@ -88,6 +93,10 @@ class GuestFamily(Protocol):
     @property
     def REASONS(self) -> tuple[type[PreflightReason], ...]:  # noqa: N802 - a constant of the module
         """The reasons that it may give."""
+
+    @property
+    def OF_THE_PLAN(self) -> bool:  # noqa: N802 - a constant of the module
+        """Whether a plan's terms have a say (`reach`, `evacuated`); else what is found holds for all plans of a tick."""
 
     def demand(self, candidate: Candidate) -> Hashable:
         """What the rules look at; equal for all guests of one class."""
@@ -102,6 +111,12 @@ class HostFamily(Protocol):
     @property
     def REASONS(self) -> tuple[type[PreflightReason], ...]:  # noqa: N802 - a constant of the module
         """The reasons that it may give."""
+
+    @property
+    def OF_THE_PLAN(self) -> bool:  # noqa: N802 - a constant of the module
+        """Whether a plan's terms have a say in the demand, the supply or the mask; else what is found out is found out
+        once for all plans of a tick.
+        """
 
     @property
     def OF_THE_MOMENT(self) -> bool:  # noqa: N802 - a constant of the module

@@ -15,6 +15,8 @@ from whimbrel.preflight import causes, where
 from whimbrel.preflight.causes import Cause
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 
+OF_THE_PLAN = False
+
 RUNNING = "Running"
 RECEIVING = "WaitingForSync"
 """The phase of a guest that comes from another cluster or namespace: `in_flight` says so."""

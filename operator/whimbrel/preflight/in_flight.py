@@ -17,6 +17,8 @@ from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.guest import RECEIVING, RUNNING
 
+OF_THE_PLAN = False
+
 LEFT_TO_OTHERS = "External"
 _EVACUATION = "evacuation"
 

@@ -14,6 +14,8 @@ from whimbrel.domain.records import Condition, Key
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
 
+OF_THE_PLAN = False
+
 KINDS = "network-attachment-definitions.k8s.cni.cncf.io"
 SAID_BY_KUBEVIRT = "InterfaceNotLiveMigratable"
 _OF_KUBEVIRT = frozenset({"", "masquerade", "bridge", "sriov", "passt", "passtBinding", "macvtap", "slirp"})

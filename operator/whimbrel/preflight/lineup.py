@@ -67,24 +67,59 @@ class Terms:
 
 
 class Lineup:
-    """Hosts by bit, with what was already found out about them. Lives as long as one assessment."""
+    """Hosts by bit, with what was already found out about them. Lives as long as a tick looks at one snapshot."""
 
     __slots__ = (
-        "_amounts", "_bits", "_classes", "_domains", "_labels", "_supplies", "_terms", "everybody", "hosts", "terms",
+        "_amounts", "_bits", "_classes", "_domains", "_labels", "_supplies", "_terms", "_wanted", "common", "everybody",
+        "hosts", "terms",
     )  # fmt: skip
 
     def __init__(self, hosts: Mapping[str, Host], terms: Terms) -> None:
         """All hosts of the cluster under a plan's terms."""
         self.terms = terms
+        self.common = self
+        """The lineup in which that is found out in which no plan has a say."""
         self.hosts = tuple(hosts[name] for name in sorted(hosts))
         self.everybody = (1 << len(self.hosts)) - 1
         self._bits = {host.name: 1 << position for position, host in enumerate(self.hosts)}
-        self._supplies: dict[tuple[Callable[..., Hashable], str], Hashable] = {}
+        self._wanted: int | None = None
+        self._supplies: dict[Callable[..., Hashable], dict[str, Hashable]] = {}
         self._classes: dict[Callable[..., Hashable], dict[Hashable, int]] = {}
         self._labels: dict[str, dict[str, int]] = {}
         self._domains: dict[tuple[str, frozenset[str] | None], int] = {}
         self._terms: dict[tuple[NodeSelectorTerm, ...], int] = {}
         self._amounts: dict[Callable[..., int], tuple[list[int], list[int]]] = {}
+
+    def under(self, terms: Terms) -> "Lineup":
+        """The same hosts under a plan's terms, on the same ledger and snapshot: labels and amounts are found out once for
+        all plans, supplies for each, for a plan may have a say in them.
+        """
+        other = Lineup({}, terms)
+        other.common = self.common
+        other.hosts, other.everybody, other._bits = self.hosts, self.everybody, self._bits
+        other._labels, other._domains, other._terms = self._labels, self._domains, self._terms
+        other._amounts = self._amounts
+        return other
+
+    @property
+    def wanted(self) -> int:
+        """The hosts that the plan names as possible targets: those that `terms.admits`."""
+        if self._wanted is None:
+            target = self.terms.target
+            if target.node_names is not None:
+                mask = self._mask(target.node_names)
+            else:
+                mask = self.everybody
+                for label, value in (target.node_selector or {}).items():
+                    mask &= self.carrying(label, value)
+            self._wanted = mask & ~self._mask(target.exclude_nodes or ()) & ~self._mask(self.terms.emptied)
+        return self._wanted
+
+    def _mask(self, names: Iterable[str]) -> int:
+        mask = 0
+        for name in names:
+            mask |= self._bits.get(name, 0)
+        return mask
 
     def bit(self, name: str) -> int:
         """The mask of one host; 0 where there is none of that name."""
@@ -101,10 +136,13 @@ class Lineup:
 
     def supply(self, supply: Callable[[Host, Terms], S], host: Host) -> S:
         """What a host supplies, found out once."""
-        known = (supply, host.name)
-        if known not in self._supplies:
-            self._supplies[known] = supply(host, self.terms)
-        return cast(S, self._supplies[known])
+        known = self._supplies.get(supply)
+        if known is None:
+            known = self._supplies[supply] = {}
+        name = host.node.name
+        if name not in known:
+            known[name] = supply(host, self.terms)
+        return cast(S, known[name])
 
     def by_class(self, demand: D, supply: Callable[[Host, Terms], S], judge: Callable[[D, S], Iterable[Reason]]) -> int:
         """The hosts that `judge` finds nothing blocking against, asked once for each distinct supply."""
@@ -177,9 +215,9 @@ class Lineup:
         return mask
 
     def at_least(self, measure: Callable[[Host, Terms], int], amount: int) -> int:
-        """The hosts that have at least this amount of what is measured."""
+        """The hosts that have at least this amount of what is measured, in which no plan may have a say."""
         if measure not in self._amounts:
-            ordered = sorted((measure(host, self.terms), self._bits[host.name]) for host in self.hosts)
+            ordered = sorted((measure(host, self.common.terms), self._bits[host.name]) for host in self.hosts)
             masks = [0]
             for _, bit in reversed(ordered):
                 masks.append(masks[-1] | bit)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from math import ceil
 
+from whimbrel.api.migration_plan import Bandwidth
 from whimbrel.domain.quantities import GB, MIB, bytes_per_second_of_mbps
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.journeys import Journeys
@@ -18,6 +19,7 @@ from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
 from whimbrel.preflight.lineup import Lineup, Terms
 
+OF_THE_PLAN = True
 OF_THE_MOMENT = False
 NEEDS = "migration network"
 
@@ -31,7 +33,7 @@ _MBIT = 125_000
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A host's migration link under the plan's bounds; equal for all hosts of one profile."""
+    """A host's migration link; equal for all hosts of one profile."""
 
     name: str
     families: tuple[int, ...]
@@ -41,8 +43,6 @@ class Link:
     outbound_bytes_per_second: int
     """What it leaves to each migration that leaves the host."""
     inbound_bytes_per_second: int
-    least_mbps: int
-    most_mbps: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Demand:
     node: str
     link: Link | None
     """The source's; None where the source has no profile, which is said elsewhere."""
+    least_mbps: int
+    """The plan's least rate."""
     memory_bytes: int
     disk_bytes: int | None
     """Upper bound; None where there are disks to copy of which the API does not tell the size."""
@@ -64,6 +66,8 @@ class Supply:
     node: str
     link: Link | None
     """None where the host has no profile, which is said elsewhere."""
+    bandwidth: Bandwidth
+    """The plan's bounds."""
     journeys: Journeys
 
 
@@ -154,17 +158,17 @@ REASONS = (
 def demand(candidate: Candidate, home: Supply | None) -> Demand:
     """The guest's bytes, from where it is."""
     instance = candidate.instance
-    link = home.link if home is not None else None
-    return Demand(instance.node, link, instance.memory_bytes, instance.local_disk_bytes)
+    link, least_mbps = (home.link, home.bandwidth.min_mbps) if home is not None else (None, 0)
+    return Demand(instance.node, link, least_mbps, instance.memory_bytes, instance.local_disk_bytes)
 
 
 def supply(host: Host, terms: Terms) -> Supply:
-    """The host, its link, and who has reached it."""
-    return Supply(host.name, link(host, terms), terms.ledger.journeys)
+    """The host, its link, the plan's bounds on it, and who has reached it."""
+    return Supply(host.name, link(host, terms), terms.bandwidth, terms.ledger.journeys)
 
 
 def link(host: Host, terms: Terms) -> Link | None:
-    """What the host's profile declares of its link, and what the plan makes of it."""
+    """What the host's profile declares of its link."""
     declared = host.migration
     if declared is None:
         return None
@@ -174,8 +178,6 @@ def link(host: Host, terms: Terms) -> Link | None:
         mtu=declared.network.mtu or 0,
         outbound_bytes_per_second=outbound_share(declared),
         inbound_bytes_per_second=inbound_share(declared),
-        least_mbps=terms.bandwidth.min_mbps,
-        most_mbps=terms.bandwidth.max_mbps,
     )
 
 
@@ -183,7 +185,7 @@ def mask(demand: Demand, lineup: Lineup) -> int:
     """The hosts on the guest's migration network, with room for it. Where it is, it needs none."""
     if demand.link is None:
         return lineup.everybody
-    return lineup.by_class(demand.link, link, _apart) | lineup.bit(demand.node)
+    return lineup.common.by_class(demand, link, _apart) | lineup.bit(demand.node)
 
 
 def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
@@ -191,7 +193,7 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
     here, there = demand.link, supply.link
     if here is None or there is None or demand.node == supply.node:
         return
-    yield from _apart(here, there)
+    yield from _apart(demand, there)
     if bool(here.name) != bool(there.name):
         found = f"source: {here.name or 'not declared'}, target: {there.name or 'not declared'}"
         yield MigrationNetworkUnknown(field=f"{_FIELD}.name", found=found, needed=here.name or there.name)
@@ -199,7 +201,7 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         yield ReachabilityUnknown(
             field="migration network", found=f"no move from {demand.node} yet", needed="a finished move"
         )
-    rate = capped(_share(here, there), there.most_mbps)
+    rate = capped(_share(here, there), supply.bandwidth.max_mbps)
     seconds = pass_seconds(demand.memory_bytes, rate)
     if seconds > SLOW_PASS_S:
         needed = ceil(ceil(demand.memory_bytes / SLOW_PASS_S / MIB) * MIB / _MBIT)
@@ -217,8 +219,9 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         )
 
 
-def _apart(here: Link | None, there: Link | None) -> Iterator[PreflightReason]:
+def _apart(demand: Demand, there: Link | None) -> Iterator[PreflightReason]:
     """What keeps two links apart."""
+    here = demand.link
     if here is None or there is None:
         return
     if here.name and there.name and here.name != there.name:
@@ -229,12 +232,12 @@ def _apart(here: Link | None, there: Link | None) -> Iterator[PreflightReason]:
         )
     if here.mtu and there.mtu and here.mtu != there.mtu:
         yield MtuDiffers(field=f"{_FIELD}.mtu", found=str(there.mtu), needed=str(here.mtu))
-    if _share(here, there) < bytes_per_second_of_mbps(there.least_mbps):
+    if _share(here, there) < bytes_per_second_of_mbps(demand.least_mbps):
         end = "source" if here.outbound_bytes_per_second <= there.inbound_bytes_per_second else "target"
         yield BandwidthBelowMinimum(
             field=f"{_FIELD}.linkSpeedMbps ÷ limits",
             found=f"the {end} leaves one migration {_share(here, there) // _MBIT} Mbit/s",
-            needed=f"{there.least_mbps} Mbit/s",
+            needed=f"{demand.least_mbps} Mbit/s",
         )
 
 

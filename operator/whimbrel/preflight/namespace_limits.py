@@ -15,6 +15,8 @@ from whimbrel.domain.selectors import Requirement
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
 
+OF_THE_PLAN = False
+
 _KINDS = (("quotas", "resourcequotas"), ("limits", "limitranges"))
 _STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
 _MUST_BE_STATED = {

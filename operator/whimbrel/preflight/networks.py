@@ -15,6 +15,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnkno
 from whimbrel.preflight.interfaces import key_of, secondary
 from whimbrel.preflight.lineup import Lineup, Terms
 
+OF_THE_PLAN = False
 OF_THE_MOMENT = False
 NEEDS = "networks"
 

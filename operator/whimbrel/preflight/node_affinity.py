@@ -13,6 +13,7 @@ from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
+OF_THE_PLAN = False
 OF_THE_MOMENT = False
 NEEDS = "labels of its node affinity"
 

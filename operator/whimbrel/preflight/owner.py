@@ -15,6 +15,8 @@ from whimbrel.preflight.cpu_compatibility import REQUIRED
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 from whimbrel.preflight.graphics import Graphics
 
+OF_THE_PLAN = False
+
 NEVER = "Never"
 LONGEST_QUOTE = 63
 """Characters of an unknown value that are passed on; an annotation may be long."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from whimbrel.preflight.family import Candidate, PreflightReason
 
+OF_THE_PLAN = False
+
 MOST_NAMED = 8
 
 

@@ -14,6 +14,8 @@ from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
 
+OF_THE_PLAN = False
+
 OLDEST = (1, 3)
 NEWEST = (1, 9)
 """Releases that are known and tried (KubeVirt contract; docs/reference/kubevirt-releases.md)."""

@@ -16,6 +16,7 @@ from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
+OF_THE_PLAN = False
 OF_THE_MOMENT = True
 NEEDS = "surroundings that the rules between pods ask for"
 

@@ -8,9 +8,10 @@ away. Taints, affinity, room and selectors by host-model, which are not known fo
 from collections.abc import Collection
 
 from whimbrel.domain.records import Instance
+from whimbrel.inventory.hosts import Host
 from whimbrel.preflight import cpu, node_selector
 from whimbrel.preflight.family import Reach
-from whimbrel.preflight.lineup import Lineup
+from whimbrel.preflight.lineup import Lineup, Terms
 from whimbrel.preflight.target import SCHEDULABLE_LABEL
 
 _MOST_SHOWN = 6
@@ -23,15 +24,11 @@ class Surroundings:
     __slots__ = ("_allowed", "_lineup", "_open", "_texts")
 
     def __init__(self, lineup: Lineup, permitted: Collection[str] | None = None) -> None:
-        self._lineup = lineup
-        self._allowed = self._open = 0
-        for host in lineup.hosts:
-            bit = lineup.bit(host.name)
-            if host.enabled and lineup.terms.admits(host) and (permitted is None or host.name in permitted):
-                self._allowed |= bit
-            if not host.node.unschedulable:
-                self._open |= bit
-        self._open &= lineup.carrying(SCHEDULABLE_LABEL, "true")
+        self._lineup = lineup.common
+        self._allowed = lineup.wanted & self._lineup.classes(_enabled).get(True, 0)
+        if permitted is not None:
+            self._allowed &= sum(lineup.bit(name) for name in set(permitted))
+        self._open = self._lineup.classes(_open).get(True, 0) & self._lineup.carrying(SCHEDULABLE_LABEL, "true")
         self._texts: dict[tuple[int, int], Reach] = {}
 
     def of(self, instance: Instance) -> Reach:
@@ -51,6 +48,14 @@ class Surroundings:
         asked = cpu.Demand(instance.architecture, model, False, features if model else frozenset(), frozenset())
         selected = node_selector.mask(tuple(sorted(instance.node_selector.items())), self._lineup)
         return cpu.mask(asked, self._lineup) & selected & ~self._lineup.bit(instance.node)
+
+
+def _enabled(host: Host, _terms: Terms) -> bool:
+    return host.enabled
+
+
+def _open(host: Host, _terms: Terms) -> bool:
+    return not host.node.unschedulable
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -15,6 +15,8 @@ from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnkno
 from whimbrel.preflight.heartbeat import Heartbeat
 from whimbrel.preflight.target import SCHEDULABLE_LABEL
 
+OF_THE_PLAN = True
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:

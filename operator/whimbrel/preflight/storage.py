@@ -17,6 +17,7 @@ from whimbrel.preflight.disks import SHARED_MODE
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
+OF_THE_PLAN = False
 OF_THE_MOMENT = False
 NEEDS = "way to the volumes"
 

@@ -8,7 +8,7 @@ nodes are left to the rules that say so in words, and KubeVirt's drain taint is 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whimbrel.domain.records import Taint
 from whimbrel.domain.scheduling import Toleration
@@ -18,6 +18,7 @@ from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnkno
 from whimbrel.preflight.heartbeat import Heartbeat
 from whimbrel.preflight.lineup import Lineup, Terms
 
+OF_THE_PLAN = True
 OF_THE_MOMENT = False
 NEEDS = ""
 
@@ -160,6 +161,11 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
 
 def supply(host: Host, terms: Terms) -> Supply:
     """How the host stands, under the plan's target term."""
+    return replace(itself(host, terms), wanted=terms.admits(host))
+
+
+def itself(host: Host, terms: Terms) -> Supply:
+    """How the host stands where every plan wants it."""
     node = host.node
     return Supply(
         ready=node.ready,
@@ -167,15 +173,15 @@ def supply(host: Host, terms: Terms) -> Supply:
         schedulable=node.labels.get(SCHEDULABLE_LABEL, ""),
         heartbeat=heartbeat.of(node, terms.snapshot.now),
         taints=frozenset(taint for taint in node.taints if taint.keeps_out and taint.key not in _SAID_ELSEWHERE),
-        wanted=terms.admits(host),
+        wanted=True,
         profile=host.profile_name,
         enabled=host.enabled,
     )
 
 
 def mask(demand: Demand, lineup: Lineup) -> int:
-    """The hosts that take the guest."""
-    return lineup.by_class(demand, supply, judge)
+    """The hosts that take the guest, of those that the plan wants."""
+    return lineup.wanted & lineup.common.by_class(demand, itself, judge)
 
 
 def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:

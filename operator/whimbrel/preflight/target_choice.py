@@ -11,6 +11,8 @@ from whimbrel.api.virtual_machine_move import MAX_ALLOWED_NODES
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 
+OF_THE_PLAN = True
+
 _FIELD = "VirtualMachineInstanceMigration.spec.addedNodeSelector"
 
 

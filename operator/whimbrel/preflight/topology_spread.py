@@ -18,6 +18,7 @@ from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 from whimbrel.preflight.lineup import Lineup, Terms
 
+OF_THE_PLAN = False
 OF_THE_MOMENT = True
 NEEDS = "room in its domain that the spread constraints ask for"
 
@@ -80,7 +81,7 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     if candidate.template is None:
         return NOTHING
     around = candidate.ledger.neighbours
-    return among(candidate.instance, candidate.template, around, named=candidate.reach is None)
+    return among(candidate.instance, candidate.template, around, named=candidate.names_target)
 
 
 def among(instance: Instance, launcher: Pod, around: Neighbours, *, named: bool) -> Demand:

@@ -12,6 +12,7 @@ from whimbrel.preflight import where
 from whimbrel.preflight.cpu import FEATURE, HOST_PASSTHROUGH, NEEDED_POLICIES, model_of
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
 
+OF_THE_PLAN = False
 NESTING = ("vmx", "svm")
 """Features of Intel's and AMD's processors by which a guest runs guests of its own."""
 _ON = NEEDED_POLICIES | {"force"}

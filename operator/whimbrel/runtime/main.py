@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from whimbrel import __version__
-from whimbrel.engine import decide
+from whimbrel.engine import Engine
 from whimbrel.kube.client import NotConfigured, connect
 from whimbrel.runtime import logs, memory
 from whimbrel.runtime.app import Operator, Settings
@@ -76,7 +76,7 @@ async def _run(options: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    return await Operator(connection, settings, decide).run(stop)
+    return await Operator(connection, settings, Engine().decide).run(stop)
 
 
 def _port(text: str) -> int:

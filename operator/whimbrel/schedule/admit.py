@@ -1,22 +1,21 @@
 """Which waiting moves may start now. Called by `engine` at every event."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
 from whimbrel.schedule.constraints import CONSTRAINTS
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """This move may start, or go on starting."""
 
     candidate: Candidate
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """This move waits, and why."""
 
     candidate: Candidate
@@ -30,7 +29,7 @@ def admit(candidates: Iterable[Candidate], ledger: Ledger, circumstances: Circum
     biggest first. The ledger is the caller's own copy and holds every admitted move afterwards.
     """
     verdicts: list[Start | Held] = []
-    for candidate in sorted(candidates, key=_turn):
+    for candidate in sorted(candidates, key=attrgetter("turn")):
         wait = _first_blocker(candidate, ledger, circumstances)
         if wait is not None:
             verdicts.append(Held(candidate, wait))
@@ -46,8 +45,3 @@ def _first_blocker(candidate: Candidate, ledger: Ledger, circumstances: Circumst
         if (wait := blocks(candidate, ledger, circumstances)) is not None:
             return wait
     return None
-
-
-def _turn(candidate: Candidate) -> tuple[object, ...]:
-    plan = candidate.plan
-    return (not candidate.begun, plan.created_at, plan.uid, -candidate.instance.memory_bytes, candidate.move.key)

@@ -7,16 +7,20 @@ from functools import cached_property
 
 from whimbrel.api.migration_plan import MigrationPlanSpec
 from whimbrel.api.virtual_machine_move import AttemptSpec
-from whimbrel.domain.records import Instance, Key, KubeVirt, Move, Plan
+from whimbrel.domain.records import Capabilities, Instance, Key, KubeVirt, Move, Plan
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.snapshot import Refusal, Snapshot
+from whimbrel.ladder.consent import exceeds
+from whimbrel.ladder.served import unserved
+from whimbrel.preflight import PreflightReason, platform
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A move whose current attempt has not begun."""
 
-    plan: Plan
+    plan_uid: str
+    plan_key: Key
     spec: MigrationPlanSpec
     move: Move
     attempt: AttemptSpec
@@ -24,8 +28,36 @@ class Candidate:
     migration_key: Key
     begun: bool
     """Whether its labels are set already: it holds its slots, whoever else waits."""
+    beyond: tuple[str, ...]
+    """What it could do, as specified, that the plan does not permit."""
+    lacking: tuple[str, ...] | None
+    """What it needs, as specified, that this KubeVirt cannot be told; None: not known."""
+    turn: tuple[bool, datetime, str, int, Key]
+    """Who asks before whom: what has begun, because it holds its slots; then older plans, then larger guests."""
     in_turn: bool = False
     """Whether an outlook of this very tick found that nobody has to come to its target before it."""
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        spec: MigrationPlanSpec,
+        move: Move,
+        attempt: AttemptSpec,
+        instance: Instance,
+        migration_key: Key,
+        capabilities: Capabilities | None,
+        *,
+        begun: bool,
+        in_turn: bool = False,
+    ) -> "Candidate":
+        """A candidate, with what can be said of it whoever else waits."""
+        lacking = None if capabilities is None else unserved(attempt, capabilities)
+        beyond = exceeds(attempt, spec.migration)
+        turn = (not begun, plan.created_at, plan.uid, -instance.memory_bytes, move.key)
+        return cls(
+            plan.uid, plan.key, spec, move, attempt, instance, migration_key, begun, beyond, lacking, turn, in_turn
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +88,12 @@ class Circumstances:
     def kubevirt(self) -> KubeVirt | None:
         """The KubeVirt installation."""
         return self.snapshot.kubevirt
+
+    @cached_property
+    def against_platform(self) -> PreflightReason | None:
+        """The first reason to leave KubeVirt alone just now."""
+        reasons = platform.judge(platform.read(self.snapshot))
+        return next((reason for reason in reasons if reason.blocks), None)
 
     @property
     def refusals(self) -> Mapping[Key, Refusal]:

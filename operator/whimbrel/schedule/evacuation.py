@@ -17,7 +17,7 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.placement import RESOURCES, Conflict, Effort, Fact, Guest, Problem, amounts_of, room_of, solve
-from whimbrel.preflight import Assessment, PreflightReason, assess, where
+from whimbrel.preflight import Assessment, Findings, PreflightReason, assess, where
 from whimbrel.schedule.outlook import Line, duration_floor_s
 
 ANY_HOST = MigrationPlanSpec(virtual_machines=VirtualMachines(names=("any",)))
@@ -95,9 +95,11 @@ def residents(snapshot: Snapshot) -> tuple[Instance, ...]:
     )
 
 
-def appraise(snapshot: Snapshot, hosts: Mapping[str, Host], ledger: Ledger) -> Assessment:
+def appraise(
+    snapshot: Snapshot, hosts: Mapping[str, Host], ledger: Ledger, known: Findings | None = None
+) -> Assessment:
     """All running guests against all hosts under default terms. Not before it is known what KubeVirt can be told."""
-    return assess(residents(snapshot), ANY_HOST, hosts, ledger, snapshot)
+    return assess(residents(snapshot), ANY_HOST, hosts, ledger, snapshot, known)
 
 
 def evacuations(

@@ -5,6 +5,7 @@ Called by `engine` for each plan that still chooses; `status.course` turns the r
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 
 from whimbrel.api.migration_plan import (
@@ -24,7 +25,8 @@ from whimbrel.api.virtual_machine_move import (
 )
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Announcement, Write
-from whimbrel.domain.records import Instance, Key, Move, Plan
+from whimbrel.domain.naming import LABEL_MIGRATION
+from whimbrel.domain.records import Capabilities, Instance, Key, Move, Plan
 from whimbrel.inventory.selection import Selection
 from whimbrel.ladder.consent import exceeds
 from whimbrel.lifecycle import writes
@@ -63,6 +65,16 @@ class Gate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What holds of a plan's moves for as long as their evidence, the plan's spec and what KubeVirt can be told stay."""
+
+    spec: MigrationPlanSpec
+    capabilities: Capabilities | None
+    waiting: Mapping[Key, tuple[Evidence, Candidate | None]]
+    """By key of the move: what it was seen by, and the candidate that it makes; None: it does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """A plan, its quote, and what it may do now."""
 
@@ -75,6 +87,8 @@ class Review:
     writes: tuple[Write | Announcement, ...]
     candidates: tuple[Candidate, ...]
     """Moves that ask for their turn; those that have begun to start hold their slots and come first."""
+    known: Known | None = None
+    """What the next review may take over."""
 
 
 def review(
@@ -84,22 +98,24 @@ def review(
     survey: Survey,
     docket: Docket | None,
     quoted: Quoted | None,
+    known: Known | None = None,
 ) -> Review:
-    """See which gate is shut, and what the quote has to say anew. `quoted` is of the docket."""
+    """See which gate is shut, and what the quote has to say anew. `quoted` is of the docket, `known` of an earlier review."""
     if rests(plan, survey.snapshot):
-        return _resting(plan, spec, stored, survey)
-    selection = survey.selections[plan.uid]
+        return _resting(plan, spec, stored, survey, known)
+    selection, now = survey.selections[plan.uid], survey.snapshot.now
     if docket is None or quoted is None:
         return Review(plan, stored, Gate.UNKNOWN_CAPABILITIES, selection, (), stored.quote, (), ())
     evidence, started, open_moves, lines = docket.evidence, docket.started, docket.open_moves, quoted.lines
     if not started and selection.problems:
-        unselected = tuple(_gone([e for uid, e in open_moves.items() if uid not in docket.selected], started=False))
+        left_over = [e for uid, e in open_moves.items() if uid not in docket.selected]
+        unselected = tuple(_gone(left_over, now, started=False))
         return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, unselected, ())
     left = [e for uid, e in open_moves.items() if uid not in docket.selected]
     changes: list[Write | Announcement] = [
         *_converge(plan, lines, open_moves, survey),
-        *_gone(left, started=started),
-        *_out_of_attempts(list(evidence.values()), spec),
+        *_gone(left, now, started=started),
+        *_out_of_attempts(list(evidence.values()), spec, now),
     ]
     if FINALIZER not in plan.finalizers:
         return Review(plan, stored, Gate.QUOTING, selection, lines, stored.quote, (writes.add_finalizer(plan),), ())
@@ -124,12 +140,12 @@ def review(
     if gate == Gate.OPEN and readable:
         leave = spec.virtual_machines.non_migratable == NonMigratable.LEAVE
         left_out = tuple(line for line in lines if leave or line.settled)
-        changes += _skip(left_out, open_moves, evidence)
+        changes += _skip(left_out, open_moves, evidence, now)
     candidates: list[Candidate] = []
     if gate in (Gate.OPEN, Gate.QUOTING) and _goes_on(plan, spec, stored):
         candidates += _begun_candidates(plan, spec, survey)
     if gate == Gate.OPEN and readable:
-        candidates += _candidates(plan, spec, lines, open_moves)
+        candidates += _candidates(plan, spec, lines, open_moves, survey)
     return Review(plan, stored, gate, selection, lines, current, tuple(changes), tuple(candidates))
 
 
@@ -138,7 +154,9 @@ def _goes_on(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus) -
     return stored.observed_generation == plan.generation and stored.quote is not None and permitted(plan, spec)
 
 
-def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey) -> Review:
+def _resting(
+    plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey, known: Known | None
+) -> Review:
     """The same between two outlooks, on the stored quote: what was blocked stays so, what waits may ask for its turn."""
     evidence = [survey.evidence[move.key] for move in survey.moves_of(plan)]
     started = stored.started_at is not None or any(begun(e) or terminal(e) for e in evidence)
@@ -155,15 +173,32 @@ def _resting(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, s
         unfinished=survey.has_unfinished(plan),
     )
     candidates: list[Candidate] = []
+    capabilities = survey.snapshot.capabilities
+    holds = known is not None and known.spec == spec and known.capabilities == capabilities
+    before = known.waiting if known is not None and holds else {}
+    waiting: dict[Key, tuple[Evidence, Candidate | None]] = {}
     if gate == Gate.OPEN:
         candidates += _begun_candidates(plan, spec, survey)
-    phases = survey.phases
     if gate == Gate.OPEN and not _may_be_stuck(plan, spec, survey):
         for e in evidence:
-            waits = phases[e.move.key] is MovePhase.WAITING and not begun(e) and not beyond_attempts(e, spec)
-            if waits and e.same_guest and e.attempt is not None and e.instance is not None:
-                candidates.append(_candidate(plan, spec, e, e.attempt, e.instance, begun=False))
-    return Review(plan, stored, gate, nothing, (), stored.quote, (), tuple(candidates))
+            held = before.get(e.move.key)
+            candidate = held[1] if held is not None and held[0] is e else _waiting(plan, spec, e, survey)
+            if candidate is not None:
+                candidates.append(candidate)
+            waiting[e.move.key] = e, candidate
+    return Review(
+        plan, stored, gate, nothing, (), stored.quote, (), tuple(candidates), Known(spec, capabilities, waiting)
+    )
+
+
+def _waiting(plan: Plan, spec: MigrationPlanSpec, evidence: Evidence, survey: Survey) -> Candidate | None:
+    """The candidate that a move makes which has not begun and may; by what is known of it alone, whoever else waits."""
+    waits = survey.phases[evidence.move.key] is MovePhase.WAITING and evidence.same_guest
+    if not waits or begun(evidence) or beyond_attempts(evidence, spec):
+        return None
+    if evidence.attempt is None or evidence.instance is None:
+        return None
+    return _candidate(plan, spec, evidence, evidence.attempt, evidence.instance, survey, begun=False)
 
 
 def _may_be_stuck(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> bool:
@@ -200,12 +235,13 @@ def _gate(
     return Gate.OPEN if evidence or unfinished else Gate.DONE
 
 
-def _out_of_attempts(evidence: list[Evidence], spec: MigrationPlanSpec) -> Iterator[Write]:
+def _out_of_attempts(evidence: list[Evidence], spec: MigrationPlanSpec, now: datetime) -> Iterator[Write]:
     """Moves whose next attempt is above what an edit of the plan left."""
     for e in evidence:
         if not begun(e) and not terminal(e) and beyond_attempts(e, spec):
             most = spec.migration.attempts
-            yield from _skipped(e, "AttemptsSpent", f"The plan permits {most} attempts now, and so many were begun.")
+            message = f"The plan permits {most} attempts now, and so many were begun."
+            yield from _skipped(e, "AttemptsSpent", message, now)
 
 
 def _converge(
@@ -262,7 +298,7 @@ def _gist(verdicts: Iterable[Verdict]) -> list[tuple[str, str, str, str]]:
     return [(each.judgement, each.code, each.node, each.field) for each in verdicts]
 
 
-def _gone(left: list[Evidence], *, started: bool) -> Iterator[Write]:
+def _gone(left: list[Evidence], now: datetime, *, started: bool) -> Iterator[Write]:
     """Moves of which nothing is in flight and whose virtual machine is not selected any more, or not the one quoted.
 
     Before the plan started they are deleted, afterwards they end.
@@ -273,15 +309,18 @@ def _gone(left: list[Evidence], *, started: bool) -> Iterator[Write]:
             continue
         if evidence.same_guest:
             message = "It does not match the plan's terms any more; it stays where it is."
-            yield from _skipped(evidence, "NoLongerSelected", message)
+            yield from _skipped(evidence, "NoLongerSelected", message, now)
         elif evidence.instance is None:
-            yield from _skipped(evidence, "VirtualMachineGone", "The instance that was quoted does not run any more.")
+            message = "The instance that was quoted does not run any more."
+            yield from _skipped(evidence, "VirtualMachineGone", message, now)
         else:
             message = "Another instance has the name now: the virtual machine was restarted."
-            yield from _skipped(evidence, "VirtualMachineReplaced", message)
+            yield from _skipped(evidence, "VirtualMachineReplaced", message, now)
 
 
-def _skip(lines: tuple[Line, ...], open_moves: dict[str, Evidence], evidence: Mapping[str, Evidence]) -> list[Write]:
+def _skip(
+    lines: tuple[Line, ...], open_moves: dict[str, Evidence], evidence: Mapping[str, Evidence], now: datetime
+) -> list[Write]:
     """Moves that cannot be, where the plan leaves them; those that only lack room wait until the plan is still."""
     busy = any(not terminal(e) and uid not in _blocked_uids(lines) for uid, e in evidence.items())
     skipped: list[Write] = []
@@ -289,7 +328,7 @@ def _skip(lines: tuple[Line, ...], open_moves: dict[str, Evidence], evidence: Ma
         move = open_moves.get(line.instance.uid)
         if line.target is None and move is not None and not (line.capacity_only and busy):
             stored = move.move.move.status
-            skipped += _skipped(move, stored.reason or "NoTarget", stored.message)
+            skipped += _skipped(move, stored.reason or "NoTarget", stored.message, now)
     return skipped
 
 
@@ -297,7 +336,7 @@ def _blocked_uids(lines: tuple[Line, ...]) -> frozenset[str]:
     return frozenset(line.instance.uid for line in lines if line.target is None)
 
 
-def _skipped(evidence: Evidence, reason: str, message: str) -> Iterator[Write]:
+def _skipped(evidence: Evidence, reason: str, message: str, now: datetime) -> Iterator[Write]:
     """A move that ends without having moved; one that has begun is called failed."""
     stored = evidence.move.move.status
     begun = bool(stored.history) or stored.phase == MovePhase.MOVING
@@ -307,8 +346,8 @@ def _skipped(evidence: Evidence, reason: str, message: str) -> Iterator[Write]:
         "phase": phase,
         "reason": reason,
         "message": message,
-        "finished_at": evidence.now.replace(microsecond=0),
-        "conditions": conditions(stored.conditions, [claim], evidence.move.generation, evidence.now),
+        "finished_at": now.replace(microsecond=0),
+        "conditions": conditions(stored.conditions, [claim], evidence.move.generation, now),
     }
     yield from _status(evidence.move, stored.model_copy(update=update), f"{phase}: {reason}")
 
@@ -320,12 +359,14 @@ def _status(move: Move, status: VirtualMachineMoveStatus, why: str) -> Iterator[
 
 
 def _candidates(
-    plan: Plan, spec: MigrationPlanSpec, lines: tuple[Line, ...], open_moves: dict[str, Evidence]
+    plan: Plan, spec: MigrationPlanSpec, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey
 ) -> Iterator[Candidate]:
     for line in lines:
         evidence = open_moves.get(line.instance.uid)
         if evidence is not None and line.target is not None and evidence.attempt is not None:
-            yield _candidate(plan, spec, evidence, evidence.attempt, line.instance, begun=False, in_turn=line.in_turn)
+            yield _candidate(
+                plan, spec, evidence, evidence.attempt, line.instance, survey, begun=False, in_turn=line.in_turn
+            )
 
 
 def _begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Iterator[Candidate]:
@@ -335,13 +376,14 @@ def _begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> It
         instance, attempt = evidence.instance, evidence.attempt
         if (
             instance is not None
+            and LABEL_MIGRATION in instance.labels
             and attempt is not None
             and evidence.same_guest
             and survey.phases[move.key] is MovePhase.WAITING
             and evidence.label_on_instance == evidence.migration_key.name
             and not exceeds(attempt, spec.migration)
         ):
-            yield _candidate(plan, spec, evidence, attempt, instance, begun=True)
+            yield _candidate(plan, spec, evidence, attempt, instance, survey, begun=True)
 
 
 def _candidate(
@@ -350,9 +392,19 @@ def _candidate(
     evidence: Evidence,
     attempt: AttemptSpec,
     instance: Instance,
+    survey: Survey,
     *,
     begun: bool,
     in_turn: bool = False,
 ) -> Candidate:
-    key: Key = evidence.migration_key
-    return Candidate(plan, spec, evidence.move, attempt, instance, key, begun, in_turn)
+    return Candidate.of(
+        plan,
+        spec,
+        evidence.move,
+        attempt,
+        instance,
+        evidence.migration_key,
+        survey.snapshot.capabilities,
+        begun=begun,
+        in_turn=in_turn,
+    )

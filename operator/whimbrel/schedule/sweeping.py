@@ -9,7 +9,6 @@ from whimbrel.domain import naming
 from whimbrel.domain.decision import Delete, Write
 from whimbrel.domain.records import Instance, Key, Migration, Move
 from whimbrel.domain.resources import MIGRATION_POLICIES, VIRTUAL_MACHINE_MOVES
-from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder.attachment import labels_off, reserved_labels
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import migration_key
@@ -23,13 +22,11 @@ def sweep(survey: Survey, starting: Set[str]) -> Iterator[Write]:
     """Deletes and label removals. `starting`: names of migrations whose labels must stay."""
     snapshot = survey.snapshot
     policies_on_instances: set[str] = set()
-    for key in sorted(snapshot.instances):
-        instance = snapshot.instances[key]
-        own = reserved_labels(instance)
-        if not own:
-            continue
+    carrying = {key: own for key, instance in snapshot.instances.items() if (own := reserved_labels(instance))}
+    for key, own in sorted(carrying.items()):
         policies_on_instances.update(own.values())
-        if own.get(naming.LABEL_MIGRATION) not in starting and (write := labels_off(instance)) is not None:
+        write = labels_off(snapshot.instances[key])
+        if own.get(naming.LABEL_MIGRATION) not in starting and write is not None:
             yield write
     for key in sorted(snapshot.migrations):
         migration = snapshot.migrations[key]
@@ -79,16 +76,15 @@ def _must_not_be_aborted(migration: Migration, instance: Instance | None) -> boo
 
 
 def _unused_policies(survey: Survey, on_instances: Set[str]) -> Iterator[Delete]:
-    needed = set(on_instances)
-    for move in survey.snapshot.moves.values():
+    """Policies of ours that no label names, nor any attempt that may still begin; not asked further than it takes to know."""
+    policies = survey.snapshot.policies
+    unused = {key.name for key, policy in policies.items() if policy.ours} - on_instances
+    for move in survey.snapshot.moves.values() if unused else ():
         attempt = move.move.status.attempt or move.move.spec.attempt
         if attempt is not None and move.move.status.phase not in TERMINAL_PHASES:
-            needed.add(attempt.policy_name)
-    yield from _delete_policies(survey.snapshot, needed)
-
-
-def _delete_policies(snapshot: Snapshot, needed: Set[str]) -> Iterator[Delete]:
-    for key in sorted(snapshot.policies):
-        policy = snapshot.policies[key]
-        if policy.ours and key.name not in needed:
-            yield Delete(MIGRATION_POLICIES, key, policy.uid, "no move needs it any more")
+            unused.discard(attempt.policy_name)
+            if not unused:
+                break
+    for key in sorted(policies):
+        if policies[key].ours and key.name in unused:
+            yield Delete(MIGRATION_POLICIES, key, policies[key].uid, "no move needs it any more")

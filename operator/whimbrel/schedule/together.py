@@ -19,7 +19,7 @@ from whimbrel.placement import (
     place,
     planned,
 )
-from whimbrel.preflight import Assessment, assess
+from whimbrel.preflight import Assessment, Findings, assess, findings
 from whimbrel.schedule.outlook import Line, placed_line, quote_hash, settled_line, unplaced_line
 
 STALL_DETECTION = "MigrationStallDetection"
@@ -94,6 +94,7 @@ def quotes(
     ledger: Ledger,
     snapshot: Snapshot,
     claims: Mapping[str, str],
+    known: Findings | None = None,
 ) -> Mapping[str, Quoted]:
     """What is quoted, by UID of the plan; `asked` in the order in which plans come first.
 
@@ -102,7 +103,9 @@ def quotes(
     has. A plan that turns out blocked beside the others is one of those; where it is not blocked afterwards, it counts again
     for those that come after it. Not to be asked before it is known what KubeVirt can be told.
     """
-    desks = [_Desk.of(each, hosts, ledger, snapshot, claims) for each in asked]
+    if known is None or not known.is_about(hosts, ledger, snapshot):
+        known = findings(hosts, ledger, snapshot)
+    desks = [_Desk.of(each, known, claims) for each in asked]
     readers = _Readers.of(desks)
     joint, fallen = _Joint.of([desk for desk in desks if not desk.shut], hosts, ledger, ledger), dict[_Desk, _Joint]()
     while falling := joint.falling(snapshot, readers):
@@ -249,15 +252,9 @@ class _Desk:
     """What it selects and another plan has."""
 
     @classmethod
-    def of(
-        cls,
-        asked: Asked,
-        hosts: Mapping[str, Host],
-        ledger: Ledger,
-        snapshot: Snapshot,
-        claims: Mapping[str, str],
-    ) -> "_Desk":
-        assessment = assess(asked.instances, asked.spec, hosts, ledger, snapshot)
+    def of(cls, asked: Asked, known: Findings, claims: Mapping[str, str]) -> "_Desk":
+        hosts = known.hosts
+        assessment = assess(asked.instances, asked.spec, hosts, known.ledger, known.snapshot, known)
         there = frozenset(
             i.uid
             for i in asked.instances

@@ -3,9 +3,11 @@
 Transitions are written at once; progress at most every 15 s. Called by `engine` once per plan and tick.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from whimbrel.api.migration_plan import ActiveMove, Counts, MigrationPlanStatus, PlanPhase, WaitSummary
 from whimbrel.api.quote import Quote
@@ -37,8 +39,7 @@ class Course:
     """How the plan ended, where `reason` is about something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tracked:
+class Tracked(NamedTuple):
     """One move with its phase, and the newest sample of its migration."""
 
     evidence: Evidence
@@ -127,22 +128,22 @@ def _claims(course: Course) -> Iterable[Claim]:
 
 
 def _counts(moves: Sequence[Tracked], not_running: int) -> Counts:
-    phases = [tracked.phase for tracked in moves]
+    phases = Counter(tracked.phase for tracked in moves)
     return Counts(
-        total=len(phases) + not_running,
-        waiting=phases.count(MovePhase.WAITING),
-        active=sum(phase in IN_FLIGHT for phase in phases),
-        blocked=phases.count(MovePhase.BLOCKED),
-        succeeded=phases.count(MovePhase.SUCCEEDED),
-        failed=phases.count(MovePhase.FAILED),
-        skipped=phases.count(MovePhase.SKIPPED) + not_running,
-        cancelled=phases.count(MovePhase.CANCELLED),
-        unverified=phases.count(MovePhase.UNVERIFIED),
+        total=len(moves) + not_running,
+        waiting=phases[MovePhase.WAITING],
+        active=sum(phases[phase] for phase in IN_FLIGHT),
+        blocked=phases[MovePhase.BLOCKED],
+        succeeded=phases[MovePhase.SUCCEEDED],
+        failed=phases[MovePhase.FAILED],
+        skipped=phases[MovePhase.SKIPPED] + not_running,
+        cancelled=phases[MovePhase.CANCELLED],
+        unverified=phases[MovePhase.UNVERIFIED],
     )
 
 
 def _copied_percent(tracked: Tracked) -> int | None:
-    memory = tracked.evidence.move.move.spec.instance.memory_bytes
+    memory = tracked.evidence.move.memory_bytes
     sample = tracked.sample
     if sample is None or sample.remaining_bytes is None or memory == 0:
         return None
@@ -151,10 +152,10 @@ def _copied_percent(tracked: Tracked) -> int | None:
 
 def _percent(moves: Sequence[Tracked]) -> int:
     """Share of all memory that is where it shall be, or will not move; moves in flight by their samples."""
-    total = sum(max(1, t.evidence.move.move.spec.instance.memory_bytes) for t in moves)
+    total = sum(max(1, t.evidence.move.memory_bytes) for t in moves)
     done = 0
     for tracked in moves:
-        memory = max(1, tracked.evidence.move.move.spec.instance.memory_bytes)
+        memory = max(1, tracked.evidence.move.memory_bytes)
         if tracked.phase in TERMINAL_PHASES:
             done += memory
         elif tracked.phase in IN_FLIGHT:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from support.builders import (
+    CAPABILITIES,
     KUBEVIRT_1_4,
     KUBEVIRT_1_5,
     NOW,
@@ -24,7 +25,7 @@ from support.builders import (
     an_instance,
 )
 from whimbrel.domain.quotas import Quota
-from whimbrel.domain.records import Instance, Key, Plan
+from whimbrel.domain.records import Capabilities, Instance, Key, Plan
 from whimbrel.domain.scheduling import Admission, Container
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
@@ -57,6 +58,7 @@ def a_candidate(
     allowed: Sequence[str] = (),
     rung: str = "PreCopy",
     begun: bool = False,
+    served: Capabilities | None = CAPABILITIES,
     status: Mapping[str, Any] | None = None,
 ) -> Candidate:
     """A move from node-1 to node-2 that waits for its turn."""
@@ -65,7 +67,8 @@ def a_candidate(
     move = a_move(plan, guest, attempt=attempt, status=status)
     assert move.move.spec.attempt is not None
     assert plan.plan is not None
-    return Candidate(plan, plan.plan.spec, move, move.move.spec.attempt, guest, migration_key(move, 1), begun)
+    of = (plan, plan.plan.spec, move, move.move.spec.attempt, guest, migration_key(move, 1))
+    return Candidate.of(*of, served, begun=begun)
 
 
 def circumstances(snapshot: Snapshot, owners: Mapping[str, str] | None = None) -> Circumstances:
@@ -360,7 +363,7 @@ def test_a_start_names_its_candidate() -> None:
 
 
 def test_nothing_starts_before_it_is_known_what_kubevirt_can_be_told() -> None:
-    candidate = a_candidate()
+    candidate = a_candidate(served=None)
 
     unread = a_cluster(candidate.instance, capabilities=None)
 
@@ -368,14 +371,19 @@ def test_nothing_starts_before_it_is_known_what_kubevirt_can_be_told() -> None:
 
 
 def test_what_was_specified_for_a_newer_kubevirt_does_not_start() -> None:
-    naming, stun = a_candidate(), a_candidate(allowed=["node-2", "node-3"], rung="Stun")
+    naming = a_candidate(served=KUBEVIRT_1_5)
 
-    wait = blocks(capabilities, naming, a_cluster(naming.instance, capabilities=KUBEVIRT_1_5))
+    wait = blocks(capabilities, naming, a_cluster(naming.instance))
     assert wait is not None
     assert wait.reason == "FieldNotServed"
     assert "addedNodeSelector" in wait.message
-    assert reason(capabilities, stun, a_cluster(stun.instance, capabilities=KUBEVIRT_1_4)) == "FieldNotServed"
-    assert reason(capabilities, stun, a_cluster(stun.instance, capabilities=KUBEVIRT_1_5)) is None
+
+
+@pytest.mark.parametrize(("served", "expected"), [(KUBEVIRT_1_4, "FieldNotServed"), (KUBEVIRT_1_5, None)])
+def test_a_guest_is_suspended_only_by_a_kubevirt_that_knows_how(served: Capabilities, expected: str | None) -> None:
+    stun = a_candidate(allowed=["node-2", "node-3"], rung="Stun", served=served)
+
+    assert reason(capabilities, stun, a_cluster(stun.instance)) == expected
 
 
 def test_a_node_that_could_be_picked_after_the_quote_holds_the_move_back() -> None:

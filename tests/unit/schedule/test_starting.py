@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from support.builders import a_cluster, a_move, a_plan, a_policy, an_attempt, an_instance
+from support.builders import CAPABILITIES, a_cluster, a_move, a_plan, a_policy, an_attempt, an_instance
 from whimbrel.domain.decision import Create, Delete, JsonPatch
 from whimbrel.domain.records import Instance, MigrationConfiguration
 from whimbrel.domain.resources import INSTANCES, MIGRATION_POLICIES, MIGRATIONS
@@ -18,7 +18,8 @@ def a_candidate(instance: Instance, **attempt: Any) -> Candidate:
     move = a_move(PLAN, instance, attempt=an_attempt(**attempt))
     assert move.move.spec.attempt is not None
     assert PLAN.plan is not None
-    return Candidate(PLAN, PLAN.plan.spec, move, move.move.spec.attempt, instance, migration_key(move, 1), False)
+    of = (PLAN, PLAN.plan.spec, move, move.move.spec.attempt, instance, migration_key(move, 1))
+    return Candidate.of(*of, CAPABILITIES, begun=False)
 
 
 def the_policy(candidate: Candidate, **changed: Any) -> Any:

@@ -1,14 +1,12 @@
 """Nothing starts while KubeVirt is absent, unhealthy or rolling out: a restarted virt-handler breaks migrations."""
 
 from whimbrel.inventory.ledger import Ledger
-from whimbrel.preflight import platform
 from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
 
 
 def blocks(_candidate: Candidate, _ledger: Ledger, circumstances: Circumstances) -> Wait | None:
     """Waits for whatever preflight says of the platform."""
-    reasons = platform.judge(platform.read(circumstances.snapshot))
-    first = next((reason for reason in reasons if reason.blocks), None)
+    first = circumstances.against_platform
     if first is None:
         return None
     return Wait(first.code, f"{first.field}: found {first.found}, needed {first.needed}. {first.cure()}")

@@ -1,5 +1,7 @@
 """KubeVirt's own limits: a migration above them waits in KubeVirt's queue without a word, behind everybody else's."""
 
+from functools import lru_cache
+
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
 
@@ -11,9 +13,21 @@ def blocks(candidate: Candidate, ledger: Ledger, circumstances: Circumstances) -
         return None
     cluster_limit = kubevirt.parallel_migrations_per_cluster
     if ledger.in_flight >= cluster_limit:
-        return Wait("ClusterLimit", f"KubeVirt allows {cluster_limit} migrations at once, all are in use.")
+        return _cluster_full(cluster_limit)
     node_limit = kubevirt.parallel_outbound_per_node
     if ledger.outbound_of_kubevirt(candidate.instance.node) >= node_limit:
-        message = f"KubeVirt allows {node_limit} migrations out of {candidate.instance.node} at once, all are in use."
-        return Wait("KubeVirtOutboundLimit", message)
+        return _node_full(candidate.instance.node, node_limit)
     return None
+
+
+# Said of thousands at each event, so put into words once.
+
+
+@lru_cache(maxsize=16)
+def _cluster_full(limit: int) -> Wait:
+    return Wait("ClusterLimit", f"KubeVirt allows {limit} migrations at once, all are in use.")
+
+
+@lru_cache(maxsize=1024)
+def _node_full(node: str, limit: int) -> Wait:
+    return Wait("KubeVirtOutboundLimit", f"KubeVirt allows {limit} migrations out of {node} at once, all are in use.")

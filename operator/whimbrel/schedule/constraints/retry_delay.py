@@ -13,9 +13,11 @@ FIRST_DELAY_S = 5
 def blocks(candidate: Candidate, _ledger: Ledger, circumstances: Circumstances) -> Wait | None:
     """Waits 5, 10, 20 … seconds from the end of the last attempt."""
     history = candidate.move.move.status.history
+    if not history:
+        return None
     failures = sum(record.outcome is not AttemptOutcome.SUCCEEDED for record in history)
-    last = history[-1] if history else None
-    if last is None or last.outcome is AttemptOutcome.SUCCEEDED or last.reason in CLIMBS or last.ended_at is None:
+    last = history[-1]
+    if last.outcome is AttemptOutcome.SUCCEEDED or last.reason in CLIMBS or last.ended_at is None:
         return None
     until = last.ended_at + timedelta(seconds=FIRST_DELAY_S * 2 ** (failures - 1))
     if until <= circumstances.now:

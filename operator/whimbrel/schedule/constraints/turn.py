@@ -29,7 +29,7 @@ def blocks(candidate: Candidate, _ledger: Ledger, circumstances: Circumstances) 
 
 def _others(keys: Iterable[Key], candidate: Candidate) -> list[str]:
     """Who reads a plan may know the names of its own namespace; of others only how many there are."""
-    return [str(k) if k.namespace == candidate.plan.key.namespace else "" for k in keys if k != candidate.instance.key]
+    return [str(k) if k.namespace == candidate.plan_key.namespace else "" for k in keys if k != candidate.instance.key]
 
 
 def crowded(candidates: Iterable[Candidate], ledger: Ledger) -> Mapping[str, Crowd]:
