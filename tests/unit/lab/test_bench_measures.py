@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 
-from whimbrel.domain.resources import VIRTUAL_MACHINE_MOVES
+from whimbrel.domain.resources import MIGRATION_PLANS, NODES, VIRTUAL_MACHINE_MOVES, Resource
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS
 from whimbrel_lab.bench import __main__ as command
 from whimbrel_lab.bench import deciding, hosts, memory, moving
-from whimbrel_lab.bench.deciding import Decided, Standstill
+from whimbrel_lab.bench.deciding import EVENTS, Decided, Standstill
 from whimbrel_lab.bench.moving import Moved, Reactions, writes_figures
 from whimbrel_lab.bench.operator_process import MIB, Resident
 from whimbrel_lab.controlplane.embedded import RequestKey, service_account
@@ -105,6 +105,28 @@ def test_the_scene_of_the_decisions_comes_to_rest_with_every_move_made_and_nothi
     assert len(scene.store.records(VIRTUAL_MACHINE_MOVES)) == 45
     assert scene.tick(outlook_due=True).writes == ()
     assert set(FIELDS) == set(PROJECTIONS)
+
+
+@pytest.mark.parametrize("resource", EVENTS, ids=lambda resource: resource.kind)
+def test_each_event_that_is_timed_changes_what_a_decision_sees_and_another_object_each_time(resource: Resource) -> None:
+    scene = Standstill(5)
+    scene.settle()
+    before = dict(scene.store.records(resource))
+
+    for number in range(3):
+        scene.happen(resource, number)
+
+    after = scene.store.records(resource)
+    changed = [key for key in after if after[key] is not before[key]]
+    assert len(changed) == min(3, len(after))
+
+
+def test_each_machine_may_have_a_plan_of_its_own() -> None:
+    scene = Standstill(5, hosts=3, apart=True)
+    scene.settle()
+
+    assert len(scene.store.records(MIGRATION_PLANS)) == len(scene.store.records(VIRTUAL_MACHINE_MOVES)) == 5
+    assert len(scene.store.records(NODES)) == 6
 
 
 def test_figures_of_quick_runs_are_not_recorded(capsys: pytest.CaptureFixture[str]) -> None:
