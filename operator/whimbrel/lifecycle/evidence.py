@@ -29,7 +29,10 @@ IN_FLIGHT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A move, what the cluster shows of it, and what follows from that; made by `gather`, once a tick for each move."""
+    """A move, what the cluster shows of it, and what follows from that; made by `gather`.
+
+    Of a move that is not in flight it serves later ticks too, as long as all records in it are the same.
+    """
 
     move: Move
     attempt: AttemptSpec | None
@@ -51,6 +54,7 @@ class Evidence:
     abort_recorded: bool
     """Whether an abort of the current attempt was recorded."""
     now: datetime
+    """When it was gathered; for a move in flight that is at this tick."""
 
     @property
     def spent(self) -> bool:
