@@ -23,7 +23,18 @@ class PodDemand:
 class Pods:
     """Who is where and takes what; found out in one pass, and nothing of it changes afterwards but for `demands`."""
 
-    __slots__ = ("arrivals", "cpu", "demands", "launchers", "launchers_on", "memory", "nominated", "others", "pods", "records")
+    __slots__ = (
+        "arrivals",
+        "cpu",
+        "demands",
+        "launchers",
+        "launchers_on",
+        "memory",
+        "nominated",
+        "others",
+        "pods",
+        "records",
+    )
 
     def __init__(self, records: Mapping[Key, Pod]) -> None:
         """Pods that have not ended count where they are bound."""

@@ -15,14 +15,16 @@ _UNNAMED = ""
 """Stands for the name of a guest that the reader may know nothing of."""
 
 
-def names(listed: Sequence[str]) -> str:
+def names(listed: Sequence[str], more: int = 0) -> str:
     """ "a", "a and b", "a, b and c", "a, b, c, d, e and 7 more"; of empty names only how many: "a and 2 virtual machines of
-    other namespaces".
+    other namespaces". `more`: how many there are beyond those listed.
     """
     shown = [name for name in listed if name != _UNNAMED]
     unnamed = len(listed) - len(shown)
     if len(shown) > _NAMED:
-        shown = [*shown[: _NAMED - 1], f"{len(shown) - _NAMED + 1} more"]
+        shown, more = shown[: _NAMED - 1], more + len(shown) - _NAMED + 1
+    if more:
+        shown.append(f"{more} more")
     if unnamed == 1:
         shown.append("a virtual machine of another namespace")
     elif unnamed:

@@ -158,4 +158,5 @@ def test_shrinking_leaves_exactly_what_is_needed() -> None:
 def test_many_names_are_counted_and_not_listed() -> None:
     assert names(["a"]) == "a"
     assert names(["a", "b", "c"]) == "a, b and c"
+    assert names(["a", "b"], 3) == "a, b and 3 more"
     assert names([str(number) for number in range(9)]) == "0, 1, 2, 3, 4 and 4 more"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from support.builders import a_cluster, a_launcher, a_move, a_node, a_plan, a_pod, an_attempt, an_instance
+from support.builders import CAPABILITIES, a_cluster, a_launcher, a_move, a_node, a_plan, a_pod, an_attempt, an_instance
 from whimbrel.domain.guests import GuestVolume
 from whimbrel.domain.records import Instance, Key
 from whimbrel.domain.storage import Claim, CsiNode, Volume
@@ -21,7 +21,8 @@ def to_node_2(guest: Instance) -> Candidate:
     move = a_move(PLAN, guest, attempt=an_attempt(source="node-1", target="node-2"))
     assert move.move.spec.attempt is not None
     assert PLAN.plan is not None
-    return Candidate(PLAN, PLAN.plan.spec, move, move.move.spec.attempt, guest, migration_key(move, 1), begun=False)
+    spec, key = PLAN.plan.spec, migration_key(move, 1)
+    return Candidate.of(PLAN, spec, move, move.move.spec.attempt, guest, key, CAPABILITIES, begun=False)
 
 
 def crowded_by(guests: Sequence[Instance], *records: Any) -> frozenset[str]:

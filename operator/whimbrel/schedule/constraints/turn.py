@@ -12,24 +12,31 @@ from whimbrel.placement import names
 from whimbrel.schedule.candidate import Candidate, Circumstances, Crowd, Wait
 
 
+MOST_TOLD = 5
+
+
 def blocks(candidate: Candidate, _ledger: Ledger, circumstances: Circumstances) -> Wait | None:
     """Waits until an outlook says that nobody has to come before it."""
     target = candidate.attempt.target_node
     crowd = circumstances.crowded.get(target)
     if candidate.begun or candidate.in_turn or crowd is None:
         return None
-    leaving, coming = (_others(keys, candidate) for keys in (crowd.leaving, crowd.coming))
     message = f"{target} has not room for all that are to come."
-    if leaving:
-        message += f" First {names(leaving)} {'has' if len(leaving) == 1 else 'have'} to leave it."
-    elif coming:
-        message += f" The next outlook says whether {names(coming)} or this one comes first."
+    if crowd.leaving:
+        have = "has" if len(crowd.leaving) == 1 else "have"
+        message += f" First {_told(crowd.leaving, len(crowd.leaving), candidate)} {have} to leave it."
+    elif others := len(crowd.coming) - 1:
+        message += f" The next outlook says whether {_told(crowd.coming, others, candidate)} or this one comes first."
     return Wait("WaitsForItsTurn", message)
 
 
-def _others(keys: Iterable[Key], candidate: Candidate) -> list[str]:
-    """Who reads a plan may know the names of its own namespace; of others only how many there are."""
-    return [str(k) if k.namespace == candidate.plan_key.namespace else "" for k in keys if k != candidate.instance.key]
+def _told(keys: Sequence[Key], count: int, candidate: Candidate) -> str:
+    """So many, the first by name, without itself. Who reads a plan may know the names of its own namespace, of others only how
+    many there are. It looks at a handful, because each of thousands asks.
+    """
+    first = [key for key in keys[: MOST_TOLD + 1] if key != candidate.instance.key][:MOST_TOLD]
+    namespace = candidate.plan_key.namespace
+    return names([str(key) if key.namespace == namespace else "" for key in first], count - len(first))
 
 
 def crowded(candidates: Iterable[Candidate], ledger: Ledger) -> Mapping[str, Crowd]:
