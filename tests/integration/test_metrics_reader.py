@@ -221,15 +221,18 @@ async def test_nothing_is_read_when_nothing_of_ours_is_in_flight(store: WaitingS
     (instance,) = held[INSTANCES].values()
     pods = held[PODS]
 
+    posing = {Key("evil", key.name): replace(pod, key=Key("evil", key.name)) for key, pod in pods.items()}
+
     def wanted(migration: Any, instance: Any) -> int:
-        return len(targets({migration.key: migration}, {instance.key: instance}, pods))
+        return len(targets({migration.key: migration}, {instance.key: instance}, pods, "kubevirt"))
 
     assert wanted(migration, instance) == 1
     assert wanted(replace(migration, phase="Succeeded"), instance) == 0
     assert wanted(replace(migration, labels={}), instance) == 0
     assert wanted(replace(migration, uid="next"), instance) == 0, "what the instance shows is of the one before"
     assert wanted(migration, replace(instance, migration=None)) == 0
-    assert targets({}, {}, {}) == ()
+    assert targets({}, {}, {}, "kubevirt") == ()
+    assert targets({migration.key: migration}, {instance.key: instance}, posing, "kubevirt") == (), "not KubeVirt's pod"
 
 
 async def test_the_reader_runs_until_it_is_stopped(

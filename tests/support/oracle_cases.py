@@ -392,6 +392,9 @@ class _Maker:
         case.pods.append(source)
         coming = {**labels, "kubevirt.io/migrationJobUID": "this-one"}
         case.target = {**self._named("virt-launcher-guest-1", self.main, coming), "spec": {**own, "affinity": after}}
+        owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "guest", "uid": case.uid}
+        for launcher in (source, case.target):
+            launcher["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
 
     def _namespace_rules(self) -> None:
         amounts = {

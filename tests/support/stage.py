@@ -33,6 +33,7 @@ from whimbrel.domain.resources import (
 from whimbrel.engine import Engine, decide
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
+from whimbrel.simulation.kubevirt.values import owner_reference
 from whimbrel.simulation.topology import GuestShape, HostShape, Topology, a_plan, a_profile, apply, populate
 from whimbrel.simulation.world import ApiError, Object, World, timestamp
 
@@ -278,7 +279,9 @@ class Stage:
             "kubevirt.io/created-by": instance["metadata"]["uid"],
             "kubevirt.io/migrationJobUID": uid,
         }
-        pod = {"metadata": {"name": name, "namespace": "default", "labels": labels}, "spec": {"nodeName": node}}
+        owners = [owner_reference({"apiVersion": INSTANCES.api_version, "kind": INSTANCES.kind, **instance})]
+        metadata = {"name": name, "namespace": "default", "labels": labels, "ownerReferences": owners}
+        pod = {"metadata": metadata, "spec": {"nodeName": node}}
         self.world.create("setup", PODS, {**pod, "status": {"phase": "Running"}})
         resolved, policy = self._resolved(instance)
         body = self.body(INSTANCES, Key("default", vm))

@@ -231,7 +231,8 @@ class Pod:
     memory_bytes: int
     cpu_millicores: int
     instance_uid: str
-    """Label kubevirt.io/created-by of a launcher, else empty."""
+    """UID of the VirtualMachineInstance that the pod names as its controller, else empty. It is that instance's launcher only
+    where the namespaces are the same: an owner reference is written by whoever creates the pod."""
     migration_uid: str
     """Label kubevirt.io/migrationJobUID of a target launcher, else empty."""
     handler: bool

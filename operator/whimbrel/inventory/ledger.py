@@ -63,7 +63,7 @@ class Ledger:
 
     __slots__ = (
         "_arrivals", "_attached", "_cpu", "_facts", "_gone", "_in_flight", "_inbound", "_memory", "_neighbours",
-        "_others", "_outbound", "_pods",
+        "_others", "_outbound", "_pods", "_spaces",
     )  # fmt: skip
 
     def __init__(self, facts: _Facts) -> None:
@@ -81,6 +81,7 @@ class Ledger:
         """UIDs of instances that are thought of as having left their nodes."""
         self._neighbours: Neighbours | None = None
         self._attached: Attached | None = None
+        self._spaces: Mapping[str, str] | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot, before: "Ledger | None" = None) -> Self:
@@ -89,16 +90,17 @@ class Ledger:
 
         Pods that have not ended count where they are bound, and where the scheduler has evicted others for them. Each
         unfinished migration counts at its source, at its target where that is known, and reserves the target until its
-        target launcher is bound and so counts itself.
+        target launcher is bound and so counts itself. A pod is a launcher in the instance's own namespace alone: of other
+        namespaces' pods only what they take of nodes counts.
         """
         pods = before._facts.pods if before is not None else None
         if pods is None or pods.records is not snapshot.pods:
             pods = Pods(snapshot.pods)
         by_hostname = {node.hostname: node.name for node in snapshot.nodes.values()}
         flights = [
-            _in_flight(migration, snapshot, pods.arrivals.get(migration.uid), by_hostname)
+            _in_flight(migration, snapshot, pods.arrival(migration), by_hostname)
             for migration in snapshot.migrations.values()
-            if not migration.final and not _abandoned(migration, snapshot, pods.arrivals.get(migration.uid))
+            if not migration.final and not _abandoned(migration, snapshot, pods.arrival(migration))
         ]
         ledger = cls(
             _Facts(
@@ -122,7 +124,7 @@ class Ledger:
         for flight in flights:
             instance = snapshot.instances.get(flight.migration.instance_key)
             ledger._count_migration(flight.source, flight.arrivals)
-            arrival = pods.arrivals.get(flight.migration.uid)
+            arrival = pods.arrival(flight.migration)
             if instance is not None and flight.target and not _counts_itself(arrival):
                 ledger.reserve_arrival(instance, flight.target, made=arrival is not None)
         return ledger
@@ -222,11 +224,14 @@ class Ledger:
 
     def launchers(self, instance: Instance) -> tuple[Pod, ...]:
         """Launchers of the instance that have not ended, target launchers included, sorted by UID."""
-        return self._facts.pods.launchers.get(instance.uid, ())
+        return self._facts.pods.launchers.get((instance.uid, instance.key.namespace), ())
 
     def launchers_on(self, node: str) -> Sequence[Pod]:
         """Launchers on a node that have not ended, in no particular order."""
-        return self._facts.pods.launchers_on.get(node, ())
+        if self._spaces is None:
+            self._spaces = {instance.uid: instance.key.namespace for instance in self._facts.snapshot.instances.values()}
+        found = self._facts.pods.launchers_on.get(node, ())
+        return [pod for pod in found if self._spaces.get(pod.instance_uid) == pod.key.namespace]
 
     def source_launcher(self, instance: Instance) -> Pod | None:
         """The launcher that the guest runs in: the one on its node. After a move that is the former target launcher."""
@@ -278,7 +283,7 @@ class Ledger:
             each.instance.uid: each.template for each in self._arrivals if each.template.key.namespace == namespace
         }
         for flight in self._facts.unfinished.values():
-            pod = self._facts.pods.arrivals.get(flight.migration.uid)
+            pod = self._facts.pods.arrival(flight.migration)
             if flight.migration.key.namespace == namespace and pod is not None and not pod.ended:
                 moving.setdefault(pod.instance_uid, pod)
         return _asked(moving.values())
@@ -292,9 +297,9 @@ class Ledger:
         flight = self._facts.unfinished.get(instance)
         return None if flight is None else flight.migration
 
-    def arrival(self, migration_uid: str) -> Pod | None:
+    def arrival(self, migration: Migration) -> Pod | None:
         """The target launcher of a migration; None before there is one."""
-        return self._facts.pods.arrivals.get(migration_uid)
+        return self._facts.pods.arrival(migration)
 
     def flight(self, instance: Key) -> InFlight | None:
         """The same migration with its source and target."""

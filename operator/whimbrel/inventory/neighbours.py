@@ -22,7 +22,8 @@ _BY_NAME = ("vm.kubevirt.io/name", "vmi.kubevirt.io/id")
 _NODE_NAME = "kubevirt.io/nodeName"
 _MIGRATION = "kubevirt.io/migrationJobUID"
 _PERSONAL = frozenset({CREATED_BY, *_BY_NAME, _NODE_NAME, _MIGRATION})
-"""Labels of launchers that their records leave out, because they differ from pod to pod."""
+"""Labels of launchers that their records leave out, because they differ from pod to pod. On any other pod they are labels
+like all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,11 @@ class Crowds:
 
     def without(self, guests: frozenset[str]) -> "Crowds":
         """The same without the launchers of these guests."""
-        pods = {key: pod for key, pod in self._snapshot.pods.items() if pod.instance_uid not in guests}
+        pods = {
+            key: pod
+            for key, pod in self._snapshot.pods.items()
+            if pod.instance_uid not in guests or self._instance_of(pod) is None
+        }
         return Crowds(replace(self._snapshot, pods=pods))
 
     @cached_property
@@ -81,6 +86,11 @@ class Crowds:
     @cached_property
     def _instances(self) -> Mapping[str, Instance]:
         return {instance.uid: instance for instance in self._snapshot.instances.values()}
+
+    def _instance_of(self, pod: Pod) -> Instance | None:
+        """Whose launcher it is: an instance's of its own namespace, whatever it says of itself."""
+        instance = self._instances.get(pod.instance_uid)
+        return instance if instance is not None and instance.key.namespace == pod.key.namespace else None
 
     @cached_property
     def _by_space(self) -> Mapping[str, list[list[Pod]]]:
@@ -110,7 +120,7 @@ class Crowds:
         for pod in self._pods:
             if pod.instance_uid:
                 for label, value in self.labels_of(pod).items():
-                    if label in _PERSONAL:
+                    if label in _PERSONAL and label not in pod.labels:
                         found[pod.key.namespace, label, value].append([pod])
         return found
 
@@ -140,7 +150,7 @@ class Crowds:
 
     def labels_of(self, pod: Pod) -> Labels:
         """All labels of a pod, those included that its record leaves out."""
-        return _all_labels(pod, self._instances.get(pod.instance_uid)) if pod.instance_uid else pod.labels
+        return _all_labels(pod, self._instance_of(pod)) if pod.instance_uid else pod.labels
 
     def selected(self, namespace: str, selector: LabelSelector) -> tuple[Pod, ...]:
         """The pods of a namespace that a selector selects."""
@@ -153,8 +163,10 @@ class Crowds:
         asked = _first_in(selector.requirements)
         groups: Iterable[list[Pod]] = self._by_space.get(namespace, ())
         if asked is not None:
-            index = self._by_personal_pair if asked.key in _PERSONAL else self._by_pair
-            groups = [group for value in set(asked.values) for group in index.get((namespace, asked.key, value), ())]
+            places = [(namespace, asked.key, value) for value in set(asked.values)]
+            groups = [group for place in places for group in self._by_pair.get(place, ())]
+            if asked.key in _PERSONAL:
+                groups += [group for place in places for group in self._by_personal_pair.get(place, ())]
         personal = any(requirement.key in _PERSONAL for requirement in selector.requirements)
         for group in groups:
             if personal:
@@ -325,14 +337,14 @@ def labels_to_come(instance: Instance, template: Pod) -> Labels:
 
 
 def _all_labels(pod: Pod, instance: Instance | None, *, arriving: bool = False) -> Labels:
-    labels = {**pod.labels, CREATED_BY: pod.instance_uid}
+    left_out = {CREATED_BY: pod.instance_uid}
     if instance is not None:
-        labels |= dict.fromkeys(_BY_NAME, instance.key.name)
+        left_out |= dict.fromkeys(_BY_NAME, instance.key.name)
         if instance.node:
-            labels[_NODE_NAME] = instance.node
+            left_out[_NODE_NAME] = instance.node
     if pod.migration_uid and not arriving:
-        labels[_MIGRATION] = pod.migration_uid
-    return labels
+        left_out[_MIGRATION] = pod.migration_uid
+    return {**left_out, **pod.labels}
 
 
 def _labels_of(arrival: Arrival) -> Labels:

@@ -6,7 +6,7 @@ Made by the ledger, which keeps it from tick to tick for as long as no pod chang
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from whimbrel.domain.records import Key, Pod
+from whimbrel.domain.records import Key, Migration, Pod
 from whimbrel.domain.scheduling import Amounts
 
 
@@ -39,12 +39,14 @@ class Pods:
     def __init__(self, records: Mapping[Key, Pod]) -> None:
         """Pods that have not ended count where they are bound."""
         self.records = records
-        self.arrivals: dict[str, Pod] = {}
-        """Target launchers by UID of the migration."""
-        self.launchers: dict[str, tuple[Pod, ...]] = {}
-        """Launchers that have not ended, by instance UID, sorted by pod UID."""
+        self._arrivals: dict[tuple[str, str], Pod] = {}
+        """Target launchers by UID of the migration and their own namespace."""
+        self.launchers: dict[tuple[str, str], tuple[Pod, ...]] = {}
+        """Launchers that have not ended, by instance UID and their own namespace, sorted by pod UID. What a pod says of itself
+        counts in the instance's namespace alone: whoever looks asks for that one.
+        """
         self.launchers_on: dict[str, list[Pod]] = {}
-        """The same by node, in no particular order."""
+        """The same by node, in no particular order, of any namespace."""
         self.nominated: dict[str, tuple[Pod, ...]] = {}
         """Pods that are not bound and for which the scheduler makes room, by node."""
         self.memory: dict[str, int] = {}
@@ -56,8 +58,9 @@ class Pods:
         memory, cpu, pods, launchers = self.memory, self.cpu, self.pods, self.launchers
         for pod in records.values():
             if pod.migration_uid:
-                held = self.arrivals.get(pod.migration_uid)
-                self.arrivals[pod.migration_uid] = pod if held is None else max(pod, held, key=_liveness)
+                meant = (pod.migration_uid, pod.key.namespace)
+                held = self._arrivals.get(meant)
+                self._arrivals[meant] = pod if held is None else max(pod, held, key=_liveness)
             if pod.ended:
                 continue
             if pod.nomination is not None:
@@ -65,9 +68,8 @@ class Pods:
                 self.nominated[room] = (*self.nominated.get(room, ()), pod)
             node, guest = pod.node, pod.instance_uid
             if guest:
-                launchers[guest] = (
-                    (pod,) if guest not in launchers else tuple(sorted((*launchers[guest], pod), key=_uid))
-                )
+                own = (guest, pod.key.namespace)
+                launchers[own] = (pod,) if own not in launchers else tuple(sorted((*launchers[own], pod), key=_uid))
                 self.launchers_on.setdefault(node, []).append(pod)
             if node:
                 memory[node] = memory.get(node, 0) + pod.memory_bytes
@@ -76,6 +78,10 @@ class Pods:
                 for name, amount in pod.requests:
                     taken = self.others.setdefault(name, {})
                     taken[node] = taken.get(node, 0) + amount
+
+    def arrival(self, migration: Migration) -> Pod | None:
+        """The target launcher of a migration, in its namespace; None before there is one."""
+        return self._arrivals.get((migration.uid, migration.key.namespace))
 
     def demand(self, pod: Pod) -> PodDemand:
         """What a launcher takes of its node, put together once."""

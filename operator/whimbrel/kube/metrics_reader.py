@@ -45,9 +45,12 @@ class Target:
 
 
 def targets(
-    migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], pods: Mapping[Key, Pod]
+    migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], pods: Mapping[Key, Pod], namespace: str
 ) -> tuple[Target, ...]:
-    """Virt-handlers of the source nodes of our unfinished migrations. Pure."""
+    """Virt-handlers of the source nodes of our unfinished migrations. Pure.
+
+    KubeVirt's own are in its namespace; a pod elsewhere that is labelled like one is somebody's invention.
+    """
     wanted: dict[str, dict[Key, datetime | None]] = defaultdict(dict)
     for migration in migrations.values():
         if migration.final or LABEL_MANAGED not in migration.labels:
@@ -60,7 +63,9 @@ def targets(
     if not wanted:
         return ()
     handlers = {
-        pod.node: pod for pod in pods.values() if pod.handler and pod.ip and pod.metrics_port and not pod.deleting
+        pod.node: pod
+        for key, pod in pods.items()
+        if key.namespace == namespace and pod.handler and pod.ip and pod.metrics_port and not pod.deleting
     }
     return tuple(
         Target(node, handlers[node].ip, handlers[node].metrics_port, began)
@@ -99,10 +104,15 @@ class MetricsReader:
 
     async def read_once(self, session: aiohttp.ClientSession) -> None:
         """Reads all virt-handlers that matter now, and feeds the store."""
-        wanted = targets(self._store.records(MIGRATIONS), self._store.records(INSTANCES), self._store.records(PODS))
+        kubevirts = self._store.records(KUBEVIRTS)
+        if not kubevirts:
+            return
+        namespace = min(kubevirts).namespace
+        records = self._store.records
+        wanted = targets(records(MIGRATIONS), records(INSTANCES), records(PODS), namespace)
         if not wanted:
             return
-        trust = await self._trusted()
+        trust = await self._trusted(namespace)
         if trust is None:
             return
         limit = asyncio.Semaphore(AT_ONCE)
@@ -138,13 +148,9 @@ class MetricsReader:
         self._telemetry.scrapes.labels("ok").inc()
         return samples(text, datetime.now(UTC), target.began)
 
-    async def _trusted(self) -> tuple[ssl.SSLContext, str] | None:
+    async def _trusted(self, namespace: str) -> tuple[ssl.SSLContext, str] | None:
         if self._trust is not None and time.monotonic() < self._trust_until:
             return self._trust
-        kubevirts = self._store.records(KUBEVIRTS)
-        if not kubevirts:
-            return None
-        namespace = min(kubevirts).namespace
         try:
             found = await self._api.get(CONFIG_MAPS, Key(namespace, CA_CONFIG_MAP))
             bundle = str((found.get("data") or {}).get(CA_KEY) or "")

@@ -78,7 +78,7 @@ def _landed_astray(attempt: AttemptSpec, evidence: Evidence, survey: Survey) -> 
 
     Seen as soon as the scheduler has chosen: before the hand-off a delete leaves the guest untouched.
     """
-    pod = survey.ledger.arrival(evidence.migration.uid) if evidence.migration is not None else None
+    pod = survey.ledger.arrival(evidence.migration) if evidence.migration is not None else None
     node = (evidence.state.target_node if evidence.state is not None else "") or (pod.node if pod is not None else "")
     if not node or node in attempt.landing_nodes:
         return ""

@@ -6,6 +6,7 @@ from support.builders import CAPABILITIES, KUBEVIRT_1_4, KUBEVIRT_1_5
 from support.stage import DB1, STUN, Stage, emptying
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, NODES, PODS
+from whimbrel.simulation.kubevirt.values import owner_reference
 from whimbrel.simulation.topology import GuestShape
 
 PLAN = Key("default", "plan")
@@ -19,7 +20,9 @@ def bind_target(stage: Stage, node: str, name: str = "target") -> None:
         "kubevirt.io/created-by": instance["metadata"]["uid"],
         "kubevirt.io/migrationJobUID": migration["metadata"]["uid"],
     }
-    pod = {"metadata": {"name": name, "namespace": "default", "labels": labels}, "spec": {"nodeName": node}}
+    owners = [owner_reference({"apiVersion": INSTANCES.api_version, "kind": INSTANCES.kind, **instance})]
+    metadata = {"name": name, "namespace": "default", "labels": labels, "ownerReferences": owners}
+    pod = {"metadata": metadata, "spec": {"nodeName": node}}
     stage.world.create("setup", PODS, {**pod, "status": {"phase": "Pending"}})
 
 

@@ -29,10 +29,12 @@ from whimbrel.domain.naming import (
 )
 from whimbrel.domain.records import Key, Migration
 from whimbrel.domain.scheduling import Nomination
+from whimbrel.domain.selectors import LabelSelector
 from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.lifecycle.evidence import migration_key
 
+EVERYTHING = LabelSelector(())
 NODES = (a_node("node-1"), a_node("node-2"), a_node("node-3"))
 
 
@@ -186,6 +188,31 @@ def test_a_guest_without_a_known_launcher_demands_its_memory() -> None:
     assert Ledger.of(a_snapshot(instance)).demand(instance) == PodDemand(3 * GIB, 0)
 
 
+def test_a_pod_of_another_namespace_is_nobodys_launcher_whatever_it_says_of_itself() -> None:
+    guest = an_instance()
+    posing = replace(a_launcher(guest, node="node-1", memory_bytes=9 * GIB), key=Key("evil", "posing"), uid="a")
+    snapshot = a_snapshot(*NODES, guest, a_launcher(guest, memory_bytes=5 * GIB), posing)
+
+    ledger = Ledger.of(snapshot)
+
+    assert [pod.key.namespace for pod in ledger.launchers(guest)] == [guest.key.namespace]
+    assert [pod.key.namespace for pod in ledger.launchers_on("node-1")] == [guest.key.namespace]
+    assert ledger.demand(guest).memory_bytes == 5 * GIB
+    assert ledger.neighbours.crowds.without(frozenset({guest.uid})).selected("evil", EVERYTHING) == (posing,)
+
+
+def test_a_pod_of_another_namespace_arrives_for_nobody() -> None:
+    guest = an_instance()
+    migration = a_migration(guest, target="node-2")
+    posing = replace(a_launcher(guest, node="node-3", migration_uid=migration.uid), key=Key("evil", "posing"))
+    snapshot = a_snapshot(*NODES, guest, a_launcher(guest), migration, posing)
+
+    ledger = Ledger.of(snapshot)
+
+    assert ledger.arrival(migration) is None
+    assert (ledger.inbound("node-2"), ledger.inbound("node-3")) == (1, 0)
+
+
 def test_what_is_reserved_on_a_copy_does_not_touch_the_original() -> None:
     instance = an_instance(memory_bytes=GIB)
     ledger = Ledger.of(a_snapshot(*NODES, instance, a_launcher(instance, memory_bytes=GIB + 200 * MIB)))
@@ -305,7 +332,8 @@ def test_the_newest_target_launcher_counts_whatever_the_order() -> None:
     fresh = replace(a_launcher(instance, node="node-3", migration_uid="m"), key=Key("default", "fresh"), uid="a")
 
     for pods in ((ended, fresh), (fresh, ended)):
-        assert Ledger.of(a_snapshot(*NODES, instance, *pods)).arrival("m") == fresh
+        snapshot = a_snapshot(*NODES, instance, a_migration(instance, uid="m"), *pods)
+        assert Ledger.of(snapshot).arrival(migration) == fresh
 
 
 def test_a_migration_that_only_a_forgotten_finalizer_keeps_takes_no_slot() -> None:

@@ -94,6 +94,10 @@ def _one_virtual_machine(number: int) -> list[tuple[Resource, str]]:
                     "kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid, "vm.kubevirt.io/name": name,
                     "vmi.kubevirt.io/id": name, "app": f"app-{number % 40}", "tier": "db", "kubevirt.io/nodeName": node,
                 },
+                "ownerReferences": [{
+                    "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name, "uid": uid,
+                    "controller": True,
+                }],
             },
             "spec": {"nodeName": node, "containers": [{"resources": {"requests": {"memory": "4300Mi", "cpu": "200m"}}}]},
             "status": {"phase": "Running", "podIP": f"10.{number // 60000}.{number // 250 % 250}.{number % 250}"},

@@ -186,7 +186,13 @@ def test_what_may_not_be_read_is_unknown_and_blocks_nobody() -> None:
 
 def test_a_launcher_says_what_admission_looks_at() -> None:
     raw = {
-        "metadata": {"name": "l", "namespace": "shop", "labels": {"kubevirt.io": "virt-launcher"}},
+        "metadata": {
+            "name": "l",
+            "namespace": "shop",
+            "ownerReferences": [
+                {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "uid": "i", "controller": True}
+            ],
+        },
         "spec": {
             "containers": [{"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}],
             "initContainers": [{"restartPolicy": "Always"}],

@@ -1,5 +1,8 @@
 """Pod: what it takes from its node; of launchers and virt-handlers also whose they are and how to reach them (§6.3, §9.3).
 
+A launcher is what KubeVirt counts as one: a pod that an instance controls. Labels prove nothing, anybody can write them. Nor
+does an owner reference prove that the instance is of the pod's namespace: whoever asks whose launcher it is compares that, too.
+
 Requests follow the scheduler's rule: containers and native sidecars add up, ordinary init containers count with their
 maximum, a request for the whole pod replaces both, and the runtime's overhead comes on top.
 """
@@ -7,10 +10,12 @@ maximum, a request for the whole pod replaces both, and the runtime's overhead c
 from collections.abc import Callable
 
 from whimbrel.domain.records import Pod
+from whimbrel.domain.resources import INSTANCES
 from whimbrel.domain.scheduling import Amounts
 from whimbrel.inventory.projections import admission, amounts, reading, scheduling
 from whimbrel.inventory.projections.reading import Json
 
+_KUBEVIRT = f"{INSTANCES.group}/"
 _COUNTED_APART = frozenset({"cpu", "memory"})
 _OF_ONE_POD = frozenset(
     {
@@ -21,8 +26,8 @@ _OF_ONE_POD = frozenset(
         "vmi.kubevirt.io/id",
     }
 )
-"""Labels of launchers that differ from pod to pod and are fields here, or facts of the instance; left out of `labels`,
-so that all launchers of an application share one map."""
+"""Labels that KubeVirt gives launchers, that differ from pod to pod, and that are fields here or facts of the instance; left
+out of `labels`, so that all launchers of an application share one map. Of no other pod is anything left out."""
 
 
 def project(raw: Json) -> Pod | None:
@@ -30,18 +35,21 @@ def project(raw: Json) -> Pod | None:
     key = reading.key_of(raw)
     if key is None:
         return None
-    role = reading.word(raw, "metadata", "labels", "kubevirt.io")
-    launcher, handler = role == "virt-launcher", role == "virt-handler"
+    handler = reading.word(raw, "metadata", "labels", "kubevirt.io") == "virt-handler"
+    instance_uid = _controlling_instance(raw)
+    launcher = bool(instance_uid)
+    as_kubevirt_made_it = launcher and reading.text(raw, "metadata", "labels", "kubevirt.io/created-by") == instance_uid
+    left_out = _OF_ONE_POD if as_kubevirt_made_it else frozenset[str]()
     return Pod(
         key=key,
         uid=reading.text(raw, "metadata", "uid"),
-        labels=reading.shared(reading.string_map(raw, "metadata", "labels", without=_OF_ONE_POD)),
+        labels=reading.shared(reading.string_map(raw, "metadata", "labels", without=left_out)),
         node=reading.word(raw, "spec", "nodeName"),
         phase=reading.word(raw, "status", "phase"),
         deleting=reading.deleting(raw),
         memory_bytes=reading.one_of(_requested(raw, "memory", reading.optional_bytes)),
         cpu_millicores=reading.one_of(_requested(raw, "cpu", reading.optional_millicores)),
-        instance_uid=reading.word(raw, "metadata", "labels", "kubevirt.io/created-by") if launcher else "",
+        instance_uid=instance_uid,
         migration_uid=reading.text(raw, "metadata", "labels", "kubevirt.io/migrationJobUID") if launcher else "",
         handler=handler,
         ip=reading.text(raw, "status", "podIP") if launcher or handler else "",
@@ -52,6 +60,15 @@ def project(raw: Json) -> Pod | None:
         scheduling=scheduling.scheduling(raw) if launcher or scheduling.keeps_others_away(raw) else None,
         nomination=scheduling.nomination(raw),
     )
+
+
+def _controlling_instance(raw: Json) -> str:
+    """UID of the VirtualMachineInstance that controls the pod, or empty."""
+    for owner in reading.items(raw, "metadata", "ownerReferences"):
+        if owner.get("controller") is True:
+            ours = owner.get("kind") == INSTANCES.kind and reading.text(owner, "apiVersion").startswith(_KUBEVIRT)
+            return reading.word(owner, "uid") if ours else ""
+    return ""
 
 
 def _claims(raw: Json, pod: str) -> tuple[str, ...]:
