@@ -6,6 +6,7 @@ from typing import Any
 
 from support.foreign import BORN, GIB, MIB, NOW
 from whimbrel.api import HostProfile, MigrationPlan, VirtualMachineMove
+from whimbrel.api.host_profile import NodeSelection
 from whimbrel.api.scalars import format_timestamp
 from whimbrel.domain.naming import move_name
 from whimbrel.domain.records import Instance, Key, Move, Plan, Profile
@@ -15,6 +16,7 @@ def a_profile(
     name: str = "standard",
     *,
     node_selector: Mapping[str, str] | None = None,
+    node_names: Sequence[str] | None = None,
     enabled: bool = True,
     link_speed_mbps: int = 1000,
     network: Mapping[str, Any] | None = None,
@@ -31,6 +33,7 @@ def a_profile(
     document = {
         "spec": {
             "nodeSelector": dict(node_selector or {}),
+            "nodeNames": node_names,
             "migration": {
                 "enabled": enabled,
                 "network": {"linkSpeedMbps": link_speed_mbps, **(network or {})},
@@ -47,6 +50,7 @@ def a_profile(
         resource_version="1",
         created_at=created_at,
         profile=None if error else HostProfile.model_validate(document),
+        selection=NodeSelection.model_validate(document["spec"]),
         error=error,
     )
 

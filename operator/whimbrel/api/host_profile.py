@@ -1,6 +1,7 @@
 """HostProfile: what a class of nodes can do for live migration. Declared by an administrator, cluster-scoped.
 
-The profile with the most matched selector keys applies to a node, whole; profiles never merge (`inventory.hosts`).
+The profile that names a node, else the one with the most matched selector keys, applies to it, whole; profiles never merge
+(`inventory.hosts`).
 """
 
 from ipaddress import ip_network
@@ -10,10 +11,12 @@ from pydantic import AfterValidator, Field
 
 from whimbrel.api.definition import PrinterColumn, ResourceDefinition
 from whimbrel.api.scalars import (
+    MAX_NODES,
     ApiModel,
     Condition,
     LabelKey,
     LabelMap,
+    ObjectName,
     Reason,
     ShortText,
     Timestamp,
@@ -137,10 +140,23 @@ class HostGraphics(ApiModel):
     )
 
 
-class HostProfileSpec(ApiModel):
+class NodeSelection(ApiModel):
+    """Which nodes a profile is of."""
+
+    node_selector: LabelMap = Field(
+        description="Labels that the nodes of this class carry. Empty: all nodes. A node can give itself most labels, but none "
+        "under node-restriction.kubernetes.io/: see the how-to on nodes that may lie."
+    )
+    node_names: tuple[ObjectName, ...] | None = names_field(
+        "Names of the nodes of this class; of these those that have the labels, too. A profile that names a node goes before "
+        "all that do not, and a node cannot choose its name.",
+        MAX_NODES,
+    )
+
+
+class HostProfileSpec(NodeSelection):
     """What the administrator declares."""
 
-    node_selector: LabelMap = Field(description="Labels that the nodes of this class carry. Empty: all nodes.")
     migration: HostMigration = Field(description="Live migration on these nodes.")
     cpu: HostCpu = Field(
         default=HostCpu(), description="What these nodes' processors have in common with other nodes'."

@@ -147,12 +147,14 @@ def _capabilities(cluster: Readable) -> Capabilities | None:
 def _assumed_profile() -> Profile:
     """What an administrator would write first: every node on which KubeVirt runs guests takes part, as the defaults say."""
     spec = {"nodeSelector": {SCHEDULABLE_LABEL: "true"}, "migration": {"enabled": True}}
+    assumed = HostProfile.model_validate({"spec": spec})
     return Profile(
         key=Key("", ASSUMED),
         uid="",
         generation=0,
         resource_version="",
         created_at=datetime(1970, 1, 1, tzinfo=UTC),
-        profile=HostProfile.model_validate({"spec": spec}),
+        profile=assumed,
+        selection=assumed.spec,
         error="",
     )

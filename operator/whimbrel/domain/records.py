@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from whimbrel.api import HostProfile, MigrationPlan, VirtualMachineMove
+from whimbrel.api.host_profile import NodeSelection
 from whimbrel.api.migration_plan import MigrationPlanStatus
 from whimbrel.domain.changes import Change
 from whimbrel.domain.guests import NO_HARDWARE, GuestHardware, GuestInterface, GuestVolume
@@ -360,6 +361,8 @@ class Profile:
     resource_version: str
     created_at: datetime
     profile: HostProfile | None
+    selection: NodeSelection | None
+    """Which nodes it means; known where another part of it breaks a rule, too. None where that cannot be read."""
     error: str = ""
     reported_error: str = ""
     """As for a Plan."""

@@ -1,13 +1,15 @@
 """Hosts: each Node with the HostProfile that applies to it.
 
-The profile with the most matched selector keys wins, then the lexicographically smallest name; the winner applies whole.
+A profile that names the node wins, then the one with the most matched selector keys, then the lexicographically smallest name;
+the winner applies whole. A profile that breaks a rule wins as if it did not, and its nodes are then not enabled: a less
+specific one that took over would enable what somebody meant to keep out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from whimbrel.api.host_profile import HostCpu, HostMigration, HostProfileSpec
-from whimbrel.domain.records import Node
+from whimbrel.domain.records import Node, Profile
 from whimbrel.inventory.labels import carries
 from whimbrel.inventory.snapshot import Snapshot
 
@@ -21,8 +23,11 @@ class Host:
     node: Node
     profile_name: str
     profile: HostProfileSpec | None
+    """None where no profile selects the node, and where the one that does breaks a rule."""
     conflicts: tuple[str, ...] = ()
     """Names of other profiles that select the node too, best match first."""
+    error: str = ""
+    """Which rule the profile breaks, or empty."""
 
     @property
     def name(self) -> str:
@@ -56,18 +61,27 @@ class Coverage:
 
 
 def effective_hosts(snapshot: Snapshot) -> Mapping[str, Host]:
-    """All hosts by node name, sorted. Invalid profiles apply nowhere."""
+    """All hosts by node name, sorted."""
     ranked = _ranked(snapshot)
     hosts = {}
     for node in sorted(snapshot.nodes.values(), key=lambda node: node.name):
         matching = list(_matching(node, ranked))
-        name, spec = matching[0] if matching else ("", None)
-        hosts[node.name] = Host(node, name, spec, tuple(other for other, _ in matching[1:]))
+        best = matching[0] if matching else None
+        spec = best.profile.spec if best is not None and best.profile is not None else None
+        hosts[node.name] = Host(
+            node,
+            profile_name=best.key.name if best is not None else "",
+            profile=spec,
+            conflicts=tuple(other.key.name for other in matching[1:]),
+            error=best.error if best is not None else "",
+        )
     return hosts
 
 
 def profile_coverage(snapshot: Snapshot) -> Mapping[str, Coverage]:
-    """By profile name: the nodes that it applies to, and those that another profile has. Invalid ones cover nothing."""
+    """By profile name: the nodes that it applies to, and those that another profile has. One that breaks a rule keeps its
+    nodes from being enabled: they are its own as well.
+    """
     nodes: dict[str, list[str]] = {key.name: [] for key in sorted(snapshot.profiles)}
     overridden: dict[str, list[tuple[str, str]]] = {name: [] for name in nodes}
     for host in effective_hosts(snapshot).values():
@@ -78,13 +92,40 @@ def profile_coverage(snapshot: Snapshot) -> Mapping[str, Coverage]:
     return {name: Coverage(tuple(nodes[name]), tuple(overridden[name])) for name in nodes}
 
 
-def _ranked(snapshot: Snapshot) -> list[tuple[str, HostProfileSpec]]:
-    """Valid profiles, the most specific first. A match is always of all keys, so their number ranks once for all nodes."""
-    valid = [
-        (record.key.name, record.profile.spec) for record in snapshot.profiles.values() if record.profile is not None
-    ]
-    return sorted(valid, key=lambda profile: (-len(profile[1].node_selector), profile[0]))
+@dataclass(frozen=True, slots=True)
+class _Selecting:
+    """A profile's selection, ready to be asked about many nodes."""
+
+    record: Profile
+    names: Set[str] | None
+    labels: Mapping[str, str]
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, str]:
+        """The smallest wins. A match is always of all keys, so their number ranks once for all nodes."""
+        return (self.record.selection is not None, self.names is None, -len(self.labels), self.record.key.name)
+
+    def selects(self, node: Node) -> bool:
+        """Whether it selects the node."""
+        return (self.names is None or node.name in self.names) and carries(node.labels, self.labels)
 
 
-def _matching(node: Node, ranked: list[tuple[str, HostProfileSpec]]) -> Iterator[tuple[str, HostProfileSpec]]:
-    return (profile for profile in ranked if carries(node.labels, profile[1].node_selector))
+def _ranked(snapshot: Snapshot) -> list[_Selecting]:
+    """All profiles, the most specific first.
+
+    Before all others goes one of which nobody can tell which nodes it means: it may mean any, and may mean to keep it out. The
+    API server stores no such object by the CRD of this release.
+    """
+    return sorted(map(_selecting, snapshot.profiles.values()), key=lambda profile: profile.rank)
+
+
+def _selecting(record: Profile) -> _Selecting:
+    selection = record.selection
+    if selection is None:
+        return _Selecting(record, None, {})
+    names = frozenset(selection.node_names) if selection.node_names is not None else None
+    return _Selecting(record, names, selection.node_selector)
+
+
+def _matching(node: Node, ranked: list[_Selecting]) -> Iterator[Profile]:
+    return (profile.record for profile in ranked if profile.selects(node))

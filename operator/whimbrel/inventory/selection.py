@@ -210,21 +210,22 @@ def _empty_problem(term: VirtualMachines, chosen: list[_Candidate]) -> Iterator[
 
 
 def _profile_problems(snapshot: Snapshot) -> Iterator[SelectionProblem]:
-    if any(host.migration is not None for host in effective_hosts(snapshot).values()):
+    hosts = effective_hosts(snapshot).values()
+    if any(host.migration is not None for host in hosts):
         return
+    broken = sorted({host.profile_name for host in hosts if host.error})
+    remedy = (
+        "Create a HostProfile whose nodeSelector matches your nodes (an empty one matches all) with "
+        "migration.enabled: true."
+    )
     if not snapshot.profiles:
         message = "there is no HostProfile, so no node may be source or target"
-    elif all(record.profile is None for record in snapshot.profiles.values()):
-        message = "every HostProfile breaks a rule, so none applies; its condition says which rule"
+    elif broken:
+        message = f"no node may be source or target, because these HostProfiles break a rule: {_listed(broken)}"
+        remedy = "Correct them; the condition Ready of each says which rule it breaks."
     else:
         message = "no HostProfile selects any node"
-    yield SelectionProblem(
-        "NoHostProfile",
-        "HostProfile.spec.nodeSelector",
-        message,
-        "Create a HostProfile whose nodeSelector matches your nodes (an empty one matches all) with "
-        "migration.enabled: true.",
-    )
+    yield SelectionProblem("NoHostProfile", "HostProfile.spec.nodeSelector", message, remedy)
 
 
 def _unknown(

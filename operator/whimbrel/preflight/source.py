@@ -33,6 +33,8 @@ class Demand:
     """Of its virt-handler."""
     refilled: bool
     """Whether the plan empties it while it still takes pods."""
+    error: str = ""
+    """Which rule its profile breaks, or empty."""
 
 
 class SourceUnknown(PreflightReason):
@@ -47,6 +49,13 @@ class SourceNotEnabled(PreflightReason):
 
     evidence = where.PROFILES
     remedy = "Set migration.enabled: true in the HostProfile that applies there, or write one that selects the node."
+
+
+class SourceProfileInvalid(PreflightReason):
+    """The HostProfile of the host where the guest runs breaks a rule, so nobody knows whether it allows migrations from it."""
+
+    evidence = where.PROFILES
+    remedy = "Correct the HostProfile that the message names and apply it again; until then its nodes are not enabled."
 
 
 class SourceNotReady(PreflightReason):
@@ -90,6 +99,7 @@ class SourceNotCordoned(PreflightWarning):
 REASONS = (
     SourceUnknown,
     SourceNotEnabled,
+    SourceProfileInvalid,
     SourceNotReady,
     SourceNotSchedulable,
     SourceHeartbeatStale,
@@ -118,6 +128,7 @@ def demand(candidate: Candidate) -> Demand:
         ready=host is not None and host.node.ready,
         schedulable=host.node.labels.get(SCHEDULABLE_LABEL, "") if host is not None else "",
         heartbeat=heartbeat.of(host.node, candidate.snapshot.now) if host is not None else Heartbeat.ABSENT,
+        error=host.error if host is not None else "",
         refilled=candidate.evacuated and host is not None and not host.node.unschedulable,
     )
 
@@ -129,7 +140,11 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
     if not demand.known:
         yield SourceUnknown(field="status.nodeName", found=demand.node, needed="a node of this cluster")
         return
-    if not demand.enabled:
+    if demand.error:
+        yield SourceProfileInvalid(
+            field="HostProfile", found=f"HostProfile {demand.profile}: {demand.error}", needed="a valid one"
+        )
+    elif not demand.enabled:
         yield SourceNotEnabled(
             field="HostProfile.spec.migration.enabled",
             found=f"{demand.node}: {f'HostProfile {demand.profile} says false' if demand.profile else 'no HostProfile'}",

@@ -67,6 +67,8 @@ class Supply:
     """Whether the plan's target term admits it."""
     profile: str
     enabled: bool
+    error: str = ""
+    """Which rule its profile breaks, or empty."""
 
 
 class HostNotReady(PreflightReason):
@@ -131,6 +133,13 @@ class TargetNotEnabled(PreflightReason):
     remedy = "Set migration.enabled: true in the HostProfile that applies to {node}, or write one that selects it."
 
 
+class TargetProfileInvalid(PreflightReason):
+    """The HostProfile of this host breaks a rule, so nobody knows whether it allows migrations to it."""
+
+    evidence = where.PROFILES
+    remedy = "Correct the HostProfile that the message names and apply it again; until then its nodes are not enabled."
+
+
 class HostMissing(PreflightReason):
     """There is no node of this name."""
 
@@ -148,6 +157,7 @@ REASONS = (
     HostTainted,
     NotATarget,
     TargetNotEnabled,
+    TargetProfileInvalid,
 )
 
 
@@ -176,6 +186,7 @@ def itself(host: Host, terms: Terms) -> Supply:
         wanted=True,
         profile=host.profile_name,
         enabled=host.enabled,
+        error=host.error,
     )
 
 
@@ -203,7 +214,11 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         yield HostTainted(field="spec.taints", found=f"{taint.key}{value}:{taint.effect}", needed="no such taint")
     if not supply.wanted:
         yield NotATarget(field="spec.target", found="leaves this node out", needed="a term that admits it")
-    if not supply.enabled:
+    if supply.error:
+        yield TargetProfileInvalid(
+            field="HostProfile", found=f"HostProfile {supply.profile}: {supply.error}", needed="a valid one"
+        )
+    elif not supply.enabled:
         yield TargetNotEnabled(
             field="HostProfile.spec.migration.enabled",
             found=f"HostProfile {supply.profile} says false" if supply.profile else "no HostProfile",

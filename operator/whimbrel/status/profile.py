@@ -1,16 +1,23 @@
-"""The status of a HostProfile: where it is in effect, who has the nodes that it does not get, who blocks its hosts."""
+"""The status of a HostProfile: where it is in effect, who has the nodes that it does not get, who blocks its hosts.
 
+And whether its nodes could have chosen it themselves: labels are a node's own word.
+"""
+
+from collections.abc import Iterator
 from datetime import datetime
 
-from whimbrel.api.host_profile import HostEvacuation, HostProfileStatus, OverriddenNode
+from whimbrel.api.host_profile import HostEvacuation, HostProfileSpec, HostProfileStatus, OverriddenNode
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import ReplaceStatus
 from whimbrel.domain.records import Profile
 from whimbrel.domain.resources import HOST_PROFILES
 from whimbrel.inventory.hosts import Coverage
+from whimbrel.inventory.labels import PROTECTED, node_may_set
 from whimbrel.inventory.projections.validation import INVALID_SPEC
 
 MAX_NODES = 100
+MOST_LABELS = 5
+"""Labels that a warning names."""
 
 
 def profile_status(
@@ -27,23 +34,41 @@ def profile_status(
             "Ready",
             False,
             "Overridden",
-            "Other profiles have all of its nodes: they match with more keys, or with as many and a smaller name.",
+            "Other profiles have all of its nodes: they name them, match with more keys, or with as many and a smaller name.",
         )
     else:
-        ready = Claim("Ready", False, "NoNodes", "No node has the labels of spec.nodeSelector.")
+        ready = Claim("Ready", False, "NoNodes", "No node has the labels of spec.nodeSelector, or is in spec.nodeNames.")
+    claims = [ready, *_warnings(record.profile.spec)]
     status = HostProfileStatus(
         observed_generation=record.generation,
         node_count=len(nodes),
         nodes=nodes[:MAX_NODES] or None,
         overridden=tuple(OverriddenNode(node=n, profile=p) for n, p in overridden)[:MAX_NODES],
         evacuation=evacuation,
-        conditions=conditions(old.conditions, [ready], record.generation, now),
+        conditions=conditions(old.conditions, claims, record.generation, now),
     )
     return None if status == old else _write(record, status)
 
 
+def _warnings(spec: HostProfileSpec) -> Iterator[Claim]:
+    """A node can join where it may set every label that is asked for; where any one will do, it can leave."""
+    own = sorted(filter(node_may_set, spec.node_selector))
+    enough = len(spec.node_selector) if spec.migration.enabled else 1
+    if spec.node_names is not None or not own or len(own) < enough:
+        return
+    does = "give itself to this profile" if spec.migration.enabled else "escape this profile"
+    named = ", ".join(own[:MOST_LABELS]) + (f" and {len(own) - MOST_LABELS} more" if len(own) > MOST_LABELS else "")
+    yield Claim(
+        "NodesTrusted",
+        False,
+        "LabelsOfTheirOwn",
+        f"A node that lies can {does}: it may set {named} itself. Name the nodes in spec.nodeNames, or select them by a label "
+        f"under {PROTECTED}/, which no node may set.",
+    )
+
+
 def _invalid(record: Profile, now: datetime) -> ReplaceStatus | None:
-    message = f"{record.error[:4000]}. Correct the profile and apply it again."
+    message = f"{record.error[:3900]}. Until it is corrected and applied again, its nodes are neither source nor target."
     if message == record.reported_error:
         return None
     claim = Claim("Ready", False, INVALID_SPEC, message)

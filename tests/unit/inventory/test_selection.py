@@ -158,6 +158,9 @@ def test_terms_that_each_mean_something_may_mean_nothing_together() -> None:
     assert "names and onNodes" in selection.problems[0].message
 
 
+OWN = {"kubernetes.io/hostname": "node-1"}
+
+
 def test_without_any_profile_that_applies_nothing_may_move_and_the_plan_says_so() -> None:
     instance = an_instance()
     chosen = a_plan(virtual_machines={"names": ["db1"]})
@@ -165,9 +168,9 @@ def test_without_any_profile_that_applies_nothing_may_move_and_the_plan_says_so(
 
     none = select(chosen, a_snapshot(*common))
     elsewhere = select(chosen, a_snapshot(*common, a_profile(node_selector={"no": "such"})))
-    broken = select(chosen, a_snapshot(*common, a_profile(error="spec: required")))
+    broken = select(chosen, a_snapshot(*common, a_profile(), a_profile("typed", node_selector=OWN, error="spec: bad")))
 
-    for selection, words in ((none, "there is no HostProfile"), (elsewhere, "selects"), (broken, "breaks a rule")):
+    for selection, words in ((none, "there is no HostProfile"), (elsewhere, "selects"), (broken, "break a rule: typed")):
         assert problems(selection) == [("NoHostProfile", "HostProfile.spec.nodeSelector")]
         assert words in selection.problems[0].message
 

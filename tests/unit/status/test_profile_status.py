@@ -14,7 +14,7 @@ from whimbrel.status.profile import profile_status
 def told(profile: Profile, coverage: Coverage) -> tuple[str, str]:
     write = profile_status(profile, coverage, None, NOW)
     assert write is not None
-    (ready,) = write.body["status"]["conditions"]
+    ready = next(each for each in write.body["status"]["conditions"] if each["type"] == "Ready")
     return ready["status"], ready["reason"]
 
 
@@ -38,6 +38,44 @@ def test_a_thousand_nodes_are_counted_and_a_hundred_named() -> None:
     assert write is not None
     assert write.body["status"]["nodeCount"] == 1000
     assert len(write.body["status"]["nodes"]) == 100
+
+
+def warned(profile: Profile) -> str:
+    write = profile_status(profile, Coverage(("node-1",), ()), None, NOW)
+    assert write is not None
+    claims = [each for each in write.body["status"]["conditions"] if each["type"] == "NodesTrusted"]
+    assert all(each["status"] == "False" for each in claims)
+    return "".join(each["message"] for each in claims)
+
+
+PROTECTED = {"node-restriction.kubernetes.io/class": "gold"}
+OWN = {"kubernetes.io/hostname": "node-1"}
+
+
+def test_a_profile_that_nodes_can_give_themselves_to_says_so_and_what_to_do() -> None:
+    message = warned(a_profile(node_selector={**OWN, "rack": "r1"}))
+
+    assert message.startswith("A node that lies can give itself to this profile: it may set kubernetes.io/hostname, rack ")
+    assert "spec.nodeNames" in message
+    assert "node-restriction.kubernetes.io/" in message
+
+
+def test_one_label_that_no_node_may_set_keeps_liars_out_and_names_keep_them_in() -> None:
+    assert warned(a_profile(node_selector={**OWN, **PROTECTED})) == ""
+    assert warned(a_profile(node_selector=OWN, node_names=["node-1"])) == ""
+    assert warned(a_profile(node_selector={})) == "", "it takes every node, so none needs to lie"
+
+
+def test_a_profile_that_keeps_nodes_out_says_when_they_can_escape_it() -> None:
+    assert "can escape this profile" in warned(a_profile(node_selector={**OWN, **PROTECTED}, enabled=False))
+    assert warned(a_profile(node_selector=PROTECTED, enabled=False)) == ""
+
+
+def test_a_warning_names_a_handful_of_labels() -> None:
+    message = warned(a_profile(node_selector={f"label-{n:02}": "x" for n in range(40)}))
+
+    assert "label-04 and 35 more" in message
+    assert "label-05" not in message
 
 
 def test_what_the_status_says_already_is_not_written_again() -> None:

@@ -1,10 +1,11 @@
 """HostProfile: what a class of nodes can do, validated again with the schema's own words."""
 
 from whimbrel.api import HostProfile
+from whimbrel.api.host_profile import NodeSelection
 from whimbrel.domain.records import Profile
 from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
-from whimbrel.inventory.projections.validation import reported_error, validated
+from whimbrel.inventory.projections.validation import readable, reported_error, validated
 
 
 def project(raw: Json) -> Profile | None:
@@ -20,6 +21,7 @@ def project(raw: Json) -> Profile | None:
         resource_version=reading.text(raw, "metadata", "resourceVersion"),
         created_at=reading.created_at(raw),
         profile=profile,
+        selection=profile.spec if profile is not None else readable(NodeSelection, raw.get("spec")),
         error=error,
         reported_error=reported_error(raw),
     )
