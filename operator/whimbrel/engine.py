@@ -130,9 +130,9 @@ def _hosts(seen: Survey, box: _Outbox, known: Findings) -> tuple[HostOutlook, ..
         record = snapshot.profiles[key]
         evacuation = evacuated.of_profile(record, coverage[key.name], by_host, snapshot.now)
         write = profile_status(record, coverage[key.name], evacuation, snapshot.now)
-        if write is not None:
-            box.put([write, *evacuated.newcomers(record, evacuation, by_host, snapshot)])
-    return None if found is None else evacuated.figures(found, seen.hosts)
+        news = evacuated.newcomers(record, coverage[key.name], by_host, snapshot)
+        box.put([*([] if write is None else [write]), *news])
+    return None if found is None else evacuated.figures(found, seen.hosts, snapshot)
 
 
 def _reviews(seen: Survey, ahead: Ahead, before: Mapping[str, Known], found: Findings) -> Mapping[str, Review]:

@@ -5,6 +5,7 @@ Over `simulation.world`, which assigns UIDs and versions. Unlike a simulation no
 
 import copy
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from support.foreign import CAPABILITIES
@@ -36,6 +37,7 @@ from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 from whimbrel.simulation.kubevirt.values import owner_reference
 from whimbrel.simulation.topology import GuestShape, HostShape, Topology, a_plan, a_profile, apply, populate
 from whimbrel.simulation.world import ApiError, Object, World, timestamp
+from whimbrel.status.evacuation import remembered
 
 DB1 = Key("default", "db1")
 STUN = {"stun": "Allowed", "maxDowntimeMs": 5000, "unattendedDowntimeMs": 10_000}
@@ -84,6 +86,9 @@ class Stage:
         self.capabilities = capabilities
         self.denied: tuple[str, ...] = ()
         """What KubeVirt can be told."""
+        self.remembers = False
+        """Whether one process goes on, and so remembers who blocked; otherwise each tick is the first after a start."""
+        self.blocked: Mapping[str, datetime] | None = None
         self.outlook_due = True
         """Whether ticks quote anew; otherwise stored quotes stand."""
         shapes = [HostShape(f"node-{number}") for number in range(1, hosts + 1)]
@@ -108,6 +113,7 @@ class Stage:
             outlook_due=self.outlook_due,
             capabilities=self.capabilities,
             denied=self.denied,
+            blocked=self.blocked if self.remembers else None,
             **records,
         )
 
@@ -130,6 +136,8 @@ class Stage:
             except ApiError as error:
                 self.refused.append(str(error))
         self.announced += decisions.announcements
+        if decisions.hosts is not None:
+            self.blocked = remembered(self.blocked, decisions.hosts, self.world.now)
         return decisions
 
     def settle(self) -> list[Write]:

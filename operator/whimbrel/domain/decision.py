@@ -107,7 +107,12 @@ class HostOutlook:
     evacuable: bool
     seconds: int
     """A floor of the time for all that can leave."""
-    blockers: int
+    blockers: tuple[str, ...]
+    """The virtual machines that keep it from being emptied, as `namespace/name`."""
+    enabled: bool = True
+    """Whether plans may use it."""
+    appeared: int = 0
+    """How many of the blockers are new since the last look; of a host that plans may not use nobody counts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +123,4 @@ class Decisions:
     announcements: tuple[Announcement, ...] = ()
     wake_after_s: float | None = None
     hosts: tuple[HostOutlook, ...] | None = None
-    """What was found out about the hosts that plans may use; None: this tick did not look."""
+    """What was found out about all hosts; None: this tick did not look."""

@@ -112,6 +112,9 @@ class Snapshot:
     """What a migration takes and the API server does not permit the operator, as "verb resource.group", sorted."""
     capabilities: Capabilities | None = None
     """What KubeVirt can be told; None while its schemas have not been read."""
+    blocked: Mapping[str, datetime] | None = None
+    """Virtual machines that keep their hosts from being emptied, or did not long ago, as `namespace/name`, with when that was
+    seen last: remembered in memory. None: this process has not looked yet; the profiles' statuses tell what is known."""
     generation: int = 0
     """Grows with every change of the store."""
     outlook_due: bool = True

@@ -115,7 +115,9 @@ class Store:
         """Objects that could not be understood, and why."""
         return self._unreadable
 
-    def snapshot(self, now: datetime, *, outlook_due: bool = True) -> Snapshot:
+    def snapshot(
+        self, now: datetime, *, outlook_due: bool = True, blocked: Mapping[str, datetime] | None = None
+    ) -> Snapshot:
         """All that is known, at this instant. Kinds that did not change share the dictionary of the snapshot before."""
         self._refusals = {key: refusal for key, refusal in self._refusals.items() if refusal.until > now}
         self._samples = {
@@ -130,6 +132,7 @@ class Store:
             now=now,
             samples=dict(self._samples),
             refusals=dict(self._refusals),
+            blocked=blocked,
             capabilities=self.capabilities,
             denied=self.denied,
             generation=self.generation,

@@ -60,6 +60,12 @@ class Telemetry:
         self.scrapes = Counter(
             "whimbrel_handler_scrapes", "Reads of virt-handlers' metrics.", ("result",), registry=registry
         )
+        self.host_enabled = Gauge(
+            "whimbrel_host_enabled",
+            "1: the host's HostProfile enables it, so that plans may use it.",
+            ("node",),
+            registry=registry,
+        )
         self.host_evacuable = Gauge(
             "whimbrel_host_evacuable",
             "1: all virtual machines on the host can leave it now.",
@@ -78,16 +84,32 @@ class Telemetry:
             ("node",),
             registry=registry,
         )
+        self.host_blockers_appeared = Counter(
+            "whimbrel_host_blockers_appeared",
+            "Virtual machines that began to keep a host which plans may use from being emptied.",
+            ("node",),
+            registry=registry,
+        )
+        self._counted: frozenset[str] = frozenset()
         self.loop_lag = Gauge("whimbrel_loop_lag_seconds", "How late the event loop woke last.", registry=registry)
         self.kopf_restarts = Counter(
             "whimbrel_kopf_restarts", "Times Kopf ended and was started again.", registry=registry
         )
 
     def show_hosts(self, hosts: Iterable[HostOutlook]) -> None:
-        """What is known of emptying each host now; hosts that are not among these are shown no more."""
-        for gauge in (self.host_evacuable, self.host_evacuation_seconds, self.host_blockers):
+        """What is known of emptying each host now; hosts that are not among these are shown no more.
+
+        The counter starts at zero before anything is counted, or nobody would see it increase.
+        """
+        shown = {host.node: host for host in hosts}
+        for gauge in (self.host_enabled, self.host_evacuable, self.host_evacuation_seconds, self.host_blockers):
             gauge.clear()
-        for host in hosts:
-            self.host_evacuable.labels(host.node).set(host.evacuable)
-            self.host_evacuation_seconds.labels(host.node).set(host.seconds)
-            self.host_blockers.labels(host.node).set(host.blockers)
+        for node in self._counted - shown.keys():
+            self.host_blockers_appeared.remove(node)
+        self._counted = frozenset(shown)
+        for node, host in shown.items():
+            self.host_enabled.labels(node).set(host.enabled)
+            self.host_evacuable.labels(node).set(host.evacuable)
+            self.host_evacuation_seconds.labels(node).set(host.seconds)
+            self.host_blockers.labels(node).set(len(host.blockers))
+            self.host_blockers_appeared.labels(node).inc(host.appeared)

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from whimbrel.domain.decision import Decisions
@@ -19,6 +19,7 @@ from whimbrel.kube.telemetry import Telemetry
 from whimbrel.runtime.executor import Executor
 from whimbrel.runtime.queue import CoalescingQueue
 from whimbrel.schedule.survey import OUTLOOK_INTERVAL_S
+from whimbrel.status.evacuation import remembered
 
 log = logging.getLogger("whimbrel.loop")
 
@@ -54,6 +55,7 @@ class DecisionLoop:
         self._decided_s = 0.0
         self._outlook_at = 0.0
         self._outlook_on: Capabilities | None = None
+        self._blocked: Mapping[str, datetime] | None = None
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -73,6 +75,8 @@ class DecisionLoop:
                 self._telemetry.queue_age.observe(waited_s)
                 wait_s = await self._tick()
                 self._executor.prune()
+            else:
+                self._blocked = None  # whoever leads meanwhile sees who comes and goes
             self._queue.wake_at(time.monotonic() + min(LONGEST_WAIT_S, LONGEST_WAIT_S if wait_s is None else wait_s))
 
     async def _tick(self) -> float | None:
@@ -80,7 +84,7 @@ class DecisionLoop:
         began = time.monotonic()
         # What KubeVirt can be told is read beside us, and nothing is quoted before: then an outlook waits for no interval.
         due = began >= self._outlook_at or self._store.capabilities != self._outlook_on
-        snapshot = self._store.snapshot(datetime.now(UTC), outlook_due=due)
+        snapshot = self._store.snapshot(datetime.now(UTC), outlook_due=due, blocked=self._blocked)
         try:
             decisions = await self._decided(snapshot)
         except Exception as error:  # a defect in deciding must not end the process, nor spin it
@@ -97,6 +101,7 @@ class DecisionLoop:
         self._backoff.reset()
         if decisions.hosts is not None:
             self._telemetry.show_hosts(decisions.hosts)
+            self._blocked = remembered(self._blocked, decisions.hosts, snapshot.now)
         outcome = await self._executor.execute(decisions)
         log.debug(
             "generation %d: decided in %.0f ms, %d writes, %d failed",

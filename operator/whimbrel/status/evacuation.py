@@ -2,7 +2,8 @@
 
 What a profile's status holds is what was said already: an Event is made for what it lacks, so that a restart repeats nothing.
 It remembers for a while who has ceased to block, too: a node that is not ready for a minute makes blockers of all its
-neighbours' guests, and none of them is news when that happens again.
+neighbours' guests, and none of them is news when that happens again. A status names a hundred; who blocked beside them the
+process remembers, and after a restart nobody.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -23,13 +24,31 @@ QUIET_S = 3600
 REASON = "BlocksEvacuation"
 
 
-def figures(found: Iterable[Evacuation], hosts: Mapping[str, Host]) -> tuple[HostOutlook, ...]:
-    """Of the hosts that plans may use; of others nobody expects that they can be emptied."""
-    return tuple(
-        HostOutlook(each.host, each.at_once, each.seconds, len(each.blockers))
-        for each in found
-        if hosts[each.host].enabled
-    )
+def figures(found: Iterable[Evacuation], hosts: Mapping[str, Host], snapshot: Snapshot) -> tuple[HostOutlook, ...]:
+    """Of all hosts. New blockers are counted where plans may use the host: of others nobody expects that it can be emptied."""
+    stored = {key.name: _stored(record) for key, record in snapshot.profiles.items()}
+    known = _known(snapshot)
+
+    def outlook(each: Evacuation) -> HostOutlook:
+        host = hosts[each.host]
+        guests = tuple(str(blocker.guest) for blocker in each.blockers)
+        fresh = set(guests) - known if host.enabled else set[str]()
+        if snapshot.blocked is not None:
+            appeared = len(fresh - snapshot.blocked.keys())
+        else:  # the first look of a process: what the statuses prove
+            before = stored[host.profile_name] if fresh else None
+            appeared = sum(_would_be_named(each.host, guest, before) for guest in fresh)
+        return HostOutlook(each.host, each.at_once, each.seconds, guests, host.enabled, appeared)
+
+    return tuple(map(outlook, found))
+
+
+def remembered(
+    before: Mapping[str, datetime] | None, hosts: Iterable[HostOutlook], now: datetime
+) -> Mapping[str, datetime]:
+    """Who blocks now or did not long ago, with when that was seen last; what `Snapshot.blocked` is to be next time."""
+    kept = {guest: seen for guest, seen in (before or {}).items() if (now - seen).total_seconds() < QUIET_S}
+    return kept | {guest: now for host in hosts for guest in host.blockers}
 
 
 def of_profile(
@@ -86,31 +105,50 @@ def _recent(cleared: ClearedBlocker, now: datetime) -> bool:
 
 
 def newcomers(
-    record: Profile, now: HostEvacuation | None, found: Mapping[str, Evacuation] | None, snapshot: Snapshot
+    record: Profile, coverage: Coverage, found: Mapping[str, Evacuation] | None, snapshot: Snapshot
 ) -> Iterator[Announcement]:
-    """An Event for each virtual machine that this status names and none of the stored ones does, or did not long ago.
+    """An Event for each virtual machine that blocks a host of this profile and did not, as far as anything is remembered.
 
     The first status of a profile announces nothing: who blocked before anybody looked is not new. Nor does what may have been
-    omitted from the stored one.
+    omitted from the stored one, unless this process knows better.
     """
-    stored = record.profile.status.evacuation if record.profile is not None else None
-    if now is None or found is None or stored is None:
+    stored, blocked = _stored(record), snapshot.blocked
+    enabled = record.profile is not None and record.profile.spec.migration.enabled
+    if found is None or stored is None or not enabled:
         return
-    known = {name for each in snapshot.profiles.values() for name in _known(each, snapshot.now)}
+    known = _known(snapshot)
+    for node in coverage.nodes:
+        for blocker in found[node].blockers if node in found else ():
+            guest = str(blocker.guest)
+            if guest in known:
+                continue
+            if _would_be_named(node, guest, stored) or (blocked is not None and guest not in blocked):
+                yield _event(record, node, blocker, snapshot)
+
+
+def _would_be_named(node: str, guest: str, stored: HostEvacuation | None) -> bool:
+    """Whether the stored status would name it, had it blocked then: it may only have been omitted."""
+    if stored is None:
+        return False
     last = stored.blocked[-1] if stored.omitted and stored.blocked else None
-    blockers = {(each.host, str(b.guest)): b for each in found.values() for b in each.blockers} if now.blocked else {}
-    for row in now.blocked:
-        shown = last is None or (row.node, row.virtual_machine) <= (last.node, last.virtual_machine)
-        if shown and row.virtual_machine not in known:
-            yield _event(record, row.node, blockers[row.node, row.virtual_machine], snapshot)
+    return last is None or (node, guest) <= (last.node, last.virtual_machine)
 
 
-def _known(record: Profile, now: datetime) -> Iterator[str]:
-    """Virtual machines that the stored status names, or named not long ago."""
-    evacuation = record.profile.status.evacuation if record.profile is not None else None
-    if evacuation is not None:
-        yield from (row.virtual_machine for row in evacuation.blocked)
-        yield from (each.virtual_machine for each in evacuation.cleared if _recent(each, now))
+def _known(snapshot: Snapshot) -> frozenset[str]:
+    """Virtual machines that a stored status names, or named not long ago."""
+    found = filter(None, map(_stored, snapshot.profiles.values()))
+    return frozenset(
+        name
+        for each in found
+        for name in (
+            *(row.virtual_machine for row in each.blocked),
+            *(gone.virtual_machine for gone in each.cleared if _recent(gone, snapshot.now)),
+        )
+    )
+
+
+def _stored(record: Profile) -> HostEvacuation | None:
+    return record.profile.status.evacuation if record.profile is not None else None
 
 
 def _event(record: Profile, node: str, blocker: Blocker, snapshot: Snapshot) -> Announcement:

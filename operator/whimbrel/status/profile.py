@@ -37,7 +37,9 @@ def profile_status(
             "Other profiles have all of its nodes: they name them, match with more keys, or with as many and a smaller name.",
         )
     else:
-        ready = Claim("Ready", False, "NoNodes", "No node has the labels of spec.nodeSelector, or is in spec.nodeNames.")
+        ready = Claim(
+            "Ready", False, "NoNodes", "No node has the labels of spec.nodeSelector, or is in spec.nodeNames."
+        )
     claims = [ready, *_warnings(record.profile.spec)]
     status = HostProfileStatus(
         observed_generation=record.generation,
@@ -68,7 +70,9 @@ def _warnings(spec: HostProfileSpec) -> Iterator[Claim]:
 
 
 def _invalid(record: Profile, now: datetime) -> ReplaceStatus | None:
-    message = f"{record.error[:3900]}. Until it is corrected and applied again, its nodes are neither source nor target."
+    message = (
+        f"{record.error[:3900]}. Until it is corrected and applied again, its nodes are neither source nor target."
+    )
     if message == record.reported_error:
         return None
     claim = Claim("Ready", False, INVALID_SPEC, message)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from support.stage import Stage, emptying
 from whimbrel.domain.decision import Announcement, HostOutlook
 from whimbrel.domain.records import Key
@@ -48,9 +50,9 @@ def test_without_any_plan_each_host_is_told_of_and_the_profile_says_who_blocks()
     hosts = stage.tick().hosts
 
     assert hosts == (
-        HostOutlook("node-1", False, 4, 1),
-        HostOutlook("node-2", True, 0, 0),
-        HostOutlook("node-3", True, 0, 0),
+        HostOutlook("node-1", False, 4, ("default/stuck",)),
+        HostOutlook("node-2", True, 0, ()),
+        HostOutlook("node-3", True, 0, ()),
     )
     assert evacuation(stage) == {
         "hosts": 3,
@@ -82,7 +84,7 @@ def test_a_host_whose_guests_only_wait_cannot_be_emptied_now_and_nothing_is_writ
 
     assert hosts is not None
     assert [host.evacuable for host in hosts] == [False, True, True]
-    assert [host.blockers for host in hosts] == [0, 0, 0]
+    assert [host.blockers for host in hosts] == [(), (), ()]
     assert evacuation(stage) == before
     assert stage.kinds(HOST_PROFILES) == ["ReplaceStatus HostProfile"]
 
@@ -152,7 +154,7 @@ def test_another_reason_for_the_same_blocker_is_not_worth_a_write() -> None:
 
     hosts = stage.tick().hosts
     assert hosts is not None
-    assert [each.blockers for each in hosts] == [1, 0, 0]
+    assert [each.blockers for each in hosts] == [("default/stuck",), (), ()]
     assert [row["code"] for row in evacuation(stage)["blocked"]] == ["NotLiveMigratable"]
     assert stage.kinds(HOST_PROFILES) == ["ReplaceStatus HostProfile"]
 
@@ -238,11 +240,61 @@ def test_before_it_is_known_what_kubevirt_can_be_told_nobody_is_judged() -> None
     assert evacuation(stage) is None
 
 
-def test_a_profile_that_does_not_enable_migration_says_nothing_of_evacuation() -> None:
-    stage = Stage(STUCK, profile={"enabled": False})
+def test_a_host_that_is_not_enabled_is_shown_and_its_profile_says_nothing_of_evacuation() -> None:
+    stage = Stage(STUCK, NEW, profile={"enabled": False})
+    stage.remembers = True
+    phase(stage, "new", "Scheduled")
+    stage.settle()
 
-    assert stage.tick().hosts == ()
+    phase(stage, "new", "Running")
+    hosts = stage.tick().hosts
+
+    assert hosts is not None
+    assert [(host.node, host.enabled, host.blockers) for host in hosts] == [
+        ("node-1", False, ("default/stuck",)),
+        ("node-2", False, ("default/new",)),
+        ("node-3", False, ()),
+    ]
+    assert sum(host.appeared for host in hosts) == 0, "nobody expects of these that they can be emptied"
     assert evacuation(stage) is None
+
+
+def appeared(stage: Stage) -> int:
+    """How many new blockers one more tick counts, on whatever host."""
+    hosts = stage.tick().hosts
+    assert hosts is not None
+    return sum(host.appeared for host in hosts)
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_one_blocker_that_takes_anothers_place_is_counted_as_new_once(remembers: bool) -> None:
+    stage = a_stage(STUCK, GuestShape("new", "node-1", live_migratable=False), starting="new")
+    stage.remembers = remembers
+    assert appeared(stage) == 0
+
+    phase(stage, "stuck", "Succeeded")
+    phase(stage, "new", "Running")
+
+    assert appeared(stage) == 1
+    assert appeared(stage) == 0
+
+
+def test_who_blocked_before_anybody_looked_is_not_counted_as_new() -> None:
+    stage = Stage(STUCK)
+
+    assert appeared(stage) == 0
+
+
+def test_who_blocks_when_its_host_is_enabled_is_not_new() -> None:
+    stage = Stage(STUCK, profile={"enabled": False})
+    stage.remembers = True
+    stage.settle()
+
+    stage.edit(HOST_PROFILES, ALL, "spec", "migration", "enabled", value=True)
+
+    assert appeared(stage) == 0
+    stage.settle()
+    assert said(stage) == []
 
 
 def test_a_plan_that_empties_a_host_writes_nothing_into_the_profile() -> None:
@@ -258,6 +310,49 @@ def test_a_plan_that_empties_a_host_writes_nothing_into_the_profile() -> None:
 
     assert stage.outcome() == ("Succeeded", "Verified")
     assert stage.kinds(HOST_PROFILES) == ["ReplaceStatus HostProfile"]
+
+
+def test_a_new_blocker_beyond_those_that_the_status_names_is_counted_and_said_once_by_a_process_that_goes_on() -> None:
+    guests = [GuestShape(f"vm-{n:03}", "node-1", memory_bytes=2**28, live_migratable=False) for n in range(103)]
+    stage = Stage(*guests, GuestShape("zz-new", "node-1", live_migratable=False))
+    stage.remembers = True
+    phase(stage, "zz-new", "Scheduled")
+    phase(stage, "vm-102", "Scheduled")
+    stage.settle()
+
+    phase(stage, "zz-new", "Running")
+    count = appeared(stage)
+    stage.settle()
+
+    assert count == 1
+    assert [event.key.name for event in said(stage)] == ["zz-new"]
+    phase(stage, "zz-new", "Succeeded")
+    phase(stage, "vm-102", "Running")
+    assert appeared(stage) == 1
+    assert [event.key.name for event in said(stage)] == ["zz-new", "vm-102"], (
+        "though the status says the same as before"
+    )
+
+
+def test_beyond_those_that_the_status_names_too_who_comes_back_within_an_hour_is_no_news() -> None:
+    guests = [GuestShape(f"vm-{n:03}", "node-1", memory_bytes=2**28, live_migratable=False) for n in range(101)]
+    stage = Stage(*guests, GuestShape("zz-late", "node-1", live_migratable=False))
+    stage.remembers = True
+    stage.settle()
+    phase(stage, "zz-late", "Scheduled")
+    stage.settle()
+
+    phase(stage, "zz-late", "Running")
+    soon = appeared(stage)
+    phase(stage, "zz-late", "Scheduled")
+    stage.settle()
+    stage.seconds += 3700
+    stage.settle()
+    phase(stage, "zz-late", "Running")
+    later = appeared(stage)
+
+    assert (soon, later) == (0, 1)
+    assert [event.key.name for event in said(stage)] == ["zz-late"]
 
 
 def test_more_blockers_than_the_status_holds_are_counted_and_those_beyond_are_not_taken_for_new() -> None:

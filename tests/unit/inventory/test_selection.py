@@ -170,7 +170,11 @@ def test_without_any_profile_that_applies_nothing_may_move_and_the_plan_says_so(
     elsewhere = select(chosen, a_snapshot(*common, a_profile(node_selector={"no": "such"})))
     broken = select(chosen, a_snapshot(*common, a_profile(), a_profile("typed", node_selector=OWN, error="spec: bad")))
 
-    for selection, words in ((none, "there is no HostProfile"), (elsewhere, "selects"), (broken, "break a rule: typed")):
+    for selection, words in (
+        (none, "there is no HostProfile"),
+        (elsewhere, "selects"),
+        (broken, "break a rule: typed"),
+    ):
         assert problems(selection) == [("NoHostProfile", "HostProfile.spec.nodeSelector")]
         assert words in selection.problems[0].message
 

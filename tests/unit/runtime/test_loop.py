@@ -49,26 +49,66 @@ async def test_what_is_known_of_the_hosts_is_shown_until_the_next_look_and_hosts
             (sample.name, sample.labels["node"]): sample.value
             for family in telemetry.registry.collect()
             for sample in family.samples
-            if sample.name.startswith("whimbrel_host_")
+            if sample.name.startswith("whimbrel_host_") and not sample.name.endswith("_created")
         }
 
-    first = await shown((HostOutlook("a", True, 40, 0), HostOutlook("b", False, 20, 3)))
+    three = ("shop/x", "shop/y", "shop/z")
+    first = await shown((HostOutlook("a", True, 40, ()), HostOutlook("b", False, 20, three, enabled=False)))
     between = await shown(None)
-    last = await shown((HostOutlook("b", True, 30, 0),))
+    last = await shown((HostOutlook("b", True, 30, ("shop/new",), appeared=1),))
 
     assert (
         first
         == between
         == {
+            ("whimbrel_host_enabled", "a"): 1,
+            ("whimbrel_host_blockers_appeared_total", "a"): 0,
             ("whimbrel_host_evacuable", "a"): 1,
             ("whimbrel_host_evacuation_seconds", "a"): 40,
             ("whimbrel_host_blockers", "a"): 0,
+            ("whimbrel_host_enabled", "b"): 0,
+            ("whimbrel_host_blockers_appeared_total", "b"): 0,
             ("whimbrel_host_evacuable", "b"): 0,
             ("whimbrel_host_evacuation_seconds", "b"): 20,
             ("whimbrel_host_blockers", "b"): 3,
         }
     )
     assert {node for _, node in last} == {"b"}
+    assert last["whimbrel_host_blockers_appeared_total", "b"] == 1
+    loop.stop()
+    await running
+
+
+async def test_who_blocked_at_the_last_look_is_remembered_until_somebody_else_leads() -> None:
+    queue, leading = CoalescingQueue(), [True]
+    seen: asyncio.Queue[Snapshot] = asyncio.Queue()
+    followed = asyncio.Event()
+
+    def leads() -> bool:
+        if not leading[0]:
+            followed.set()
+        return leading[0]
+
+    def decide(snapshot: Snapshot) -> Decisions:
+        seen.put_nowait(snapshot)
+        return Decisions(hosts=(HostOutlook("a", False, 0, ("shop/x",)),))
+
+    executor: Any = Idle()
+    loop = DecisionLoop(WaitingStore(), queue, decide, executor, leads, Telemetry())
+    running = asyncio.create_task(loop.run())
+
+    async def look() -> list[str] | None:
+        queue.notify()
+        blocked = (await asyncio.wait_for(seen.get(), 10)).blocked
+        return None if blocked is None else list(blocked)
+
+    assert await look() is None
+    assert await look() == ["shop/x"]
+    leading[0] = False
+    queue.notify()
+    await asyncio.wait_for(followed.wait(), 10)
+    leading[0] = True
+    assert await look() is None
     loop.stop()
     await running
 

@@ -55,7 +55,9 @@ OWN = {"kubernetes.io/hostname": "node-1"}
 def test_a_profile_that_nodes_can_give_themselves_to_says_so_and_what_to_do() -> None:
     message = warned(a_profile(node_selector={**OWN, "rack": "r1"}))
 
-    assert message.startswith("A node that lies can give itself to this profile: it may set kubernetes.io/hostname, rack ")
+    assert message.startswith(
+        "A node that lies can give itself to this profile: it may set kubernetes.io/hostname, rack "
+    )
     assert "spec.nodeNames" in message
     assert "node-restriction.kubernetes.io/" in message
 
