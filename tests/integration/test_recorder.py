@@ -42,6 +42,16 @@ async def test_an_event_names_what_it_is_about_and_what_else_has_to_do_with_it(
     assert event["reportingController"] == "whimbrel.dev/operator"
 
 
+async def test_an_event_shows_what_somebody_else_wrote_without_obeying_it(
+    api: KubeApi, recorder: Recorder, cluster: EmbeddedControlPlane
+) -> None:
+    recorder.announce(replace(MOVED, message="libvirt said: \x1b[31mno\nMigrated\u202e"))
+    await recorder.flush(5)
+
+    (event,) = (await api.list_page(EVENTS, namespace="shop")).items
+    assert event["note"] == r"libvirt said: \x1b[31mno\nMigrated\u202e"
+
+
 async def test_the_same_is_said_again_only_after_two_minutes(recorder: Recorder) -> None:
     assert recorder.announce(MOVED)
     assert not recorder.announce(MOVED)

@@ -13,6 +13,8 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 from pydantic.alias_generators import to_camel
 
+from whimbrel.api.text import printable
+
 MAX_NODES = 1000
 MAX_NAMES = 1000
 
@@ -73,12 +75,19 @@ def _parse_timestamp(value: object) -> object:
     return datetime.fromisoformat(value.replace("Z", "+00:00")) if isinstance(value, str) else value
 
 
+def _legible(value: object) -> object:
+    """Escapes make a text longer, so what they are put in is cut again."""
+    return printable(value)[:LONGEST_MESSAGE] if isinstance(value, str) and not value.isprintable() else value
+
+
 Timestamp = Annotated[datetime, BeforeValidator(_parse_timestamp), PlainSerializer(format_timestamp, when_used="json")]
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Uid = Annotated[str, Field(max_length=64)]
 Reason = Annotated[str, Field(max_length=128, pattern=r"^([A-Za-z][A-Za-z0-9]*)?$")]
-Message = Annotated[str, Field(max_length=4096)]
+LONGEST_MESSAGE = 4096
+Message = Annotated[str, BeforeValidator(_legible), Field(max_length=LONGEST_MESSAGE)]
+"""What the operator says, in which foreign text may occur."""
 ShortText = Annotated[str, Field(max_length=256)]
 LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
 LabelValue = Annotated[str, Field(max_length=63)]

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from whimbrel.api.text import printable_lines
 from whimbrel.cli import approve, assess, explain, hosts, quote, receipt, version
 from whimbrel.cli.cluster import Cluster, Failure
 from whimbrel.cli.output import FORMATS, render
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         answer = verb.run(arguments, lambda: Cluster(arguments.kubeconfig, arguments.context, arguments.namespace))
     except Failure as failure:
-        print(f"kubectl whimbrel {verb.name}: {failure}", file=sys.stderr)
+        print(printable_lines(f"kubectl whimbrel {verb.name}: {failure}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1

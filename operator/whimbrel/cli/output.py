@@ -1,6 +1,7 @@
 """What a verb answers, and how it is printed: a table for people, JSON or YAML for programs.
 
-The document of an answer is stable and complete; the table may leave things out. Called by `main`.
+The document of an answer is stable and complete; the table may leave things out. Nothing that a cluster's tenants wrote reaches
+the terminal as a control character. Called by `main`.
 """
 
 import json
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+
+from whimbrel.api.text import printable, printable_lines
 
 FORMATS = ("table", "json", "yaml")
 
@@ -33,13 +36,29 @@ class Answer:
 def render(answer: Answer, output_format: str, colour: bool) -> str:
     """The answer as text, without a last newline."""
     if output_format == "json":
-        return json.dumps(answer.document, indent=2, ensure_ascii=False)
+        return _as_json(answer.document)
     if output_format == "yaml":
-        return yaml.safe_dump(dict(answer.document), sort_keys=False, allow_unicode=True).rstrip("\n")
-    parts = [answer.title] if answer.title else []
+        return _as_yaml(answer.document)
+    parts = [printable_lines(answer.title)] if answer.title else []
     if answer.headers:
-        parts.append(columns(answer.headers, answer.rows, colour))
-    return "\n\n".join([*parts, *answer.notes])
+        parts.append(columns(answer.headers, [tuple(map(printable, row)) for row in answer.rows], colour))
+    return "\n\n".join([*parts, *map(printable_lines, answer.notes)])
+
+
+def _as_json(document: Mapping[str, Any]) -> str:
+    """The same document whichever way a character in a string is written; those that are not to be seen as escapes."""
+    written = json.dumps(document, indent=2, ensure_ascii=False)
+    if all(line.isprintable() for line in written.split("\n")):
+        return written
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in written)
+
+
+def _as_yaml(document: Mapping[str, Any]) -> str:
+    """YAML's own idea of what can be printed is wider than ours, so any doubt is written in ASCII."""
+    written = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+    if not all(line.isprintable() for line in written.split("\n")):
+        written = yaml.safe_dump(dict(document), sort_keys=False)
+    return written.rstrip("\n")
 
 
 def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], colour: bool) -> str:

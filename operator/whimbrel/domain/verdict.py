@@ -6,6 +6,7 @@ Each preflight family subclasses `Reason`; the class name is the stable code, it
 from dataclasses import dataclass
 from typing import ClassVar
 
+from whimbrel.api.text import printable
 from whimbrel.api.virtual_machine_move import Judgement
 
 
@@ -22,6 +23,13 @@ class Reason:
     found: str
     needed: str
     node: str = ""
+
+    def __post_init__(self) -> None:
+        """What was found may be any tenant's text; whoever reads it on a terminal must see it as it is."""
+        for name in ("field", "found", "needed"):
+            value = getattr(self, name)
+            if not value.isprintable():
+                object.__setattr__(self, name, printable(value))
 
     @property
     def code(self) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from whimbrel.api.text import printable
 from whimbrel.domain.decision import Announcement
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import EVENTS, Resource
@@ -151,7 +152,7 @@ class EventRecorder:
             "type": "Warning" if said.warning else "Normal",
             "reason": said.reason[:128],
             "action": said.action[:128],
-            "note": _shortened(said.message),
+            "note": _shortened(printable(said.message)),
             "regarding": Reference(said.resource, said.key, said.uid).raw(),
         }
         return body | ({"related": related.raw()} if related else {})

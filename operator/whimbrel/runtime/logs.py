@@ -5,6 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from whimbrel.api.text import printable
+
 QUIET = {
     "kopf": logging.WARNING,
     "kopf._core.reactor": logging.CRITICAL,
@@ -25,6 +27,12 @@ class TextFormatter(logging.Formatter):
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 – overrides
+        """One line, whatever somebody's server or object put into it."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
@@ -34,7 +42,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": printable(record.getMessage()),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -334,6 +334,24 @@ def test_the_page_needs_nothing_else_and_shows_names_as_they_are_written(
     assert f"{file} written" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", [["hosts"], ["hosts", "node-1"], ["assess"]])
+def test_what_tenants_and_kubevirt_wrote_does_not_command_the_terminal(
+    verb: list[str], serve: Serve, kubeconfig: Kubeconfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = a_cluster()
+    for machine in objects[path(VIRTUAL_MACHINES)]:
+        machine["metadata"]["annotations"] = {"whimbrel.dev/migration": "\x1b[2J\x1b]0;x\x07Ne\nver\u202e"}
+    for instance in objects[path(INSTANCES)]:
+        for condition in instance["status"]["conditions"]:
+            condition |= {"status": "False", "reason": "X\x1b[31mred", "message": "a\nstuck: movable\x9b\u202e"}
+
+    assert main([*verb, *kubeconfig(serve(objects))]) == 0
+
+    out = capsys.readouterr().out
+    assert all(line.isprintable() for line in out.split("\n"))
+    assert "\nstuck: movable" not in out
+
+
 def test_a_file_that_cannot_be_written_is_told(
     serve: Serve, kubeconfig: Kubeconfig, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
