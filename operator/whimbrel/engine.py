@@ -19,6 +19,7 @@ from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import IN_FLIGHT
 from whimbrel.lifecycle.needs import LookAgain
 from whimbrel.preflight import Findings, findings
+from whimbrel.preflight.undeclared import wanted
 from whimbrel.schedule.admit import Held, Start, admit
 from whimbrel.schedule.candidate import Circumstances, Wait
 from whimbrel.schedule.coming import Ahead, coming
@@ -125,11 +126,12 @@ def _hosts(seen: Survey, box: _Outbox, known: Findings) -> tuple[HostOutlook, ..
         assessment = appraise(snapshot, seen.hosts, seen.ledger, known)
         found = evacuations(snapshot, seen.hosts, seen.ledger, assessment)
     by_host = None if found is None else {each.host: each for each in found}
+    needed = None if found is None else wanted(snapshot, seen.hosts)
     coverage = profile_coverage(snapshot)
     for key in sorted(snapshot.profiles):
         record = snapshot.profiles[key]
         evacuation = evacuated.of_profile(record, coverage[key.name], by_host, snapshot.now)
-        write = profile_status(record, coverage[key.name], evacuation, snapshot.now)
+        write = profile_status(record, coverage[key.name], evacuation, snapshot.now, needed)
         news = evacuated.newcomers(record, coverage[key.name], by_host, snapshot)
         box.put([*([] if write is None else [write]), *news])
     return None if found is None else evacuated.figures(found, seen.hosts, snapshot)

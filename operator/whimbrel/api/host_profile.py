@@ -208,6 +208,13 @@ class HostEvacuation(ApiModel):
     )
 
 
+class UnknownFact(ApiModel):
+    """A fact that this profile does not declare and somebody needs."""
+
+    field: ShortText = Field(description="Where to declare it, as `spec.cpu.baseline`.")
+    why: ShortText = Field(description="Who needs it, and what comes of its absence.")
+
+
 class HostProfileStatus(ApiModel):
     """Where the profile is in effect, written by the operator alone."""
 
@@ -216,6 +223,12 @@ class HostProfileStatus(ApiModel):
     nodes: tuple[ShortText, ...] | None = names_field("The first 100 nodes that this profile applies to.", 100)
     overridden: tuple[OverriddenNode, ...] = Field(
         (), max_length=100, description="The first 100 nodes that this profile selects but another profile has."
+    )
+    unknown: tuple[UnknownFact, ...] = Field(
+        (),
+        max_length=32,
+        description="What is not declared here although running guests, or other profiles to compare with, make it matter. "
+        "Whatever has a default is known.",
     )
     evacuation: HostEvacuation | None = Field(
         None,

@@ -9,7 +9,9 @@ Called through `preflight.FAMILIES`.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
@@ -123,7 +125,7 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     """What KubeVirt will ask of the target for this guest. Of a source that is not known nothing is asked."""
     cpu = candidate.instance.cpu
     architecture = candidate.instance.architecture or (home.architecture if home else "")
-    named = model_of(candidate, architecture)
+    named = model_of(candidate.instance, candidate.snapshot, architecture)
     features = frozenset(name for name, policy in cpu.features if policy in NEEDED_POLICIES)
     by_host_model = named == "host-model"
     if by_host_model:
@@ -149,19 +151,23 @@ def _moved_before(candidate: Candidate) -> bool:
     return any(key.startswith((MIGRATION_MODEL, FEATURE)) for key, _ in asked)
 
 
-def model_of(candidate: Candidate, architecture: str) -> str:
+def model_of(instance: Instance, snapshot: Snapshot, architecture: str) -> str:
     """The guest's CPU model: its own, else the cluster's default, else KubeVirt's for the architecture."""
     return (
-        candidate.instance.cpu.model
-        or _default_model(candidate)
+        instance.cpu.model
+        or (snapshot.kubevirt.cpu_model if snapshot.kubevirt is not None else "")
         or (HOST_PASSTHROUGH if architecture == "arm64" else "host-model")
     )
 
 
-def _default_model(candidate: Candidate) -> str:
-    """The cluster's, for guests that name none; may be empty."""
-    kubevirt = candidate.snapshot.kubevirt
-    return kubevirt.cpu_model if kubevirt is not None else ""
+def host_models(host: Host) -> frozenset[str]:
+    """What KubeVirt calls the node's own processor: one name, where it is labelled."""
+    prefix = f"{HOST_MODEL}/"
+    return frozenset(
+        label.removeprefix(prefix)
+        for label, value in host.node.labels.items()
+        if value == "true" and label.startswith(prefix)
+    )
 
 
 def supply(host: Host, terms: Terms) -> Supply:

@@ -1,16 +1,17 @@
 """CPU compatibility: does the guest find there the very processor, and the NUMA nodes, that it was started on?
 
 KubeVirt lets a guest with host-passthrough go to any processor of the same vendor, and knows nothing of performance
-counters (KubeVirt contract §2.2). Which hosts are alike enough, their HostProfiles declare. Called through
-`preflight.FAMILIES`.
+counters (KubeVirt contract §2.2). Which hosts are alike enough, their HostProfiles declare; what KubeVirt finds out about the
+processors may only contradict it. Called through `preflight.FAMILIES`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from whimbrel.domain.naming import ANNOTATION_PERFORMANCE_COUNTERS
-from whimbrel.domain.records import Key
+from whimbrel.domain.records import Instance, Key
 from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import cpu, where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
 from whimbrel.preflight.lineup import Lineup, Terms
@@ -31,6 +32,12 @@ class Supply:
 
     baseline: str
     performance_counters: str
+    host_models: frozenset[str] = frozenset()
+    """What KubeVirt calls the processor of a host that declares a baseline; empty where it does not tell."""
+
+    def contradicts(self, other: "Supply") -> bool:
+        """Whether KubeVirt found different processors where the same is declared."""
+        return bool(self.host_models and other.host_models) and self.host_models.isdisjoint(other.host_models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,16 @@ class CpuBaselineMismatch(PreflightReason):
     remedy = (
         "Move to nodes whose HostProfile declares spec.cpu.baseline {needed}, or give the virtual machine a named CPU model "
         "and restart it."
+    )
+
+
+class CpuBaselineContradicted(PreflightReason):
+    """The guest has its host's own processor (host-passthrough), and KubeVirt finds another one in a host declared identical."""
+
+    evidence = where.NODE
+    remedy = (
+        "Correct spec.cpu.baseline of the HostProfiles: the source is a {needed}, {node} a {found}. Where they are the same "
+        "hardware, see what differs (microcode, firmware settings): virt-handler labels what it finds."
     )
 
 
@@ -88,7 +105,13 @@ class NumaTopologyUnknown(PreflightUnknown):
     )
 
 
-REASONS = (CpuBaselineMismatch, CpuBaselineUnknown, PerformanceCountersMismatch, NumaTopologyUnknown)
+REASONS = (
+    CpuBaselineMismatch,
+    CpuBaselineContradicted,
+    CpuBaselineUnknown,
+    PerformanceCountersMismatch,
+    NumaTopologyUnknown,
+)
 
 _NOTHING = Supply("", "")
 
@@ -98,24 +121,25 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     architecture = candidate.instance.architecture
     if not architecture and candidate.source is not None:
         architecture = candidate.source.node.labels.get(cpu.ARCHITECTURE_LABEL, "")
-    passthrough = cpu.model_of(candidate, architecture) == cpu.HOST_PASSTHROUGH
-    counters = _counts_on_counters(candidate)
+    passthrough = cpu.model_of(candidate.instance, candidate.snapshot, architecture) == cpu.HOST_PASSTHROUGH
+    counters = counts_on_counters(candidate.instance, candidate.snapshot)
     numa = candidate.instance.hardware.numa_passthrough
     asks = home is not None and (passthrough or counters or numa)
     return Demand(passthrough, counters, numa, home if asks and home is not None else _NOTHING)
 
 
-def _counts_on_counters(candidate: Candidate) -> bool:
+def counts_on_counters(instance: Instance, snapshot: Snapshot) -> bool:
     """Whether the instance or its VirtualMachine says so."""
-    instance = candidate.instance
-    owner = candidate.snapshot.virtual_machines.get(Key(instance.key.namespace, instance.owner_vm))
+    owner = snapshot.virtual_machines.get(Key(instance.key.namespace, instance.owner_vm))
     said = [instance.annotations] if owner is None else [instance.annotations, owner.annotations]
     return any(annotations.get(ANNOTATION_PERFORMANCE_COUNTERS) == REQUIRED for annotations in said)
 
 
 def supply(host: Host, terms: Terms) -> Supply:
     """What the host's profile declares."""
-    return Supply(host.cpu.baseline or "", host.cpu.performance_counters or "")
+    baseline = host.cpu.baseline or ""
+    models = cpu.host_models(host) if baseline else frozenset[str]()
+    return Supply(baseline, host.cpu.performance_counters or "", models)
 
 
 def mask(demand: Demand, lineup: Lineup) -> int:
@@ -128,9 +152,14 @@ def mask(demand: Demand, lineup: Lineup) -> int:
 def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
     """Every reason against the target's processor. Equal baselines have equal counters too."""
     home = demand.home
-    alike = home.baseline != "" and home.baseline == supply.baseline
+    declared_alike = home.baseline != "" and home.baseline == supply.baseline
+    alike = declared_alike and not home.contradicts(supply)
     if demand.passthrough and not alike:
-        if home.baseline and supply.baseline:
+        if declared_alike:
+            yield CpuBaselineContradicted(
+                field=cpu.HOST_MODEL, found=_listed(supply.host_models), needed=_listed(home.host_models)
+            )
+        elif home.baseline and supply.baseline:
             yield CpuBaselineMismatch(field=BASELINE_FIELD, found=supply.baseline, needed=home.baseline)
         else:
             yield CpuBaselineUnknown(
@@ -151,3 +180,7 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
             found=supply.performance_counters or _UNDECLARED,
             needed=home.performance_counters or "what the source declares, which is nothing yet",
         )
+
+
+def _listed(models: frozenset[str]) -> str:
+    return ", ".join(sorted(models))

@@ -75,7 +75,9 @@ def _nesting(candidate: Candidate) -> tuple[tuple[str, str], ...]:
     that is no sign of guests inside.
     """
     cpu, source = candidate.instance.cpu, candidate.source
-    passed_through = model_of(candidate, candidate.instance.architecture) == HOST_PASSTHROUGH
+    passed_through = (
+        model_of(candidate.instance, candidate.snapshot, candidate.instance.architecture) == HOST_PASSTHROUGH
+    )
     if not cpu.features and not passed_through:
         return ()
     policies, found = dict(cpu.features), []

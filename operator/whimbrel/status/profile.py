@@ -1,12 +1,18 @@
 """The status of a HostProfile: where it is in effect, who has the nodes that it does not get, who blocks its hosts.
 
-And whether its nodes could have chosen it themselves: labels are a node's own word.
+And what it should declare and does not, and whether its nodes could have chosen it themselves: labels are a node's own word.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from whimbrel.api.host_profile import HostEvacuation, HostProfileSpec, HostProfileStatus, OverriddenNode
+from whimbrel.api.host_profile import (
+    HostEvacuation,
+    HostProfileSpec,
+    HostProfileStatus,
+    OverriddenNode,
+    UnknownFact,
+)
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import ReplaceStatus
 from whimbrel.domain.records import Profile
@@ -14,16 +20,18 @@ from whimbrel.domain.resources import HOST_PROFILES
 from whimbrel.inventory.hosts import Coverage
 from whimbrel.inventory.labels import PROTECTED, node_may_set
 from whimbrel.inventory.projections.validation import INVALID_SPEC
+from whimbrel.preflight.undeclared import Wanted, undeclared
 
 MAX_NODES = 100
+MAX_UNKNOWN = 32
 MOST_LABELS = 5
 """Labels that a warning names."""
 
 
 def profile_status(
-    record: Profile, coverage: Coverage, evacuation: HostEvacuation | None, now: datetime
+    record: Profile, coverage: Coverage, evacuation: HostEvacuation | None, now: datetime, needed: Wanted | None = None
 ) -> ReplaceStatus | None:
-    """The profile's status, or None where it already says so."""
+    """The profile's status, or None where it already says so. `needed`: None where nobody looked, and what is stored stands."""
     if record.profile is None:
         return _invalid(record, now)
     old, nodes, overridden = record.profile.status, coverage.nodes, coverage.overridden
@@ -46,10 +54,18 @@ def profile_status(
         node_count=len(nodes),
         nodes=nodes[:MAX_NODES] or None,
         overridden=tuple(OverriddenNode(node=n, profile=p) for n, p in overridden)[:MAX_NODES],
+        unknown=old.unknown if needed is None else _unknown(record.profile.spec, nodes, needed),
         evacuation=evacuation,
         conditions=conditions(old.conditions, claims, record.generation, now),
     )
     return None if status == old else _write(record, status)
+
+
+def _unknown(spec: HostProfileSpec, nodes: Sequence[str], needed: Wanted) -> tuple[UnknownFact, ...]:
+    if not nodes or not spec.migration.enabled:
+        return ()
+    facts = [UnknownFact(field=fact.field[:256], why=fact.why) for fact in undeclared(spec, needed)]
+    return tuple(facts[:MAX_UNKNOWN])
 
 
 def _warnings(spec: HostProfileSpec) -> Iterator[Claim]:

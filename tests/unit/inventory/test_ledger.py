@@ -332,8 +332,8 @@ def test_the_newest_target_launcher_counts_whatever_the_order() -> None:
     fresh = replace(a_launcher(instance, node="node-3", migration_uid="m"), key=Key("default", "fresh"), uid="a")
 
     for pods in ((ended, fresh), (fresh, ended)):
-        snapshot = a_snapshot(*NODES, instance, a_migration(instance, uid="m"), *pods)
-        assert Ledger.of(snapshot).arrival(migration) == fresh
+        migration = a_migration(instance, uid="m")
+        assert Ledger.of(a_snapshot(*NODES, instance, migration, *pods)).arrival(migration) == fresh
 
 
 def test_a_migration_that_only_a_forgotten_finalizer_keeps_takes_no_slot() -> None:
