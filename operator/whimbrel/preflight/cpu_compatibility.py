@@ -65,7 +65,7 @@ class CpuBaselineMismatch(PreflightReason):
 
 
 class CpuBaselineContradicted(PreflightReason):
-    """The guest has its host's own processor (host-passthrough), and KubeVirt finds another one in a host declared identical."""
+    """The guest has its host's own processor (host-passthrough), and KubeVirt finds another in a host declared identical."""
 
     evidence = where.NODE
     remedy = (

@@ -26,7 +26,6 @@ class TextFormatter(logging.Formatter):
         """RFC 3339 with milliseconds."""
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 – overrides
         """One line, whatever somebody's server or object put into it."""
         record.message = printable(record.message)

@@ -120,9 +120,7 @@ def test_a_profile_names_the_facts_that_guests_need_and_it_does_not_declare(gues
 
 
 def test_what_is_declared_or_of_no_use_is_not_unknown() -> None:
-    guest = an_instance(
-        cpu_model="host-passthrough", annotations={"whimbrel.dev/performance-counters": "Required"}
-    )
+    guest = an_instance(cpu_model="host-passthrough", annotations={"whimbrel.dev/performance-counters": "Required"})
 
     assert unknown(a_profile(baseline="gold"), guest) == []
     assert unknown(a_profile(performance_counters="lake"), guest) == ["spec.cpu.baseline"]
