@@ -56,3 +56,9 @@ INSTANCE: dict[str, Any] = {
     },
 }
 """A VirtualMachineInstance with a bit of everything that KubeVirt writes."""
+
+
+def owned_by_an_instance(uid: str, **changed: Any) -> list[dict[str, Any]]:
+    """The owner references of a launcher of the instance of this UID."""
+    reference = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "db1", "uid": uid}
+    return [{**reference, "controller": True, **changed}]
