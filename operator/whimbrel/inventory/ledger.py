@@ -229,7 +229,9 @@ class Ledger:
     def launchers_on(self, node: str) -> Sequence[Pod]:
         """Launchers on a node that have not ended, in no particular order."""
         if self._spaces is None:
-            self._spaces = {instance.uid: instance.key.namespace for instance in self._facts.snapshot.instances.values()}
+            self._spaces = {
+                instance.uid: instance.key.namespace for instance in self._facts.snapshot.instances.values()
+            }
         found = self._facts.pods.launchers_on.get(node, ())
         return [pod for pod in found if self._spaces.get(pod.instance_uid) == pod.key.namespace]
 

@@ -24,7 +24,7 @@ class Pods:
     """Who is where and takes what; found out in one pass, and nothing of it changes afterwards but for `demands`."""
 
     __slots__ = (
-        "arrivals",
+        "_arrivals",
         "cpu",
         "demands",
         "launchers",

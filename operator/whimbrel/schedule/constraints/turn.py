@@ -11,7 +11,6 @@ from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.placement import names
 from whimbrel.schedule.candidate import Candidate, Circumstances, Crowd, Wait
 
-
 MOST_TOLD = 5
 
 
