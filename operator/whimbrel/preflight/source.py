@@ -6,6 +6,7 @@ Called through `preflight.FAMILIES`.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from whimbrel.api.migration_plan import NodeTerm
 from whimbrel.inventory.hosts import Host
@@ -33,6 +34,8 @@ class Demand:
     """Of its virt-handler."""
     refilled: bool
     """Whether the plan empties it while it still takes pods."""
+    alone: bool
+    """Whether the cluster has no other node."""
     error: str = ""
     """Which rule its profile breaks, or empty."""
 
@@ -42,6 +45,13 @@ class SourceUnknown(PreflightReason):
 
     evidence = where.INSTANCE
     remedy = "See where the virtual machine runs; if its node is gone for good, restart it."
+
+
+class NoOtherHost(PreflightReason):
+    """The cluster has no other host than the one where the guest runs."""
+
+    evidence = where.SOURCE_NODE
+    remedy = "Add a host that the virtual machine could go to."
 
 
 class SourceNotEnabled(PreflightReason):
@@ -98,6 +108,7 @@ class SourceNotCordoned(PreflightWarning):
 
 REASONS = (
     SourceUnknown,
+    NoOtherHost,
     SourceNotEnabled,
     SourceProfileInvalid,
     SourceNotReady,
@@ -130,6 +141,7 @@ def demand(candidate: Candidate) -> Demand:
         heartbeat=heartbeat.of(host.node, candidate.snapshot.now) if host is not None else Heartbeat.ABSENT,
         error=host.error if host is not None else "",
         refilled=candidate.evacuated and host is not None and not host.node.unschedulable,
+        alone=not any(key.name != candidate.instance.node for key in islice(candidate.snapshot.nodes, 2)),
     )
 
 
@@ -137,6 +149,8 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
     """Every reason against leaving this host. Nothing is said of a guest that has no node: it does not run."""
     if not demand.node:
         return
+    if demand.alone:
+        yield NoOtherHost(field="Node", found="no other node", needed="one other node")
     if not demand.known:
         yield SourceUnknown(field="status.nodeName", found=demand.node, needed="a node of this cluster")
         return

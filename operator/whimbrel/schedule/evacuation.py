@@ -36,14 +36,7 @@ class NoRoomTogether(PreflightReason):
     remedy = "Free room on the hosts that it could go to, add hosts, or move some of the guests of {node} beforehand."
 
 
-class NoOtherHost(PreflightReason):
-    """The cluster has no other host."""
-
-    evidence = where.PROFILES
-    remedy = "Add a host that the virtual machine could go to."
-
-
-REASONS: tuple[type[PreflightReason], ...] = (NoRoomTogether, NoOtherHost)
+REASONS: tuple[type[PreflightReason], ...] = (NoRoomTogether,)
 """Beside preflight's, for the reference documentation."""
 
 
@@ -174,9 +167,6 @@ class _Paper:
             for each in self._assessment.elsewhere(guest.uid, guest.node)
             if each.reason.blocks
         ]
-        if not found:
-            nobody = NoOtherHost("Node", "no other host", "one other host", guest.node)
-            return Blocker(guest.key, guest.uid, (nobody.code,), in_words(nobody))
         found.sort(key=lambda each: -each[0])
         count, first = found[0]
         codes = tuple(dict.fromkeys(reason.code for _, reason in found))

@@ -151,6 +151,16 @@ def test_every_virtual_machine_is_judged_with_where_to_and_why_not(
     assert (found["unread"], found["profilesAssumed"]) == ([], False)
 
 
+def test_where_there_is_one_host_a_virtual_machine_says_that_it_has_nowhere_to_go(
+    serve: Serve, kubeconfig: Kubeconfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = document(["assess"], kubeconfig(serve(a_cluster(GuestShape("web", "node-1"), hosts=1))), capsys)
+
+    (machine,) = found["virtualMachines"]
+    assert machine["movable"] == "no"
+    assert "NoOtherHost" in [reason["code"] for reason in machine["reasons"] if reason["blocks"]]
+
+
 def test_on_the_terminal_the_report_is_a_summary_and_progress_goes_elsewhere(
     serve: Serve, kubeconfig: Kubeconfig, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -307,8 +307,8 @@ def test_a_kubevirt_that_calls_itself_unwell_makes_guests_wait(told: dict[str, A
 
 
 def test_a_guest_leaves_only_a_host_whose_profile_enables_migration() -> None:
-    disabled = judged(source, an_instance(), a_node("node-1"), a_profile("off", enabled=False))
-    without = judged(source, an_instance(), a_node("node-1"), a_profile(node_selector={"no": "such"}))
+    disabled = judged(source, an_instance(), a_profile("off", enabled=False))
+    without = judged(source, an_instance(), a_profile(node_selector={"no": "such"}))
 
     assert codes(disabled) == codes(without) == ["SourceNotEnabled"]
     assert disabled[0].found == "node-1: HostProfile off says false"
@@ -320,11 +320,20 @@ def test_a_guest_on_a_node_that_nobody_knows_stays() -> None:
 
 
 def test_a_guest_stays_while_the_virt_handler_that_must_send_it_is_not_heard_of() -> None:
-    (found,) = judged(source, an_instance(), a_node("node-1", heartbeat_at=NOW - timedelta(minutes=5, seconds=1)))
+    other = a_node("node-2")
+
+    (found,) = judged(
+        source, an_instance(), a_node("node-1", heartbeat_at=NOW - timedelta(minutes=5, seconds=1)), other
+    )
 
     assert (found.code, found.blocks) == ("SourceHeartbeatStale", True)
     assert "node-1" in found.cure()
-    assert judged(source, an_instance(), a_node("node-1", heartbeat_at=NOW - timedelta(minutes=5))) == []
+    assert judged(source, an_instance(), a_node("node-1", heartbeat_at=NOW - timedelta(minutes=5)), other) == []
+
+
+def test_a_guest_stays_where_there_is_no_other_host() -> None:
+    assert codes(judged(source, an_instance(), a_node("node-1"))) == ["NoOtherHost"]
+    assert judged(source, an_instance(), a_node("node-1"), a_node("node-2")) == []
 
 
 @pytest.mark.parametrize(
@@ -336,7 +345,7 @@ def test_a_guest_stays_while_the_virt_handler_that_must_send_it_is_not_heard_of(
     ],
 )
 def test_a_guest_stays_where_its_node_or_kubevirt_there_is_not_well(node: Node, expected: str) -> None:
-    (found,) = judged(source, an_instance(), node)
+    (found,) = judged(source, an_instance(), node, a_node("node-2"))
 
     assert (found.code, found.blocks) == (expected, True)
     assert "node-1" in found.cure()
@@ -344,7 +353,7 @@ def test_a_guest_stays_where_its_node_or_kubevirt_there_is_not_well(node: Node, 
 
 @pytest.mark.parametrize("beaten", [None, NOW + timedelta(minutes=5, seconds=1)])
 def test_a_heartbeat_that_tells_nothing_of_the_source_is_unknown_and_not_fresh(beaten: datetime | None) -> None:
-    (found,) = judged(source, an_instance(), a_node("node-1", heartbeat_at=beaten))
+    (found,) = judged(source, an_instance(), a_node("node-1", heartbeat_at=beaten), a_node("node-2"))
 
     assert (found.code, found.judgement, found.blocks) == ("SourceHeartbeatUnknown", Judgement.UNKNOWN, False)
 
