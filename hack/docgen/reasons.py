@@ -14,8 +14,13 @@ def page(reasons: Iterable[type[PreflightReason]], examples: Mapping[str, Prefli
         "# Reasons",
         "",
         "Why a virtual machine cannot move, and what is to be known of a move beforehand. Each stands in `status.verdicts` of "
-        "its VirtualMachineMove with the field that decides, the value found and the value needed; the codes alone stand in "
-        "the plan's quote. Codes are stable. In a remedy, words in braces are filled in with the values.",
+        "its VirtualMachineMove with the field that decides, the value found and the value needed. What keeps one that can "
+        "move from other nodes stands in `spec.refusals`, what is to be known of its move in `spec.notes`. What several nodes "
+        "have in common is one entry, with the first of them and their number. The codes alone stand in the plan's quote. "
+        "Codes are stable. In a remedy, words in braces are filled in with the values.",
+        "",
+        "What holds a move back only until it may start stands in the plan's `status.waits`, with how many moves wait for it: "
+        "limits, turns, claims of other plans, and whatever of the others is true at that moment.",
         "",
         "Judgement: with `Block` the virtual machine cannot move, with `Warn` it can, with this consequence, and with "
         "`Unknown` what decides is not known; *blocks* says which of those keep it from moving as well. What *passes by "

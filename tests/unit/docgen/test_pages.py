@@ -1,10 +1,15 @@
 """The generated reference says of the code what a reader needs, and nothing that is not there."""
 
+import ast
 import inspect
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import whimbrel
 from docgen import corpus, embedded_server, fields, metrics, reasons
+from docgen.__main__ import ROOMS
 from whimbrel.api import KINDS, MigrationPlan
 from whimbrel.preflight import ALL_REASONS
 from whimbrel.preflight.family import PreflightReason, PreflightUnknown, PreflightWarning
@@ -86,6 +91,33 @@ def test_every_code_is_told_with_cause_evidence_remedy_and_example(reason: type[
     assert reason.evidence, f"{name} needs `evidence`: where to see it, one of whimbrel.preflight.where or words"
     assert reason.remedy, f"{name} needs `remedy`: what to do about it"
     assert name in EXAMPLES, f"{name} needs a class in tests/data/blockers/*.yaml that expects it: its example"
+
+
+@pytest.mark.parametrize("reason", ROOMS, ids=lambda reason: reason.__name__)
+def test_every_reason_of_other_rooms_is_told_with_cause_evidence_and_remedy(reason: type[PreflightReason]) -> None:
+    assert reason.__dict__.get("__doc__")
+    assert reason.evidence
+    assert reason.remedy
+
+
+def wait_codes(path: Path) -> Iterator[str]:
+    """Every code that a source file gives a `Wait`, an unknown expression in words."""
+    for call in ast.walk(ast.parse(path.read_text())):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Wait":
+            said = call.args[0]
+            if isinstance(said, ast.Attribute) and said.attr == "code":
+                continue  # of a reason
+            constants = [each.value for each in ast.walk(said) if isinstance(each, ast.Constant)]
+            yield from (code for code in constants if code[:1].isupper()) if constants else [ast.unparse(said)]
+
+
+def test_every_code_of_a_wait_is_on_the_page() -> None:
+    package = Path(whimbrel.__file__).parent
+    sources = [*(package / "schedule").rglob("*.py"), package / "engine.py"]
+    codes = {code for path in sources for code in wait_codes(path)}
+
+    assert {"OutboundLimit", "InboundLimit", "ClaimedByPlan", "AbortNotCarriedOut"} <= codes
+    assert sorted(codes - {reason.__name__ for reason in ROOMS}) == []
 
 
 def test_every_metric_has_a_line() -> None:

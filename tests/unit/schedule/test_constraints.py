@@ -144,7 +144,9 @@ def test_a_launcher_that_has_not_ended_holds_the_next_attempt_up_and_one_that_ha
     ended = a_launcher(instance, node="node-3", migration_uid="earlier", phase="Succeeded")
     source = a_launcher(instance)
 
-    assert reason(foreign_migration, a_candidate(instance), a_cluster(instance, source, lingering)) == "LauncherLingers"
+    assert (
+        reason(foreign_migration, a_candidate(instance), a_cluster(instance, source, lingering)) == "SeveralLaunchers"
+    )
     assert reason(foreign_migration, a_candidate(instance), a_cluster(instance, source, ended)) is None
 
 

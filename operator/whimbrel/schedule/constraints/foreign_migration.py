@@ -16,5 +16,5 @@ def blocks(candidate: Candidate, ledger: Ledger, _circumstances: Circumstances) 
     if len(launchers) > 1:
         pods = ", ".join(sorted(f"{pod.key.name} on {pod.node or 'no node'}" for pod in launchers))
         message = f"It has {len(launchers)} launchers, and KubeVirt waits until one has ended: {pods}."
-        return Wait("LauncherLingers", message)
+        return Wait("SeveralLaunchers", message)
     return None

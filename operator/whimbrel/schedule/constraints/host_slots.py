@@ -20,8 +20,6 @@ def blocks(candidate: Candidate, ledger: Ledger, circumstances: Circumstances) -
         limits = host.migration.limits
         limit = limits.parallel_outbound if direction == "out of" else limits.parallel_inbound
         if used >= limit:
-            reason = "OutboundLimit" if direction == "out of" else "InboundLimit"
-            return Wait(
-                reason, f"HostProfile {host.profile_name} allows {limit} migrations {direction} {node} at once."
-            )
+            message = f"HostProfile {host.profile_name} allows {limit} migrations {direction} {node} at once."
+            return Wait("OutboundLimit" if direction == "out of" else "InboundLimit", message)
     return None

@@ -1,0 +1,143 @@
+"""Reasons of this room: what a move waits for, beside whatever preflight says of it. For the reference page, and for quotes.
+
+The constraints give these codes with words for the case at hand; a test holds that each code has a class here.
+"""
+
+from whimbrel.preflight import PreflightReason, where
+from whimbrel.preflight.family import PreflightWarning
+
+
+class WaitReason(PreflightReason):
+    """Base of what only holds a move back for a while."""
+
+    transient = True
+
+
+class ClaimedByPlan(PreflightWarning):
+    """Another plan has this virtual machine: the older of two that select it, or the one that has begun to move it."""
+
+    transient = True
+    evidence = "kubectl get migrationplans -A --sort-by=.metadata.creationTimestamp; kubectl get vmove -A"
+    remedy = "It goes on when {found} is done with it; to have it now, exclude it there, or cancel or delete that plan."
+
+
+class OutboundLimit(WaitReason):
+    """As many migrations leave its host as the HostProfile there allows."""
+
+    evidence = where.PROFILES
+    remedy = "Nothing is to be done; to move more at once, raise migration.limits.parallelOutbound of that HostProfile."
+
+
+class InboundLimit(WaitReason):
+    """As many migrations come to its target as the HostProfile there allows."""
+
+    evidence = where.PROFILES
+    remedy = "Nothing is to be done; to move more at once, raise migration.limits.parallelInbound of that HostProfile."
+
+
+class ClusterLimit(WaitReason):
+    """As many migrations are in flight as KubeVirt allows in the cluster, everybody's counted."""
+
+    evidence = where.KUBEVIRT
+    remedy = (
+        "Nothing is to be done; to move more at once, raise spec.configuration.migrations.parallelMigrationsPerCluster "
+        "of the KubeVirt object."
+    )
+
+
+class KubeVirtOutboundLimit(WaitReason):
+    """As many migrations leave its host as KubeVirt allows for one node, everybody's counted."""
+
+    evidence = where.KUBEVIRT
+    remedy = (
+        "Nothing is to be done; to move more at once, raise "
+        "spec.configuration.migrations.parallelOutboundMigrationsPerNode of the KubeVirt object."
+    )
+
+
+class WaitsForItsTurn(WaitReason):
+    """Its target has not room yet for all that are to come: others have to leave it, or come to it, before."""
+
+    evidence = where.MOVES
+    remedy = "Nothing is to be done; where it lasts, see what holds up those that leave its target."
+
+
+class RetryDelay(WaitReason):
+    """An attempt failed, and the next one follows after 5 s, doubled each time."""
+
+    evidence = "kubectl get vmove NAME -n NAMESPACE -o yaml; status.history has what became of each attempt"
+    remedy = "Nothing is to be done; see status.history for why the last attempt failed."
+
+
+class Refused(WaitReason):
+    """The API server, or KubeVirt's admission, did not accept the migration; it is tried again a little later."""
+
+    evidence = "The words of the refusal stand in the plan's status.waits"
+    remedy = "See to what those words say."
+
+
+class SourceChanged(WaitReason):
+    """It runs on another host than the one that it was quoted from: it moved by other means meanwhile."""
+
+    evidence = where.INSTANCE
+    remedy = "Nothing is to be done: the next outlook quotes it anew, from where it is."
+
+
+class FieldNotServed(WaitReason):
+    """Its attempt was specified for a newer KubeVirt than the one that is there now."""
+
+    evidence = where.MIGRATION_SCHEMA
+    remedy = "Nothing is to be done: the next outlook specifies it anew, with what this KubeVirt knows."
+
+
+class NotPermitted(WaitReason):
+    """The plan was edited, and does not permit any more what the attempt could do as it was specified."""
+
+    evidence = where.PLAN
+    remedy = "Nothing is to be done: the next outlook specifies it anew, within what the plan permits."
+
+
+class KubeVirtCapabilitiesUnknown(WaitReason):
+    """KubeVirt's schemas have not been read, so it is not known what it can be told; not even a quote is made."""
+
+    evidence = "The operator's /readyz says why; kubectl get crd virtualmachineinstancemigrations.kubevirt.io"
+    remedy = (
+        "Install KubeVirt, or give the operator the right to read its CustomResourceDefinitions: apply the chart's "
+        "ClusterRole."
+    )
+
+
+class AbortNotCarriedOut(WaitReason):
+    """An abort was asked for minutes ago, and KubeVirt has not carried it out."""
+
+    transient = False
+    evidence = where.MIGRATIONS
+    remedy = (
+        "Look at virt-handler on the source node (kubectl get pods -n kubevirt -l kubevirt.io=virt-handler -o wide) and at "
+        "its log."
+    )
+
+
+class NoTarget(PreflightReason):
+    """No host was found for it, and nothing more is known of why."""
+
+    evidence = where.PLAN
+    remedy = "It is looked at again at each outlook; if this lasts, see the operator's log."
+
+
+REASONS: tuple[type[PreflightReason], ...] = (
+    ClaimedByPlan,
+    OutboundLimit,
+    InboundLimit,
+    ClusterLimit,
+    KubeVirtOutboundLimit,
+    WaitsForItsTurn,
+    RetryDelay,
+    Refused,
+    SourceChanged,
+    FieldNotServed,
+    NotPermitted,
+    KubeVirtCapabilitiesUnknown,
+    AbortNotCarriedOut,
+    NoTarget,
+)
