@@ -63,6 +63,7 @@ class InstanceReference(ApiModel):
     name: ShortText = Field(description="Its name.")
     uid: Uid = Field(description="Its UID; another instance of the same name is another guest.")
     memory_bytes: int = Field(ge=0, description="Guest memory in bytes.")
+    node: ShortText = Field("", description="Node that it ran on when this was quoted.")
     agent_connected: bool = Field(False, description="Whether the guest agent answered when this was quoted.")
 
 
@@ -153,11 +154,27 @@ class Verdict(ApiModel):
         description="Block: it cannot move. Warn: it can, with this consequence. Unknown: what decides is not known.",
     )
     code: Reason = Field(description="Stable code of the reason.")
-    node: ShortText = Field("", description="Node that it is about; empty when it holds everywhere.")
+    node: ShortText = Field(
+        "", description="First node that it is about, and `found` and `remedy` with it; empty when it holds everywhere."
+    )
+    further_nodes: tuple[ShortText, ...] = Field(
+        (), max_length=4, description="The next nodes that it holds on, by name; `found` may differ there."
+    )
+    node_count: int = Field(0, ge=0, description="How many nodes it holds on, those not named included.")
     field: ShortText = Field("", description="Field that decides.")
     found: ShortText = Field("", description="Value found.")
     needed: ShortText = Field("", description="Value needed.")
     remedy: Message = Field("", description="What to do about it.")
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that are named."""
+        return (self.node, *self.further_nodes) if self.node else ()
+
+    @property
+    def nodes_unnamed(self) -> int:
+        """How many more there are. Verdicts of an older release have no count."""
+        return max(0, self.node_count - len(self.nodes))
 
 
 class AttemptOutcome(StrEnum):
@@ -233,6 +250,14 @@ class VirtualMachineMoveSpec(ApiModel):
     notes: tuple[Verdict, ...] = Field(
         (), max_length=16, description="Warnings about this move, and what is not known of it."
     )
+    refusals: tuple[Verdict, ...] = Field(
+        (),
+        max_length=16,
+        description="What kept it from going to other nodes when it was quoted, one entry for each code, field and need; the "
+        "most frequent first. Where texts would grow long, later entries have no values and remedies. While it cannot move, "
+        "`status.verdicts` has all.",
+    )
+    refusals_omitted: int = Field(0, ge=0, description="How many further entries there would be.")
 
 
 class VirtualMachineMoveStatus(ApiModel):
@@ -241,7 +266,12 @@ class VirtualMachineMoveStatus(ApiModel):
     phase: MovePhase = Field(MovePhase.WAITING, description="Stored phase.")
     reason: Reason = Field("", description="Stable code of why it is in this phase.")
     message: Message = Field("", description="What happened and what to do next.")
-    verdicts: tuple[Verdict, ...] = Field((), max_length=64, description="All reasons why it cannot move.")
+    verdicts: tuple[Verdict, ...] = Field(
+        (),
+        max_length=64,
+        description="All reasons why it cannot move. What several nodes have in common is one entry with the first of them.",
+    )
+    verdicts_omitted: int = Field(0, ge=0, description="How many further reasons there are.")
     attempt: AttemptSpec | None = Field(None, description="The specification of the further attempt, from number 2 on.")
     abort: AbortRecord | None = Field(None, description="The abort that was asked for, if any.")
     history: tuple[AttemptRecord, ...] = Field((), max_length=16, description="What became of earlier attempts.")

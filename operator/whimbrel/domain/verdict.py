@@ -23,6 +23,10 @@ class Reason:
     found: str
     needed: str
     node: str = ""
+    further_nodes: tuple[str, ...] = ()
+    """The next of the nodes, where it holds on several; `found` is what is found on the first."""
+    node_count: int = 0
+    """How many nodes it holds on, where nodes are put together; 0 where it is of `node` alone, or holds everywhere."""
 
     def __post_init__(self) -> None:
         """What was found may be any tenant's text; whoever reads it on a terminal must see it as it is."""

@@ -4,7 +4,7 @@ Pure and deterministic: steps are counted, not seconds. `place` poses the proble
 `preflight.recheck` speaks again just before a start.
 """
 
-from whimbrel.placement.afterwards import capacity_reasons, planned
+from whimbrel.placement.afterwards import COUNTED, capacity_reasons, planned
 from whimbrel.placement.posing import RESOURCES, Placement, Request, amounts_of, place, room_of
 from whimbrel.placement.problem import (
     Apart,
@@ -24,6 +24,7 @@ from whimbrel.placement.solving import Effort, Solution, solve
 from whimbrel.placement.wording import names
 
 __all__ = [
+    "COUNTED",
     "REASONS",
     "RESOURCES",
     "Apart",

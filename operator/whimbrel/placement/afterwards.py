@@ -1,12 +1,13 @@
 """The ledger as it will be when all have arrived, and what it lacks for those who found no room."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Iterable, Mapping
 
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.preflight import Assessment, PreflightReason, attach_limits, capacity
+
+COUNTED = frozenset(reason.__name__ for reason in (*capacity.REASONS, *attach_limits.REASONS))
+"""Codes of what is counted when all have arrived, instead of now."""
 
 
 def planned(instances: Iterable[Instance], targets: Mapping[str, str], ledger: Ledger) -> Ledger:
@@ -19,22 +20,9 @@ def planned(instances: Iterable[Instance], targets: Mapping[str, str], ledger: L
     return after
 
 
-def capacity_reasons(
-    instance: Instance, assessment: Assessment, after: Ledger, limit: int | None = None
-) -> tuple[PreflightReason, ...]:
-    """Why a guest that could go somewhere got no target: what each suitable host lacks on the planned ledger.
-
-    `limit` bounds how many are made.
-    """
-    return tuple(islice(_lacking(instance, assessment, after), limit))
-
-
-def _lacking(instance: Instance, assessment: Assessment, after: Ledger) -> Iterator[PreflightReason]:
-    terms = replace(assessment.terms, ledger=after)
-    demand, volumes = after.demand(instance), after.attached.of_guest(instance, after.source_launcher(instance))
-    for host in assessment.hosts(assessment.suitable(instance.uid)):
-        if host.name != instance.node:
-            found = list(capacity.judge(demand, capacity.supply(host, terms)))
-            found += attach_limits.judge(volumes, attach_limits.supply(host, terms)) if volumes else ()
-            for reason in found:
-                yield replace(reason, node=host.name)
+def capacity_reasons(instance: Instance, assessment: Assessment, after: Ledger) -> tuple[PreflightReason, ...]:
+    """What all hosts but its own lack for a guest when all others have arrived, put together."""
+    elsewhere = ~assessment.bit(instance.node)
+    volumes = after.attached.of_guest(instance, after.source_launcher(instance))
+    lacking = assessment.refusals_on(after, capacity, after.demand(instance), elsewhere)
+    return lacking + (assessment.refusals_on(after, attach_limits, volumes, elsewhere) if volumes else ())

@@ -5,7 +5,6 @@ Linear in guests and in hosts; a pair is never judged unless somebody asks for i
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
@@ -13,10 +12,13 @@ from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight.family import Candidate, HostFamily, PreflightReason, Reach
 from whimbrel.preflight.findings import Findings, host_demand
+from whimbrel.preflight.grouping import Against, against, counted, within
 from whimbrel.preflight.lineup import Lineup, Terms
 
-MOST_JUDGED = 64
-"""Distinct supplies that a demand is judged by where all reasons are put together."""
+LEAST_JUDGED, MOST_PAIRS = 32, 32_768
+"""Where all reasons are put together, a demand is judged by that many distinct supplies, or by more as long as a family's
+demands and supplies make no more pairs than that: with few demands nothing is missed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class _Case:
     everywhere: tuple[PreflightReason, ...]
     demands: tuple[Hashable, ...]
     """One per family that looks at hosts."""
+    classes: tuple[int, ...]
+    """The same as numbers: of a family, equal demands have one number."""
     masks: tuple[int, ...]
     """The hosts that nothing of each such family blocks."""
     suitable: int
@@ -34,16 +38,6 @@ class _Case:
     """Those of them that have room now and are not its source."""
     landing: tuple[str, ...]
     """Where it may land if the scheduler chooses; empty where its migration names a target."""
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """One thing that stands against a guest on some hosts, or is to be known of it there."""
-
-    reason: PreflightReason
-    """As it is on the first of the hosts; what is found may differ on the others."""
-    hosts: int
-    """The hosts, as a mask."""
 
 
 def candidate(
@@ -73,16 +67,24 @@ def candidate(
 class Assessment:
     """Verdicts about the guests of one plan at one instant, by instance UID. An unknown UID cannot move, for no reason."""
 
-    __slots__ = ("_against", "_cases", "_families", "_lineup", "_offers")
+    __slots__ = (
+        "_against", "_cases", "_demands", "_families", "_lineup", "_lineups", "_offers", "_planned", "_refusals", "_refusing",
+    )  # fmt: skip
 
     def __init__(self, lineup: Lineup, families: Sequence[HostFamily], cases: Mapping[str, _Case]) -> None:
         """Made by `Assessment.of`."""
         self._lineup = lineup
         self._families = families
         self._cases = cases
-        self._against: dict[tuple[int, Hashable], tuple[Against, ...]] = {}
         self._offers: dict[str, tuple[Hashable, ...]] = {}
         """What a host supplies to each family, by its name."""
+        self._demands: dict[int, int] = {}
+        """By number of a family how many distinct demands its guests have."""
+        self._against: dict[int, tuple[Against, ...]] = {}
+        self._refusing: dict[int, tuple[Against, ...]] = {}
+        self._refusals: dict[tuple[tuple[int, ...], int], tuple[PreflightReason, ...]] = {}
+        self._lineups: dict[Ledger, Lineup] = {}
+        self._planned: dict[tuple[Ledger, int, Hashable], tuple[Against, ...]] = {}
 
     @classmethod
     def of(cls, guests: Iterable[Candidate], lineup: Lineup, findings: Findings) -> "Assessment":
@@ -91,7 +93,7 @@ class Assessment:
         in_turn = [number for number, family in enumerate(families) if family.OF_THE_PLAN]
         own = [family for family in findings.everywhere if family.OF_THE_PLAN]
         judged: dict[tuple[int, Hashable], tuple[PreflightReason, ...]] = {}
-        masks: dict[tuple[int, Hashable], int] = {}
+        masks: dict[tuple[int, Hashable], tuple[int, int]] = {}
         cases = {}
         for guest in guests:
             found = findings.of(guest)
@@ -101,19 +103,22 @@ class Assessment:
                 if wanted not in judged:
                     judged[wanted] = tuple(guest_family.judge(wanted[1]))
                 reasons += judged[wanted]
-            demands, passed = list(found.demands), list(found.masks)
+            demands, classes, passed = list(found.demands), list(found.classes), list(found.masks)
             suitable, possible = found.suitable, found.possible
             for number in in_turn:
                 family = families[number]
                 wanted = (number, host_demand(family, guest, lineup))
                 if wanted not in masks:
-                    masks[wanted] = family.mask(wanted[1], lineup)
-                demands[number], passed[number] = wanted[1], masks[wanted]
-                possible &= masks[wanted]
+                    masks[wanted] = ~len(masks), family.mask(wanted[1], lineup)  # below zero: the others are findings'
+                kind, mask = masks[wanted]
+                demands[number], classes[number], passed[number] = wanted[1], kind, mask
+                possible &= mask
                 if not family.OF_THE_MOMENT:
-                    suitable &= masks[wanted]
+                    suitable &= mask
             landing = guest.reach.allowed if guest.reach is not None else ()
-            cases[guest.instance.uid] = _Case(reasons, tuple(demands), tuple(passed), suitable, possible, landing)
+            cases[guest.instance.uid] = _Case(
+                reasons, tuple(demands), tuple(classes), tuple(passed), suitable, possible, landing
+            )
         return cls(lineup, families, cases)
 
     @property
@@ -199,12 +204,12 @@ class Assessment:
         """The mask of one host; 0 where there is none of that name."""
         return self._lineup.bit(node)
 
-    def reasons(self, uid: str, limit: int | None = None) -> tuple[PreflightReason, ...]:
+    def reasons(self, uid: str) -> tuple[PreflightReason, ...]:
         """Every reason that holds everywhere, and where no host is possible what blocks each, in a stable order.
 
-        `limit` bounds how many are made: a thousand hosts have a thousand reasons each.
+        A thousand hosts have a thousand reasons each: for people they are put together by `refusals`.
         """
-        return tuple(islice(self._reasons(uid), limit))
+        return tuple(self._reasons(uid))
 
     def reasons_on(self, uid: str, node: str) -> tuple[PreflightReason, ...]:
         """Every reason against one host."""
@@ -220,58 +225,76 @@ class Assessment:
     def against(self, uid: str) -> tuple[Against, ...]:
         """Every reason of single hosts, put together by code, field and what is needed; most hosts first.
 
-        Each demand is judged once, and by `MOST_JUDGED` distinct supplies at most, so that asking about every guest stays
-        linear; further hosts that its family refuses are counted with the reason that most hosts have.
+        Each demand is judged once, and by so many distinct supplies that asking about every guest stays linear.
+        """
+        return self._put_together(uid, 0)
+
+    def elsewhere(self, uid: str, home: str) -> tuple[Against, ...]:
+        """The same without one host, on which the guest is."""
+        return self._put_together(uid, self.bit(home))
+
+    def refusals(self, uid: str, home: str) -> tuple[PreflightReason, ...]:
+        """What blocks it on each host but one, on which it is, be it movable or not: put together like `against`, with the
+        first hosts and their number. Equal guests of one host share the answer.
         """
         case = self._cases.get(uid)
         if case is None:
             return ()
-        found: list[Against] = []
-        for number, demand in enumerate(case.demands):
-            asked = (number, demand)
-            if asked not in self._against:
-                self._against[asked] = tuple(self._judged(self._families[number], demand))
-            found += self._against[asked]
+        asked = (case.classes, self.bit(home))
+        if asked not in self._refusals:
+            found = (
+                counted(each, self._lineup) for n in range(len(case.demands)) for each in self._refused(case, n, home)
+            )
+            self._refusals[asked] = tuple(sorted(found, key=_commonest))
+        return self._refusals[asked]
+
+    def refusals_on(
+        self, ledger: Ledger, family: HostFamily, demand: Hashable, among: int
+    ) -> tuple[PreflightReason, ...]:
+        """What blocks a demand of one family on some of the hosts, as another ledger counts."""
+        if ledger not in self._lineups:
+            self._lineups[ledger] = Lineup(self.everybody(), replace(self.terms, ledger=ledger))
+        lineup, number = self._lineups[ledger], self._families.index(family)
+        asked = (ledger, number, demand)
+        if asked not in self._planned:
+            refused = lineup.everybody & ~family.mask(demand, lineup)
+            self._planned[asked] = against(family, demand, lineup, refused, self._most(number))
+        found = (each for each in self._planned[asked] if each.reason.blocks and each.hosts & among)
+        there = (counted(within(each, among, family, demand, lineup), lineup) for each in found)
+        return tuple(sorted(there, key=_commonest))
+
+    def _put_together(self, uid: str, home: int) -> tuple[Against, ...]:
+        case = self._cases.get(uid)
+        if case is None:
+            return ()
+        found = list[Against]()
+        for number, (kind, demand) in enumerate(zip(case.classes, case.demands, strict=True)):
+            family = self._families[number]
+            lineup = self._lineup_of(family)
+            if kind not in self._against:
+                self._against[kind] = against(family, demand, lineup, lineup.everybody, self._most(number))
+            there = (each for each in self._against[kind] if each.hosts & ~home)
+            found += [within(e, ~home, family, demand, lineup) if e.hosts & home else e for e in there]
         return tuple(sorted(found, key=lambda each: (-each.hosts.bit_count(), each.reason.code, each.reason.field)))
 
-    def elsewhere(self, uid: str, home: str) -> tuple[Against, ...]:
-        """The same without one host, on which the guest is."""
-        return tuple(
-            self._without(each, uid, self.bit(home)) for each in self.against(uid) if each.hosts & ~self.bit(home)
-        )
+    def _refused(self, case: _Case, number: int, home: str) -> Iterator[Against]:
+        """What one family refuses, without home. Only hosts that its mask leaves out are judged: mostly there are none."""
+        others = ~self.bit(home)
+        refused = self._lineup.everybody & ~case.masks[number]
+        if not refused & others:
+            return
+        kind, family, demand = case.classes[number], self._families[number], case.demands[number]
+        lineup = self._lineup_of(family)
+        if kind not in self._refusing:
+            self._refusing[kind] = against(family, demand, lineup, refused, self._most(number))
+        for each in self._refusing[kind]:
+            if each.reason.blocks and each.hosts & others:
+                yield within(each, others, family, demand, lineup)
 
-    def _without(self, each: Against, uid: str, home: int) -> Against:
-        others = each.hosts & ~home
-        first = self._lineup.hosts[_first(others)].name
-        if others == each.hosts or each.reason.node == first:
-            return Against(each.reason, others)
-        wanted = (each.reason.code, each.reason.field, each.reason.needed)
-        there = (r for r in self.reasons_on(uid, first) if (r.code, r.field, r.needed) == wanted)
-        return Against(next(there, each.reason), others)
-
-    def _judged(self, family: HostFamily, demand: Hashable) -> Iterator[Against]:
-        grouped: dict[tuple[str, str, str], Against] = {}
-        rest, lineup = 0, self._lineup_of(family)
-        for number, (offered, mask) in enumerate(lineup.classes(family.supply).items()):
-            if number >= MOST_JUDGED:
-                rest |= mask
-                continue
-            for reason in family.judge(demand, offered):
-                key = (reason.code, reason.field, reason.needed)
-                held = grouped.get(key)
-                if held is None:
-                    grouped[key] = Against(replace(reason, node=self._lineup.hosts[_first(mask)].name), mask)
-                else:
-                    grouped[key] = Against(held.reason, held.hosts | mask)
-        rest &= ~family.mask(demand, lineup) if rest else 0
-        if rest and not any(each.reason.blocks for each in grouped.values()):
-            found = family.judge(demand, lineup.supply(family.supply, lineup.hosts[_first(rest)]))
-            name = self._lineup.hosts[_first(rest)].name
-            grouped |= {(r.code, r.field, r.needed): Against(replace(r, node=name), rest) for r in found}
-        elif rest:
-            most = max((k for k, each in grouped.items() if each.reason.blocks), key=lambda k: _size(grouped[k]))
-            grouped[most] = Against(grouped[most].reason, grouped[most].hosts | rest)
-        yield from grouped.values()
+    def _most(self, number: int) -> int:
+        if number not in self._demands:
+            self._demands[number] = len({case.classes[number] for case in self._cases.values()})
+        return max(LEAST_JUDGED, MOST_PAIRS // max(1, self._demands[number]))
 
     def notes(self, uid: str, node: str) -> tuple[PreflightReason, ...]:
         """What is to be known of a move that can be: warnings, and what is unknown."""
@@ -302,12 +325,8 @@ class Assessment:
         yield from _sorted(found)
 
 
-def _first(mask: int) -> int:
-    return (mask & -mask).bit_length() - 1
-
-
-def _size(against: Against) -> int:
-    return against.hosts.bit_count()
+def _commonest(reason: PreflightReason) -> tuple[int, str, str, str]:
+    return -reason.node_count, reason.code, reason.field, reason.needed
 
 
 def _lasting(case: _Case) -> bool:

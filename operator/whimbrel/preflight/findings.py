@@ -22,6 +22,8 @@ class Found:
     everywhere: tuple[PreflightReason, ...]
     demands: tuple[Hashable, ...]
     """One per family that looks at hosts."""
+    classes: tuple[int, ...]
+    """The same as numbers, not below zero: of a family, equal demands have one number."""
     masks: tuple[int, ...]
     """The hosts that nothing of each such family blocks."""
     suitable: int
@@ -63,7 +65,7 @@ class Findings:
         self._homes: dict[str, tuple[Hashable, ...]] = {}
         """What a source host supplies to each family that no plan has a say in, by its name."""
         self._judged: dict[tuple[int, Hashable], tuple[PreflightReason, ...]] = {}
-        self._masks: dict[tuple[int, Hashable], int] = {}
+        self._masks: dict[tuple[int, Hashable], tuple[int, int]] = {}
 
     def is_about(self, hosts: Mapping[str, Host], ledger: Ledger, snapshot: Snapshot) -> bool:
         """Whether it may be used for these: no others that are merely equal."""
@@ -88,22 +90,25 @@ class Findings:
         suitable = possible = self.lineup.everybody
         homes = self._home_of(guest)
         demands: list[Hashable] = []
+        classes: list[int] = []
         masks: list[int] = []
         for number, family in enumerate(self.by_host):
             if family.OF_THE_PLAN:
                 demands.append(None)
+                classes.append(0)
                 masks.append(self.lineup.everybody)
                 continue
             wanted = (number, family.demand(guest, homes[number]))
             if wanted not in self._masks:
-                self._masks[wanted] = family.mask(wanted[1], self.lineup)
-            mask = self._masks[wanted]
+                self._masks[wanted] = len(self._masks), family.mask(wanted[1], self.lineup)
+            kind, mask = self._masks[wanted]
             demands.append(wanted[1])
+            classes.append(kind)
             masks.append(mask)
             possible &= mask
             if not family.OF_THE_MOMENT:
                 suitable &= mask
-        return Found(reasons, tuple(demands), tuple(masks), suitable, possible)
+        return Found(reasons, tuple(demands), tuple(classes), tuple(masks), suitable, possible)
 
     def _home_of(self, guest: Candidate) -> tuple[Hashable, ...]:
         name, source = guest.instance.node, guest.source

@@ -94,7 +94,7 @@ def _started(evidence: Evidence, survey: Survey) -> Iterator[Followed]:
     stored = evidence.move.move.status
     message = f"{attempt.source_node} to {_target(attempt)}, {attempt.rung}."
     status = stored.model_copy(
-        update={"phase": MovePhase.MOVING, "reason": STARTED, "message": message, "verdicts": ()}
+        update={"phase": MovePhase.MOVING, "reason": STARTED, "message": message, "verdicts": (), "verdicts_omitted": 0}
     )
     yield from _status(evidence, status, f"attempt {attempt.number} has begun")
     yield _announce(evidence, survey, "MigrationStarted", f"Live migration from {message}")

@@ -19,7 +19,6 @@ from whimbrel.api.virtual_machine_move import (
     InstanceReference,
     Judgement,
     Rung,
-    Verdict,
     VirtualMachineMoveSpec,
 )
 from whimbrel.domain.records import Instance, Key
@@ -32,24 +31,24 @@ from whimbrel.ladder import Load, Offer, Withheld, next_offer, offers, withheld
 from whimbrel.ladder.attachment import reserved_labels
 from whimbrel.ladder.policy import is_wanted, label_pairs_needed, policy_name, resolve
 from whimbrel.placement import (
+    COUNTED,
     Placement,
     capacity_reasons,
     conflicting,
     no_way,
     undecided,
 )
-from whimbrel.preflight import Assessment
-
-MAX_VERDICTS = 64
-MAX_NOTES = 16
+from whimbrel.preflight import Assessment, PreflightReason, where
+from whimbrel.schedule.verdicts import MAX_NOTES, MAX_REFUSALS, refusals, same_refusals, verdict
 
 ALREADY_THERE = "AlreadyThere"
 UNDECIDED = undecided().code
 
 
-class AlreadyThere(Reason):
+class AlreadyThere(PreflightReason):
     """It runs on a node that the plan's target admits, and the plan does not ask for it to leave that node."""
 
+    evidence = where.PLAN
     remedy = "Nothing is to be done; to move it all the same, select it by virtualMachines.onNodes."
 
 
@@ -76,6 +75,16 @@ class Line:
     """What is to be known of the move beforehand, where it has a target."""
     ends_here: bool = False
     """Whether it has come to a stop on its way, cannot go on, and is as well there."""
+    refused: tuple[Reason, ...] = ()
+    """What keeps it from other hosts, where it has a target; without one that is among `reasons`."""
+    anywhere: bool = False
+    """Whether some host would take it, did nothing stand against moving it at all; what others lack does not keep it then."""
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes of what keeps it where it is, the first ones first."""
+        keeping = (each for each in self.reasons if each.blocks and not (each.node and self.anywhere))
+        return tuple(dict.fromkeys(each.code for each in keeping))
 
     @property
     def settled(self) -> bool:
@@ -104,22 +113,6 @@ class Line:
             (o.unattended_downtime_ms for o in self.offers if o.unattended_downtime_ms is not None), default=None
         )
 
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """The reasons as they stand in the move's status."""
-        return tuple(_verdict(reason) for reason in self.reasons[:MAX_VERDICTS])
-
-
-def _verdict(reason: Reason) -> Verdict:
-    return Verdict(
-        judgement=reason.judgement,
-        code=reason.code,
-        node=reason.node,
-        field=reason.field[:256],
-        found=reason.found[:256],
-        needed=reason.needed[:256],
-        remedy=reason.cure()[:4096],
-    )
-
 
 def settled_line(instance: Instance) -> Line:
     """A line of a virtual machine that is where the plan wants it."""
@@ -134,7 +127,11 @@ def unplaced_line(
 
     `readable`: UIDs of the virtual machines that may be named. `after`: the ledger when all have arrived.
     """
-    reasons: tuple[Reason, ...] = assessment.reasons(instance.uid, MAX_VERDICTS)
+    refused: tuple[Reason, ...] = assessment.refusals(instance.uid, instance.node)
+    if assessment.mask(instance.uid):
+        refused = tuple(each for each in refused if each.code not in COUNTED)
+        refused += capacity_reasons(instance, assessment, after)
+    reasons: tuple[Reason, ...] = (*assessment.everywhere(instance.uid), *refused)
     elsewhere = assessment.suitable(instance.uid) & ~assessment.bit(instance.node)
     if elsewhere:
         conflict = placed.explained.get(instance.uid)
@@ -146,9 +143,8 @@ def unplaced_line(
             reasons = (no_way(words), *reasons)
         elif instance.uid in placed.undecided:
             reasons = (undecided(), *reasons)
-        if assessment.mask(instance.uid):
-            reasons += capacity_reasons(instance, assessment, after, MAX_VERDICTS)
-    return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere))
+    anywhere = assessment.lasting(instance.uid) and assessment.free(instance.uid) != 0
+    return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere), anywhere=anywhere)
 
 
 def placed_line(
@@ -180,6 +176,7 @@ def placed_line(
         final=final,
         in_turn=in_turn,
         notes=assessment.notes(instance.uid, target.name),
+        refused=assessment.refusals(instance.uid, instance.node),
     )
 
 
@@ -229,22 +226,31 @@ def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
             name=instance.key.name,
             uid=instance.uid,
             memory_bytes=instance.memory_bytes,
+            node=instance.node,
             agent_connected=instance.agent_connected,
         ),
         attempt=attempt_for(line, 1, (), snapshot),
         rungs=line.rungs,
-        notes=tuple(_verdict(reason) for reason in line.notes[:MAX_NOTES]),
+        notes=tuple(map(verdict, line.notes[:MAX_NOTES])),
+        refusals=refusals(line.refused),
+        refusals_omitted=max(0, len(line.refused) - MAX_REFUSALS),
     )
 
 
-def still_says(stored: VirtualMachineMoveSpec, quoted: VirtualMachineMoveSpec) -> bool:
-    """Whether a stored move says what the quote says. That something has become known meanwhile is not worth a write: the
-    first move on a path would cost one for each that waits to follow it.
+def still_says(stored: VirtualMachineMoveSpec, quoted: VirtualMachineMoveSpec, *, started: bool) -> bool:
+    """Whether a stored move says what the quote says.
+
+    Not worth a write is that something has become known meanwhile: the first move on a path would cost one for each that
+    waits to follow it. Nor is what keeps it from other hosts, once the plan has started (a write would hold up the plan's
+    next start) or where the same reasons only hold on other hosts.
     """
     if stored == quoted:
         return True
     notes = tuple(note for note in stored.notes if note in quoted.notes or note.judgement != Judgement.UNKNOWN)
-    return stored.model_copy(update={"notes": notes}) == quoted
+    update: dict[str, object] = {"notes": notes}
+    if started or same_refusals(stored.refusals, quoted.refusals):
+        update |= {"refusals": quoted.refusals, "refusals_omitted": quoted.refusals_omitted}
+    return stored.model_copy(update=update) == quoted
 
 
 def quote_hash(generation: int, lines: Iterable[Line]) -> str:
@@ -252,7 +258,7 @@ def quote_hash(generation: int, lines: Iterable[Line]) -> str:
     rows = sorted(
         [
             line.instance.uid,
-            sorted({reason.code for reason in line.reasons if reason.blocks}),
+            sorted(line.codes),
             line.target.node.name if line.target is not None else "",
             [str(rung) for rung in line.rungs],
             line.budget_ms,

@@ -56,7 +56,7 @@ def _row(line: Line) -> QuotedMove:
         budget_ms=line.budget_ms,
         unattended_downtime_ms=line.unattended_downtime_ms,
         withheld=tuple(f"{held.rung}: {held.reason}" for held in line.withheld),
-        reasons=tuple(dict.fromkeys(reason.code for reason in line.reasons if reason.blocks))[:32],
+        reasons=line.codes[:32],
     )
 
 

@@ -3,8 +3,8 @@
 Called by `engine` for each plan that still chooses; `status.course` turns the result into words.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
 
@@ -18,9 +18,7 @@ from whimbrel.api.migration_plan import (
 from whimbrel.api.quote import Quote
 from whimbrel.api.virtual_machine_move import (
     AttemptSpec,
-    Judgement,
     MovePhase,
-    Verdict,
     VirtualMachineMoveStatus,
 )
 from whimbrel.domain.conditions import Claim, conditions
@@ -32,6 +30,7 @@ from whimbrel.ladder.consent import exceeds
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.candidate import Candidate
+from whimbrel.schedule.claimed import told_of_claims
 from whimbrel.schedule.docket import Docket, approved, begun, beyond_attempts, permitted, terminal
 from whimbrel.schedule.following import ended_on_its_way
 from whimbrel.schedule.outlook import (
@@ -41,8 +40,10 @@ from whimbrel.schedule.outlook import (
     still_says,
 )
 from whimbrel.schedule.quoting import TRIVIAL, quote_of
+from whimbrel.schedule.reasons import NoTarget
 from whimbrel.schedule.survey import Survey, rests
 from whimbrel.schedule.together import Quoted
+from whimbrel.schedule.verdicts import MAX_VERDICTS, same_verdicts, verdicts_of
 
 
 class Gate(Enum):
@@ -106,6 +107,7 @@ def review(
     selection, now = survey.selections[plan.uid], survey.snapshot.now
     if docket is None or quoted is None:
         return Review(plan, stored, Gate.UNKNOWN_CAPABILITIES, selection, (), stored.quote, (), ())
+    quoted = replace(quoted, lines=told_of_claims(quoted.lines, plan.uid, survey))
     evidence, started, open_moves, lines = docket.evidence, docket.started, docket.open_moves, quoted.lines
     if not started and selection.problems:
         left_over = [e for uid, e in open_moves.items() if uid not in docket.selected]
@@ -113,7 +115,7 @@ def review(
         return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, unselected, ())
     left = [e for uid, e in open_moves.items() if uid not in docket.selected]
     changes: list[Write | Announcement] = [
-        *_converge(plan, lines, open_moves, survey),
+        *_converge(plan, lines, open_moves, survey, started=started),
         *_gone(left, now, started=started),
         *_out_of_attempts(list(evidence.values()), spec, now),
     ]
@@ -245,7 +247,7 @@ def _out_of_attempts(evidence: list[Evidence], spec: MigrationPlanSpec, now: dat
 
 
 def _converge(
-    plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey
+    plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey, *, started: bool
 ) -> Iterator[Write | Announcement]:
     """The writes that make the stored moves say what the quote says; none when they do."""
     for line in lines:
@@ -266,7 +268,7 @@ def _converge(
             yield from _status(evidence.move, status, f"attempt {stored.attempt.number} is specified anew")
             continue
         spec = move_spec(line, survey.snapshot)
-        if not still_says(evidence.move.move.spec, spec):
+        if not still_says(evidence.move.move.spec, spec, started=started):
             yield writes.requote_move(plan, evidence.move, spec)
         else:
             yield from _status(evidence.move, _quoted_status(line, stored), "quoted")
@@ -274,28 +276,27 @@ def _converge(
 
 def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachineMoveStatus:
     if line.target is None:
-        verdicts = line.verdicts()
-        if stored.phase == MovePhase.BLOCKED and _gist(stored.verdicts) == _gist(verdicts):
-            return stored  # that a host has a little more or less room now is not worth a write
-        blocking = [v.code for v in verdicts if v.judgement == Judgement.BLOCK] or [v.code for v in verdicts]
-        codes_of_interest = [code for code in blocking if code not in TRIVIAL] or blocking
-        reason = codes_of_interest[0] if codes_of_interest else "NoTarget"
-        codes = ", ".join(dict.fromkeys(codes_of_interest))
+        verdicts = verdicts_of(line.reasons)
+        if stored.phase == MovePhase.BLOCKED and same_verdicts(stored.verdicts, verdicts):
+            return stored
+        codes_of_interest = [code for code in line.codes if code not in TRIVIAL] or line.codes
+        reason = codes_of_interest[0] if codes_of_interest else NoTarget.__name__
+        codes = ", ".join(codes_of_interest)
         message = f"It cannot move: {codes or 'no host fits'}. Each verdict names the field, the values and the remedy."
         return stored.model_copy(
-            update={"phase": MovePhase.BLOCKED, "reason": reason, "message": message, "verdicts": verdicts}
+            update={
+                "phase": MovePhase.BLOCKED,
+                "reason": reason,
+                "message": message,
+                "verdicts": verdicts,
+                "verdicts_omitted": max(0, len(line.reasons) - MAX_VERDICTS),
+            }
         )
     if stored.phase == MovePhase.BLOCKED:
-        return stored.model_copy(
-            update={"phase": MovePhase.WAITING, "reason": "", "message": "It can move again.", "verdicts": ()}
-            if stored.history
-            else {"phase": MovePhase.WAITING, "reason": "", "message": "", "verdicts": ()}
-        )
+        message = "It can move again." if stored.history else ""
+        nothing = {"reason": "", "verdicts": (), "verdicts_omitted": 0}
+        return stored.model_copy(update={"phase": MovePhase.WAITING, "message": message, **nothing})
     return stored
-
-
-def _gist(verdicts: Iterable[Verdict]) -> list[tuple[str, str, str, str]]:
-    return [(each.judgement, each.code, each.node, each.field) for each in verdicts]
 
 
 def _gone(left: list[Evidence], now: datetime, *, started: bool) -> Iterator[Write]:
@@ -328,7 +329,7 @@ def _skip(
         move = open_moves.get(line.instance.uid)
         if line.target is None and move is not None and not (line.capacity_only and busy):
             stored = move.move.move.status
-            skipped += _skipped(move, stored.reason or "NoTarget", stored.message, now)
+            skipped += _skipped(move, stored.reason or NoTarget.__name__, stored.message, now)
     return skipped
 
 

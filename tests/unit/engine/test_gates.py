@@ -372,6 +372,34 @@ def test_two_plans_on_one_virtual_machine_the_older_has_it_and_the_other_says_th
     assert "default/older" in wait["message"]
 
 
+def test_a_plan_says_before_anything_moves_which_of_its_machines_an_older_plan_has() -> None:
+    stage = Stage()
+    stage.plan("older", suspend=True)
+    stage.seconds += 5
+    stage.plan("younger", suspend=True)
+
+    stage.settle()
+
+    older, younger = stage.move(plan="older"), stage.move(plan="younger")
+    assert "ClaimedByPlan" not in [note["code"] for note in older["spec"]["notes"]]
+    note = younger["spec"]["notes"][0]
+    assert (note["code"], note["judgement"], note["found"]) == ("ClaimedByPlan", "Warn", "default/older")
+    assert younger["spec"]["attempt"]["targetNode"]
+
+
+def test_a_plan_says_it_too_of_a_machine_that_cannot_move() -> None:
+    stage = Stage(STUCK)
+    stage.plan("older", suspend=True)
+    stage.seconds += 5
+    stage.plan("younger", suspend=True)
+
+    stage.settle()
+
+    verdicts = {each["code"]: each["judgement"] for each in stage.move("stuck", "younger")["status"]["verdicts"]}
+    assert verdicts["ClaimedByPlan"] == "Warn"
+    assert verdicts["NotLiveMigratable"] == "Block"
+
+
 def test_the_younger_plan_does_not_take_the_older_ones_migration_for_its_own() -> None:
     stage = Stage()
     stage.plan("older", target={"nodeNames": ["node-2"]})

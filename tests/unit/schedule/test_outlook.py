@@ -239,6 +239,56 @@ def test_that_a_path_has_become_known_is_not_worth_a_write() -> None:
     stored, quoted = (move_spec(lines(snapshot, keep=there)[0], snapshot) for snapshot in (before, after))
 
     assert {note.code for note in stored.notes} - {note.code for note in quoted.notes} == {"ReachabilityUnknown"}
-    assert still_says(stored, quoted)
-    assert not still_says(quoted, stored)
-    assert not still_says(stored, quoted.model_copy(update={"rungs": ()}))
+    assert still_says(stored, quoted, started=False)
+    assert not still_says(quoted, stored, started=False)
+    assert not still_says(stored, quoted.model_copy(update={"rungs": ()}), started=False)
+
+
+# What refuses it elsewhere
+
+
+def test_what_keeps_a_guest_that_can_move_from_other_hosts_is_quoted_with_it() -> None:
+    snapshot = a_cluster(an_instance(), a_node("node-1"), a_node("node-2"), a_node("node-3", unschedulable=True))
+
+    (refusal,) = move_spec(one(snapshot), snapshot).refusals
+
+    assert (refusal.code, refusal.nodes, refusal.node_count) == ("HostCordoned", ("node-3",), 1)
+
+
+def test_a_guest_that_may_not_move_at_all_is_told_what_refuses_it_on_hosts_as_well() -> None:
+    nodes = [a_node("node-1"), a_node("node-2"), a_node("node-3", unschedulable=True)]
+
+    line = one(a_cluster(an_instance(live_migratable=BROKEN), *nodes))
+
+    assert [reason.code for reason in line.reasons if reason.blocks] == ["NotLiveMigratable", "HostCordoned"]
+
+
+def test_what_refuses_a_guest_on_some_hosts_does_not_count_as_what_keeps_it_where_others_would_take_it() -> None:
+    nodes = [a_node("node-1"), a_node("node-2"), a_node("node-3", unschedulable=True)]
+    guest = an_instance(live_migratable=BROKEN)
+    full = [a_node("node-1"), a_node("node-3", unschedulable=True)]
+
+    assert one(a_cluster(guest, *nodes)).codes == ("NotLiveMigratable",)
+    assert one(a_cluster(guest, *full)).codes == ("NotLiveMigratable", "HostCordoned")
+
+
+def test_an_approval_outlasts_a_cordon_that_changes_nothing_for_the_plan() -> None:
+    plan, guest = a_plan(), an_instance(live_migratable=BROKEN)
+    before, after = (
+        a_cluster(guest, a_node("node-1"), a_node("node-2"), a_node("node-3", unschedulable=cordoned))
+        for cordoned in (False, True)
+    )
+
+    assert quote_hash(1, lines(before, plan)) == quote_hash(1, lines(after, plan))
+
+
+def test_a_further_reason_of_other_hosts_is_worth_a_write_before_the_plan_has_started_only() -> None:
+    before, after = (
+        a_cluster(an_instance(), a_node("node-1"), a_node("node-2"), a_node("node-3", unschedulable=cordoned))
+        for cordoned in (False, True)
+    )
+    stored, quoted = (move_spec(one(snapshot), snapshot) for snapshot in (before, after))
+
+    assert stored != quoted
+    assert not still_says(stored, quoted, started=False)
+    assert still_says(stored, quoted, started=True)

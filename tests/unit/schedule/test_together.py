@@ -11,6 +11,7 @@ from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.schedule.outlook import quote_hash
 from whimbrel.schedule.together import Asked, Quoted, quotes
+from whimbrel.schedule.verdicts import verdicts_of
 
 BROKEN = Condition("False", "DisksNotLiveMigratable", "not shared")
 
@@ -283,7 +284,7 @@ def test_a_conflict_names_whom_its_reader_may_know_and_counts_the_others() -> No
         "shop/site and a virtual machine of another namespace cannot all be placed: only node-3 may take them, and node-3 has "
         "8.0 GiB of memory free."
     )
-    assert "bank" not in str(across.lines[0].verdicts())
+    assert "bank" not in str(verdicts_of(across.lines[0].reasons))
 
 
 def test_a_plan_that_selects_other_namespaces_names_their_virtual_machines_too() -> None:

@@ -1,0 +1,81 @@
+"""Reasons as they stand in a move: bounded, and rewritten only when that tells somebody something new.
+
+Called by `outlook` and `review`.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from whimbrel.api.virtual_machine_move import Verdict
+from whimbrel.domain.verdict import Reason
+from whimbrel.preflight import BY_HOST
+
+MAX_VERDICTS = 64
+MAX_NOTES = 16
+MAX_REFUSALS = 16
+REFUSALS_LENGTH = 1536
+"""Characters of texts and names; with what JSON adds a move's refusals stay near 2 KiB, be there 10 000 moves or not."""
+OF_THE_MOMENT = frozenset(reason.__name__ for family in BY_HOST if family.OF_THE_MOMENT for reason in family.REASONS)
+"""Codes that come and go as machines do."""
+
+
+@lru_cache(maxsize=4096)
+def verdict(reason: Reason) -> Verdict:
+    """One reason. Equal ones are made once: thousands of machines have them in common."""
+    return Verdict(
+        judgement=reason.judgement,
+        code=reason.code,
+        node=reason.node,
+        further_nodes=reason.further_nodes,
+        node_count=reason.node_count or int(bool(reason.node)),
+        field=reason.field[:256],
+        found=reason.found[:256],
+        needed=reason.needed[:256],
+        remedy=reason.cure()[:4096],
+    )
+
+
+@lru_cache(maxsize=4096)
+def refusals(reasons: tuple[Reason, ...]) -> tuple[Verdict, ...]:
+    """What keeps a machine from other hosts: each with its code and how many they are, with texts as long as there is room."""
+    told, length = list[Verdict](), 0
+    for each in map(verdict, reasons[:MAX_REFUSALS]):
+        texts = len(each.found) + len(each.needed) + len(each.remedy)
+        length += 64 + len(each.code) + len(each.field) + sum(map(len, each.nodes)) + texts
+        if length > REFUSALS_LENGTH:
+            length -= texts
+            each = each.model_copy(update={"further_nodes": (), "found": "", "needed": "", "remedy": ""})
+        told.append(each)
+    return tuple(told)
+
+
+def verdicts_of(reasons: Sequence[Reason]) -> tuple[Verdict, ...]:
+    """The reasons of a machine that cannot move; what is beyond the bound is only counted."""
+    return tuple(map(verdict, reasons[:MAX_VERDICTS]))
+
+
+def same_refusals(told: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
+    """Whether the same things speak against other hosts, apart from what comes and goes with the machines there."""
+    return _lasting(told) == _lasting(now)
+
+
+def same_verdicts(told: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
+    """Whether a machine that cannot move is still held by the same, and on as many nodes.
+
+    Somebody who uncordons one node after the other wants to see how many are left. Where machines come and go only the
+    code counts: that a host has a little more or less room now is not worth a write.
+    """
+    return _gist(told) == _gist(now)
+
+
+def _lasting(verdicts: Iterable[Verdict]) -> set[tuple[str, str]]:
+    return {(each.code, each.field) for each in verdicts if each.code not in OF_THE_MOMENT}
+
+
+def _gist(verdicts: Iterable[Verdict]) -> set[tuple[object, ...]]:
+    return {
+        (each.judgement, each.code, each.field)
+        if each.code in OF_THE_MOMENT
+        else (each.judgement, each.code, each.field, each.needed, each.node, each.further_nodes, each.node_count)
+        for each in verdicts
+    }
