@@ -1,6 +1,6 @@
 """The demo's pictures: the quote, the live table, the receipts, the verdict, as rich renderables and as plain lines."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -8,9 +8,9 @@ from rich.text import Text
 from whimbrel.api import MigrationPlan, VirtualMachineMove
 from whimbrel.api.migration_plan import WaitSummary
 from whimbrel.api.quote import Quote, QuotedMove
-from whimbrel.api.virtual_machine_move import MovePhase, Verdict
+from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.cli import words
-from whimbrel.cli.quote import telling
+from whimbrel.cli.quote import telling, together
 from whimbrel_lab.demo.report import Check, Witness
 from whimbrel_lab.demo.sheet import Sheet
 from whimbrel_lab.demo.view import Row, attempt_of
@@ -66,25 +66,15 @@ def refusal(move: VirtualMachineMove) -> RenderableType:
     """All reasons of one virtual machine; one that holds for several nodes is told once."""
     text = Text()
     text.append(f"{move.spec.instance.name} cannot move:\n", "bold yellow")
-    for verdict, nodes in _together(telling(move.status.verdicts)):
-        text.append(f"  {verdict.code}", "yellow")
-        text.append(f" on {', '.join(nodes)}" if nodes else "", "yellow")
-        text.append(f"  {verdict.field}" if verdict.field else "", "dim")
-        text.append(f"  found: {verdict.found}" if verdict.found else "")
-        text.append(f"  needed: {verdict.needed}\n" if verdict.needed else "\n")
-        if verdict.remedy:
-            text.append(f"      {verdict.remedy}\n", "italic")
+    for (code, field, found, needed, remedy), nodes in together(telling(move.status.verdicts)).items():
+        text.append(f"  {code}", "yellow")
+        text.append(f" on {nodes}" if nodes else "", "yellow")
+        text.append(f"  {field}" if field else "", "dim")
+        text.append(f"  found: {found}" if found else "")
+        text.append(f"  needed: {needed}\n" if needed else "\n")
+        if remedy:
+            text.append(f"      {remedy}\n", "italic")
     return text
-
-
-def _together(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, list[str]]]:
-    found: dict[tuple[str, ...], tuple[Verdict, list[str]]] = {}
-    for verdict in verdicts:
-        key = (verdict.code, verdict.field, verdict.found, verdict.needed)
-        _, nodes = found.setdefault(key, (verdict, []))
-        if verdict.node:
-            nodes.append(verdict.node)
-    return list(found.values())
 
 
 def waiting_for(waits: Sequence[WaitSummary]) -> str:

@@ -53,12 +53,12 @@ def describe(plan: PlanObject, moves: Sequence[VirtualMachineMove]) -> Answer:
     """The matrix of virtual machines and hosts, in short. Pure."""
     cells = {name(move): verdicts_by_host(move) for move in moves}
     hosts = sorted({host for by_host in cells.values() for host in by_host if host})
-    wide = len(hosts) > MOST_COLUMNS
+    wide = len(hosts) > MOST_COLUMNS or any(each.nodes_unnamed for move in moves for each in against_hosts(move))
     status = plan.plan.status
     notes = [f"Conflict: {conflict.message}" for conflict in plan.conflicts]
     if status.quote is not None and status.quote.blocked:
         notes.insert(0, _by_reason(status.quote.blocked))
-    if any(move.status.verdicts for move in moves):
+    if any(move.status.verdicts or move.spec.refusals for move in moves):
         notes.append(
             f"All reasons of one virtual machine: kubectl whimbrel explain plan/{plan.name} VM -n {plan.namespace}"
         )
@@ -81,23 +81,38 @@ def _by_reason(blocked: Sequence[BlockedSummary]) -> str:
     """What keeps virtual machines where they are, by reason, as the plan's status counts it."""
     lines = ["What keeps virtual machines where they are:"]
     for each in blocked:
-        more = each.count - len(each.virtual_machines)
-        names = ", ".join(each.virtual_machines) + (f" and {more} more" if more > 0 else "")
+        names = words.names(each.virtual_machines, each.count - len(each.virtual_machines))
         lines.append(f"  {each.reason}  {each.count}  {names}")
     return "\n".join(lines)
 
 
+def against_hosts(move: VirtualMachineMove) -> tuple[Verdict, ...]:
+    """What keeps it from single hosts: now, where it cannot move; else as it was when it was quoted."""
+    told = move.status.verdicts or move.spec.refusals
+    return tuple(each for each in told if each.node and (each.judgement == Judgement.BLOCK or not move.spec.attempt))
+
+
 def verdicts_by_host(move: VirtualMachineMove) -> Mapping[str, tuple[str, ...]]:
-    """What is known of each host: codes that block it, `target` or `here`. What holds anywhere is under the empty name."""
+    """What is known of each host that is named: codes that block it, `target` or `here`. What holds anywhere is under the
+    empty name.
+    """
     found: dict[str, list[str]] = {}
     for verdict in move.status.verdicts:
-        if verdict.judgement == Judgement.BLOCK or not move.spec.attempt:
-            found.setdefault(verdict.node, []).append(verdict.code)
+        if not verdict.node and (verdict.judgement == Judgement.BLOCK or not move.spec.attempt):
+            found.setdefault("", []).append(verdict.code)
+    for verdict in against_hosts(move):
+        for node in verdict.nodes:
+            found.setdefault(node, []).append(verdict.code)
+    found |= {node: [what] for node, what in _ends(move).items()}
+    return {host: tuple(dict.fromkeys(codes)) for host, codes in sorted(found.items())}
+
+
+def _ends(move: VirtualMachineMove) -> Mapping[str, str]:
+    """Its target and where it is, as far as they are known."""
     attempt = last_attempt(move)
     if attempt is not None:
-        found[attempt.target_node] = [TARGET]
-        found[attempt.source_node] = [HERE]
-    return {host: tuple(dict.fromkeys(codes)) for host, codes in sorted(found.items())}
+        return {attempt.target_node: TARGET, attempt.source_node: HERE}
+    return {move.spec.instance.node: HERE} if move.spec.instance.node else {}
 
 
 def _row(
@@ -105,25 +120,25 @@ def _row(
 ) -> tuple[str, ...]:
     anywhere = ", ".join(by_host.get("", ())) or NOT_TOLD
     first = (name(move), str(move.status.phase), anywhere)
-    if not wide:
-        return (*first, *(", ".join(map(_short, by_host.get(host, ()))) or NOT_TOLD for host in hosts))
-    grouped: dict[tuple[str, ...], list[str]] = {}
-    for host, codes in by_host.items():
-        if host:
-            grouped.setdefault(codes, []).append(host)
-    return (
-        *first,
-        "; ".join(f"{', '.join(map(_short, codes))}: {_named(at)}" for codes, at in grouped.items()) or NOT_TOLD,
-    )
+    if wide:
+        return (*first, _in_words(move))
+    return (*first, *(", ".join(map(_short, by_host.get(host, ()))) or NOT_TOLD for host in hosts))
+
+
+def _in_words(move: VirtualMachineMove) -> str:
+    """Each code with the hosts that it holds on; what several verdicts of one code say is put together."""
+    named = {what: [node] for node, what in _ends(move).items()}
+    unnamed: dict[str, int] = {}
+    for verdict in against_hosts(move):
+        code = _short(verdict.code)
+        named.setdefault(code, []).extend(verdict.nodes)
+        unnamed[code] = unnamed.get(code, 0) + verdict.nodes_unnamed
+    told = (f"{code}: {words.names(at, unnamed.get(code, 0), MOST_NAMED)}" for code, at in named.items())
+    return "; ".join(told) or NOT_TOLD
 
 
 def _short(code: str) -> str:
     return HERE if code == "SourceNode" else code
-
-
-def _named(hosts: Sequence[str]) -> str:
-    more = len(hosts) - MOST_NAMED
-    return ", ".join(hosts[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def describe_one(plan: PlanObject, moves: Sequence[VirtualMachineMove], vm: str) -> Answer:
@@ -139,7 +154,9 @@ def describe_one(plan: PlanObject, moves: Sequence[VirtualMachineMove], vm: str)
     conflicts = [conflict for conflict in plan.conflicts if full in conflict.virtual_machines]
     notes = [f"Conflict: {conflict.message}" for conflict in conflicts]
     if move.status.verdicts:
-        notes.append(why_not(full, move.status.verdicts))
+        notes.append(why_not(full, move.status.verdicts, move.status.verdicts_omitted))
+    elif move.spec.refusals:
+        notes.append(in_full(f"Where {full} cannot go:", move.spec.refusals, move.spec.refusals_omitted))
     if move.spec.notes:
         notes.append(to_know(full, move.spec.notes))
     where = f", {attempt.source_node} to {attempt.target_node}" if attempt else ""
@@ -149,6 +166,9 @@ def describe_one(plan: PlanObject, moves: Sequence[VirtualMachineMove], vm: str)
             **_entry(move, verdicts_by_host(move)),
             "message": move.status.message,
             "verdicts": [verdict.to_json() for verdict in move.status.verdicts],
+            "verdictsOmitted": move.status.verdicts_omitted,
+            "refusals": [verdict.to_json() for verdict in move.spec.refusals],
+            "refusalsOmitted": move.spec.refusals_omitted,
             "notes": [verdict.to_json() for verdict in move.spec.notes],
             "conflicts": [_conflict(conflict) for conflict in conflicts],
         },

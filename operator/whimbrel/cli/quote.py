@@ -1,7 +1,7 @@
 """`kubectl whimbrel quote PLAN`: what will happen, before anything moves, with every reason of what cannot move."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from whimbrel.api import VirtualMachineMove
 from whimbrel.api.quote import Quote, QuotedMove, TargetChoice
@@ -49,8 +49,9 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
     verdicts = {
         f"{m.spec.instance.namespace}/{m.spec.instance.name}": m.status.verdicts for m in moves if m.status.verdicts
     }
+    omitted = {f"{m.spec.instance.namespace}/{m.spec.instance.name}": m.status.verdicts_omitted for m in moves}
     notes = [
-        why_not(line.virtual_machine, verdicts[line.virtual_machine])
+        why_not(line.virtual_machine, verdicts[line.virtual_machine], omitted[line.virtual_machine])
         for line in quote.moves
         if not line.target_node and line.virtual_machine in verdicts
     ]
@@ -157,26 +158,39 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + more
 
 
-def why_not(virtual_machine: str, verdicts: Iterable[Verdict]) -> str:
+def why_not(virtual_machine: str, verdicts: Iterable[Verdict], omitted: int) -> str:
     """All reasons of one virtual machine that cannot move."""
-    return in_full(f"{virtual_machine} cannot move:", telling(verdicts))
+    return in_full(f"{virtual_machine} cannot move:", telling(verdicts), omitted)
 
 
-def in_full(title: str, verdicts: Iterable[Verdict]) -> str:
-    """Verdicts below a title, each with the field, the values, the nodes it is about, and the remedy."""
-    nodes: dict[tuple[str, ...], list[str]] = {}
-    for v in verdicts:
-        nodes.setdefault((v.code, v.field, v.found, v.needed, v.remedy), []).append(v.node)
+def in_full(title: str, verdicts: Iterable[Verdict], omitted: int = 0) -> str:
+    """Verdicts below a title, each with the field, the values, the nodes it is about, and the remedy.
+
+    `omitted`: how many more there are that were not written down.
+    """
     lines = [title]
-    for (code, field, found, needed, remedy), where in nodes.items():
-        at = f" [{', '.join(node for node in where if node)}]" if any(where) else ""
+    for (code, field, found, needed, remedy), where in together(verdicts).items():
+        at = f" [{where}]" if where else ""
         values = ", ".join(
             text for text in (f"found {found}" if found else "", f"needed {needed}" if needed else "") if text
         )
         lines.append(f"  {code}{at}  {field}{': ' if field and values else ''}{values}")
         if remedy:
             lines.append(f"      {remedy}")
+    if omitted:
+        lines.append(f"  and {omitted} further reasons")
     return "\n".join(lines)
+
+
+def together(verdicts: Iterable[Verdict]) -> Mapping[tuple[str, str, str, str, str], str]:
+    """By code, field, value found, value needed and remedy the nodes, in words; older releases have a verdict for each."""
+    named: dict[tuple[str, str, str, str, str], list[str]] = {}
+    unnamed: dict[tuple[str, str, str, str, str], int] = {}
+    for each in verdicts:
+        said = (each.code, each.field, each.found, each.needed, each.remedy)
+        named.setdefault(said, []).extend(each.nodes)
+        unnamed[said] = unnamed.get(said, 0) + each.nodes_unnamed
+    return {said: words.names(nodes, unnamed[said]) for said, nodes in named.items()}
 
 
 VERB = Verb("quote", "what will happen, before anything moves", takes_plan, run)

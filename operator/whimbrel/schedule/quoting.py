@@ -14,8 +14,8 @@ MAX_CONFLICTS = 16
 MAX_CONFLICTING = 16
 MAX_CODES = 32
 MAX_NAMED = 5
-TRIVIAL = frozenset({"SourceNode", "NotATarget"})
-"""Reasons that say least about why nothing fits: of the source itself, and of nodes that the plan leaves out."""
+TRIVIAL = frozenset({"NotATarget"})
+"""What says least about why nothing fits: that the plan leaves nodes out."""
 
 
 def quote_of(plan: Plan, quoted: Quoted, settled: int, selection: Selection, survey: Survey) -> Quote:

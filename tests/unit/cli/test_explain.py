@@ -24,16 +24,17 @@ ATTEMPT = {
 }
 
 
-def a_move(name: str, attempt: Any = None, notes: Any = (), **status: Any) -> dict[str, Any]:
+def a_move(name: str, attempt: Any = None, notes: Any = (), refusals: Any = (), **status: Any) -> dict[str, Any]:
     instance = {"namespace": "shop", "name": name, "uid": f"uid-{name}", "memoryBytes": 99614720}
+    quoted = {"notes": list(notes), "refusals": list(refusals), **({"attempt": attempt} if attempt else {})}
     return {
         "metadata": {"namespace": "shop", "name": f"empty-{name}", "ownerReferences": [{"uid": "plan-uid"}]},
-        "spec": {"instance": instance, "notes": list(notes), **({"attempt": attempt} if attempt else {})},
+        "spec": {"instance": instance, **quoted},
         "status": status,
     }
 
 
-def verdict(code: str, node: str = "", **more: str) -> dict[str, str]:
+def verdict(code: str, node: str = "", **more: Any) -> dict[str, Any]:
     return {"judgement": "Block", "code": code, "node": node, "field": "f", "found": "x", "needed": "y", **more}
 
 
@@ -111,6 +112,39 @@ def test_more_hosts_than_columns_are_told_in_words(ask: Callable[..., str]) -> N
 
     assert re.search(r"VM +PHASE +ANYWHERE +BY HOST", out)
     assert "HostCordoned: node-1, node-2, node-3, node-4 and 5 more" in out
+
+
+def test_hosts_that_are_only_counted_are_told_in_words(ask: Callable[..., str]) -> None:
+    many = verdict("HostCordoned", "node-1", furtherNodes=["node-2", "node-3", "node-4", "node-5"], nodeCount=99)
+    far = a_move("far", phase="Blocked", verdicts=[many, verdict("HostTainted", "node-200", nodeCount=1)])
+
+    out = ask("plan/empty", moves=[far])
+
+    assert "HostCordoned: node-1, node-2, node-3, node-4 and 95 more; HostTainted: node-200" in out
+    assert "HostCordoned [node-1, node-2, node-3, node-4, node-5 and 94 more]" in ask("plan/empty", "far", moves=[far])
+
+
+def test_of_a_move_that_can_be_is_told_what_keeps_it_from_other_hosts(ask: Callable[..., str]) -> None:
+    refused = verdict("HostCordoned", "node-3", nodeCount=1, remedy="Uncordon node-3.")
+    web = a_move("web", ATTEMPT, refusals=[refused], phase="Waiting")
+
+    assert re.search(r"shop/web +Waiting +- +here +target +HostCordoned", ask("plan/empty", moves=[web]))
+    assert "Where shop/web cannot go:\n  HostCordoned [node-3]  f: found x, needed y\n      Uncordon node-3." in ask(
+        "plan/empty", "web", moves=[web]
+    )
+
+
+def test_a_virtual_machine_that_cannot_move_is_shown_where_it_is(ask: Callable[..., str]) -> None:
+    pinned = json.loads(json.dumps(PINNED))
+    pinned["spec"]["instance"]["node"] = "node-1"
+
+    assert re.search(r"shop/pinned +Blocked +NotLiveMigratable +here", ask("plan/empty", moves=[pinned]))
+
+
+def test_reasons_that_were_not_written_down_are_counted(ask: Callable[..., str]) -> None:
+    lost = a_move("lost", phase="Blocked", verdicts=[verdict("HostCordoned", "node-2")], verdictsOmitted=3)
+
+    assert "and 3 further reasons" in ask("plan/empty", "lost", moves=[lost])
 
 
 @pytest.mark.parametrize("vm", ["stuck", "shop/stuck"])

@@ -223,4 +223,4 @@ def test_the_quote_shows_a_target_for_one_that_follows_and_for_a_pair_the_rule_t
     pair = quoted(nodes("", ""), guests, *(runs(guest, "pair", asks_for("pair")) for guest in guests))
 
     assert follows == {"app": ("node-2", []), "db": ("node-2", [])}
-    assert pair == dict.fromkeys(("app", "db"), ("", ["NoWayThere", "PodAffinity", "SourceNode"]))
+    assert pair == dict.fromkeys(("app", "db"), ("", ["NoWayThere", "PodAffinity"]))
