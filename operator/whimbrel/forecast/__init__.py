@@ -1,6 +1,56 @@
-"""What a migration will take. So far a floor only: one pass over memory at the rate that admission guarantees."""
+"""What a migration will take: duration, bytes, downtime and convergence, each with its uncertainty; and its floor.
+
+`guest` checks what the cluster told, `predict` forecasts an attempt, `price` says what a refusal would cost, `sighting`,
+`eta` and `progress` follow a running one, `pause_if_suspended_now` and `pause_in_all_s` are for whoever suspends guests.
+"""
 
 from whimbrel.domain.quantities import time_budget_units
+from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds
+from whimbrel.forecast.curve import CurvePoint, DirtyCurve
+from whimbrel.forecast.path import Path
+from whimbrel.forecast.prediction import Convergence, Prediction, predict, unattended_downtime_ms
+from whimbrel.forecast.price import Price, bandwidth_that_does, fits, pause_that_does, price
+from whimbrel.forecast.progress import Eta, eta, eta_of_rest, progress
+from whimbrel.forecast.readings import Guest, Reading, guest
+from whimbrel.forecast.sighting import Sighting, point_of_finished, sighting
+from whimbrel.forecast.spread import Spread, exactly
+from whimbrel.forecast.stun import Pause, pause_if_suspended_now, pause_in_all_s
 from whimbrel.inventory.rates import admitted_rate, pass_seconds
 
-__all__ = ["admitted_rate", "pass_seconds", "time_budget_units"]
+__all__ = [
+    "AtDeadline",
+    "Convergence",
+    "CurvePoint",
+    "DirtyCurve",
+    "Disks",
+    "Ending",
+    "Eta",
+    "Guest",
+    "Path",
+    "Pause",
+    "Prediction",
+    "Price",
+    "Reading",
+    "Sighting",
+    "Spread",
+    "Terms",
+    "admitted_rate",
+    "bandwidth_that_does",
+    "deadline_seconds",
+    "eta",
+    "eta_of_rest",
+    "exactly",
+    "fits",
+    "guest",
+    "pass_seconds",
+    "pause_if_suspended_now",
+    "pause_in_all_s",
+    "pause_that_does",
+    "point_of_finished",
+    "predict",
+    "price",
+    "progress",
+    "sighting",
+    "time_budget_units",
+    "unattended_downtime_ms",
+]

@@ -1,0 +1,166 @@
+"""One attempt from its start-up to its end under KubeVirt's time budget, for one curve and one pace.
+
+KubeVirt gives a migration k·G seconds (k: completionTimeoutPerGiB, G: started 10^9 bytes of memory and copied disks) and then
+aborts it, suspends the guest for at most as long again, or switches to post-copy (KubeVirt contract §5.2, §5.3). Called by
+`prediction` and `progress`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+from whimbrel.domain.quantities import time_budget_units
+from whimbrel.forecast.curve import DirtyCurve
+from whimbrel.forecast.path import Pace
+from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S, Course, copy_memory, pending_at_most
+
+EARLIEST_ACT_S = 1.0
+"""KubeVirt's monitor compares whole elapsed seconds, so it acts no earlier than this after the deadline;"""
+LATEST_ACT_S = 1.4
+"""it looks every 400 ms, so no later than this."""
+DEVICE_STATE_S = 0.025
+"""Sending the devices' state and resuming at the target; guests on QEMU 7.2 showed 1 to 25 ms."""
+RESUME_S = 2.1
+"""Longest time from an abort to the guest running again: 1.24 to 2.07 s in eight runs of libvirt 9.0."""
+LONGEST_RAISED_DOWNTIME_S = 2000.0
+"""The most that KubeVirt raises the hypervisor's downtime limit to."""
+
+
+class AtDeadline(StrEnum):
+    """What KubeVirt does to an attempt that has not ended at its deadline."""
+
+    ABORT = "Abort"
+    SUSPEND = "Suspend"
+    RAISE_DOWNTIME = "RaiseDowntime"
+    """With a passed-through device it allows any pause instead of suspending; nothing can abort that."""
+    POST_COPY = "PostCopy"
+
+
+class Ending(StrEnum):
+    """How an attempt ends."""
+
+    IN_TIME = "InTime"
+    ABORTED = "AbortedAtDeadline"
+    STUNNED = "Stunned"
+    STUN_ABORTED = "StunAborted"
+    """Suspended for a whole further deadline, and resumed at the source."""
+    POST_COPIED = "PostCopied"
+    NEVER = "Never"
+    """It neither ends nor has a deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an attempt may do. `deadline_s` is KubeVirt's, in seconds since the monitor's start; 0: none."""
+
+    deadline_s: float = 0.0
+    at_deadline: AtDeadline = AtDeadline.ABORT
+    may_throttle: bool = False
+    allowed_downtime_s: float = ALLOWED_DOWNTIME_S
+    """The hypervisor's limit at which it stops the guest by itself."""
+    device_state_s: float = DEVICE_STATE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Disks:
+    """Local disks that are copied before memory, in bytes and bytes per second; the guest goes on writing to them."""
+
+    size_bytes: float = 0.0
+    bytes_per_second: float = 1.0
+    dirty_bytes_per_second: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Until the target has them all: size ÷ (rate - writes), infinite where they are written as fast as copied."""
+        if self.size_bytes <= 0:
+            return 0.0
+        net = self.bytes_per_second - self.dirty_bytes_per_second
+        return self.size_bytes / net if net > 0 else inf
+
+
+NO_DISKS = Disks()
+PLAIN = Terms()
+"""Pre-copy without a deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one attempt comes to. Bytes are on the wire; seconds from the begin of the copy, start-up apart.
+
+    `downtime_bound_s` is the longest that the guest stands still; `throttle_s` throttle times seconds.
+    """
+
+    ending: Ending
+    seconds: float
+    wire_bytes: float
+    downtime_bound_s: float
+    throttle_s: float
+
+
+def deadline_seconds(completion_timeout_per_gib: int, memory_bytes: int, copied_disk_bytes: int = 0) -> int:
+    """KubeVirt's deadline in seconds; 0 is never. Source: KubeVirt contract §5.2."""
+    return completion_timeout_per_gib * time_budget_units(memory_bytes + copied_disk_bytes)
+
+
+def attempt(
+    first_bytes: float, curve: DirtyCurve, pace: Pace, terms: Terms, disks: Disks = NO_DISKS,
+) -> Run:  # fmt: skip
+    """An attempt from the begin of the copy; `first_bytes` are those of the first round (`pre_copy.first_round_bytes`)."""
+    acts_s = terms.deadline_s + EARLIEST_ACT_S if terms.deadline_s else inf
+    disks_s = disks.seconds
+    if disks_s >= acts_s or disks_s == inf:
+        copied = acts_s * disks.bytes_per_second
+        course = Course(False, 0.0, 0.0, first_bytes, first_bytes, 0.0, 1)
+        rest_s = (disks_s - acts_s if disks_s < inf else inf) if acts_s < inf else inf
+        return conclude(
+            course, curve, pace, terms, before_s=min(disks_s, acts_s), before_bytes=copied, disk_rest_s=rest_s
+        )
+    course = copy_memory(
+        first_bytes, curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=terms.may_throttle,
+        until_s=acts_s - disks_s,
+    )  # fmt: skip
+    return conclude(course, curve, pace, terms, before_s=disks_s, before_bytes=disks_s * disks.bytes_per_second)
+
+
+def conclude(
+    course: Course,
+    curve: DirtyCurve,
+    pace: Pace,
+    terms: Terms,
+    *,
+    before_s: float = 0.0,
+    before_bytes: float = 0.0,
+    disk_rest_s: float = 0.0,
+) -> Run:
+    """How an attempt ends whose memory went this course until KubeVirt acts. `before_s` and `before_bytes` (on the wire) are
+    what came before it; `disk_rest_s` is how long the disks still need.
+    """
+    wire = before_bytes + course.sent_bytes * pace.wire_share
+    elapsed_s = before_s + course.elapsed_s
+    device_s = terms.device_state_s
+    if course.ended:
+        stop_s = course.left_bytes / pace.uncapped_bytes_per_second
+        most = min(pace.bytes_per_second * terms.allowed_downtime_s, max(course.left_bytes, curve.working_set_bytes))
+        bound_s = most / pace.uncapped_bytes_per_second + device_s
+        wire += course.left_bytes * pace.wire_share
+        return Run(Ending.IN_TIME, elapsed_s + stop_s + device_s, wire, bound_s, course.throttle_s)
+    if elapsed_s == inf:
+        return Run(Ending.NEVER, inf, inf, 0.0, course.throttle_s)
+    acts_s = elapsed_s + (LATEST_ACT_S - EARLIEST_ACT_S) / 2
+    if terms.at_deadline is AtDeadline.ABORT:
+        return Run(Ending.ABORTED, acts_s, wire, 0.0, course.throttle_s)
+    rest = pending_at_most(course, curve, pace)
+    wire += rest * pace.wire_share
+    if terms.at_deadline is AtDeadline.SUSPEND:
+        pause_s = disk_rest_s + rest / pace.bytes_per_second + device_s
+        if pause_s > terms.deadline_s:
+            most_s = terms.deadline_s + LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S
+            sent = wire - (rest - min(rest, pace.bytes_per_second * terms.deadline_s)) * pace.wire_share
+            return Run(Ending.STUN_ABORTED, acts_s + terms.deadline_s, sent, most_s, course.throttle_s)
+        working_set = max(rest, course.round_bytes + curve.working_set_bytes)
+        bound_s = disk_rest_s + working_set / pace.bytes_per_second + device_s
+        return Run(Ending.STUNNED, acts_s + pause_s, wire, bound_s, course.throttle_s)
+    rest_s = disk_rest_s + rest / pace.uncapped_bytes_per_second + device_s
+    if terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
+        return Run(Ending.STUNNED, acts_s + rest_s, wire, rest_s, course.throttle_s)
+    return Run(Ending.POST_COPIED, acts_s + rest_s, wire, device_s, course.throttle_s)

@@ -1,0 +1,114 @@
+"""Which dirty curves fit what is known of a guest: a small fixed set of them, with weights.
+
+One sample of one second is a point of the curve, not a rate (performance reference B1.3): the guest may rewrite just these
+bytes for ever, or go on to dirty all of its memory. Every curve that passes through the points stays possible, how far it
+goes on being log-uniform; a second point, of a longer window, leaves few. The weights do not depend on the values, so more
+dirtying in makes every curve greater, and no forecast shorter.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from whimbrel.forecast.curve import CurvePoint, DirtyCurve
+from whimbrel.forecast.readings import DIRTY_SAMPLE_S, Guest
+
+IN_USE_SHARES = (0.4, 0.7, 1.0)
+"""How much of a guest's memory is not zero where nobody tells: equally likely."""
+UNTOLD_SHARES_PER_SECOND = (0.0003, 0.001, 0.004, 0.016, 0.064)
+"""How much of its memory a guest dirties in one second where nobody tells: log-uniform from nearly idle to very busy."""
+GROWTH = (0.1, 0.3, 0.5, 0.7, 1.0)
+"""How far, on a logarithmic scale from what was seen to all memory in use, a set that still grew goes on growing."""
+LINEAR_AT = 0.97
+"""Where a longer window shows this share of what a constant rate would give, the curve has not bent before it."""
+SATURATED_AT = 1.03
+"""Where a longer window shows no more than this times the shorter one's bytes, the set was dirtied whole in the shorter."""
+FASTER = 8.0
+"""How much faster than just so a set may be rewritten that was dirtied whole within a window."""
+WIDER_WINDOW = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A guest as it may be: bytes that are not zero, its curve, and the weight of that; weights add up to 1."""
+
+    in_use_bytes: float
+    curve: DirtyCurve
+    weight: float
+
+
+@lru_cache(maxsize=4096)
+def candidates(guest: Guest) -> tuple[Candidate, ...]:
+    """The guests that this one may be, in a fixed order; never empty."""
+    used = (
+        tuple(share * guest.memory_bytes for share in IN_USE_SHARES)
+        if guest.in_use_bytes is None
+        else (guest.in_use_bytes,)
+    )
+    found = []
+    for in_use_bytes in used:
+        for curve, weight in _curves(guest.points, in_use_bytes):
+            found.append(Candidate(in_use_bytes, curve.within(in_use_bytes), weight / len(used)))
+    return tuple(found)
+
+
+def _curves(told: tuple[CurvePoint, ...], in_use_bytes: float) -> list[tuple[DirtyCurve, float]]:
+    points = tuple(point for point in told if not point.at_most)
+    # A set that was no greater within a long window is taken not to grow any more after it.
+    ceiling = min((point.distinct_bytes for point in told if point.at_most), default=in_use_bytes)
+    memory_bytes = min(in_use_bytes, max([ceiling, *(point.distinct_bytes for point in points)]))
+    if not points:
+        shares = UNTOLD_SHARES_PER_SECOND
+        return [
+            (curve, weight / len(shares))
+            for share in shares
+            for curve, weight in _through_one(DIRTY_SAMPLE_S, min(memory_bytes, share * in_use_bytes), memory_bytes)
+        ]
+    short, long = _ends(points)
+    factor = max(short.within_factor, long.within_factor)
+    scales = (1.0,) if factor == 1 else (1 / factor, 1.0, factor)
+    return [
+        (curve, weight / len(scales)) for scale in scales for curve, weight in _fit(short, long, memory_bytes, scale)
+    ]
+
+
+def _ends(points: tuple[CurvePoint, ...]) -> tuple[CurvePoint, CurvePoint]:
+    """The points of the shortest and of the longest window: what lies between adds little to a curve with one bend.
+
+    What was measured on the guest itself outweighs what is borrowed. Of equal windows the greater one counts.
+    """
+    best = min(point.within_factor for point in points)
+    own = [point for point in points if point.within_factor == best]
+    short = min(own, key=lambda point: (point.window_s, -point.distinct_bytes))
+    return short, max(own, key=lambda point: (point.window_s, point.distinct_bytes))
+
+
+def _fit(short: CurvePoint, long: CurvePoint, memory: float, scale: float) -> list[tuple[DirtyCurve, float]]:
+    window_s, seen = short.window_s, min(memory, scale * short.distinct_bytes)
+    if long.window_s < WIDER_WINDOW * window_s:
+        return _through_one(window_s, seen, memory)
+    straight = seen * long.window_s / window_s
+    # A curve never falls and never grows faster than at its start; a point that says so was taken at another time.
+    later = min(memory, straight, max(seen, scale * long.distinct_bytes))
+    rate = seen / window_s
+    if later >= LINEAR_AT * straight:
+        return [(DirtyCurve(_grown(later, memory, growth), rate), 1 / len(GROWTH)) for growth in GROWTH]
+    if later <= SATURATED_AT * seen:
+        return [(DirtyCurve(later, rate), 0.5), (DirtyCurve(later, FASTER * rate), 0.5)]
+    cold_rate = (later - seen) / (long.window_s - window_s)
+    hot = max(0.0, seen - cold_rate * window_s)
+    return [(DirtyCurve(later, rate), 0.75), (DirtyCurve(hot, hot / window_s, memory - hot, cold_rate), 0.25)]
+
+
+def _through_one(window_s: float, seen: float, memory: float) -> list[tuple[DirtyCurve, float]]:
+    """All shapes through one point: dirtied whole within the window, hot and cold, or growing on from there."""
+    rate = seen / window_s
+    return [
+        (DirtyCurve(seen, rate), 0.2),
+        (DirtyCurve(seen, FASTER * rate), 0.2),
+        (DirtyCurve(0.8 * seen, 0.8 * rate, memory - 0.8 * seen, 0.2 * rate), 0.1),
+        *((DirtyCurve(_grown(seen, memory, growth), rate), 0.5 / len(GROWTH)) for growth in GROWTH),
+    ]
+
+
+def _grown(seen: float, memory: float, growth: float) -> float:
+    return float(seen ** (1 - growth) * memory**growth) if 0 < seen < memory else seen

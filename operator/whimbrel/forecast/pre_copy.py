@@ -1,0 +1,145 @@
+"""QEMU's iterated pre-copy of memory, round by round, for one curve and one constant pace.
+
+Round i sends vᵢ bytes in tᵢ = vᵢ/B; meanwhile the guest dirties the next one's vᵢ₊₁ = W(tᵢ). QEMU stops the guest at the end
+of a round when what is pending goes over within the allowed downtime, vᵢ ≤ B·D (performance reference B1.2). Memory in
+use is at least the working set, so rounds never grow; they shrink until they stop exactly where W(D) ≤ B·D, because W is
+concave. Auto-converge by B1.2, 6. Called by `attempt` and `progress`.
+"""
+
+from dataclasses import dataclass
+from math import inf
+
+from whimbrel.forecast.curve import DirtyCurve
+from whimbrel.forecast.path import Pace
+
+PAGE_BYTES = 4096
+ZERO_PAGE_BYTES = 9.0
+"""What a page of zeros takes on the wire (performance reference B1.2, 1)."""
+ALLOWED_DOWNTIME_S = 0.3
+"""QEMU's own limit, which KubeVirt's default monitor never changes (KubeVirt contract §5.3)."""
+MOST_ROUNDS = 256
+"""Rounds that are followed one by one; dirtying at 95 % of the rate takes about 200. What takes more is critical."""
+CRITICAL_BAND = 0.15
+"""Within this of dirtying = sending, the number of rounds is a lottery (performance reference B1.4: 34 and 86 rounds)."""
+PERIOD_S = 1.0
+FIRST_THROTTLE, THROTTLE_STEP, MOST_THROTTLE = 0.20, 0.10, 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How far a copy of memory went. Without `ended` it was cut off at `elapsed_s`, or never ends (`elapsed_s` infinite).
+
+    `left_bytes` are those of the current round, or what goes over while the guest stands still; `round_age_s` seconds ago
+    the current round began with `round_bytes`. `throttle_s` is the cost to the guest: throttle times seconds.
+    """
+
+    ended: bool
+    elapsed_s: float
+    sent_bytes: float
+    left_bytes: float
+    round_bytes: float
+    round_age_s: float
+    rounds: int
+    throttle: float = 0.0
+    throttle_s: float = 0.0
+
+
+def first_round_bytes(memory_bytes: float, in_use_bytes: float) -> float:
+    """Bytes of the first round: memory in use, and nine for each page of zeros."""
+    return in_use_bytes + max(0.0, memory_bytes - in_use_bytes) / PAGE_BYTES * ZERO_PAGE_BYTES
+
+
+def pressure(
+    curve: DirtyCurve, pace: Pace, allowed_downtime_s: float = ALLOWED_DOWNTIME_S, *, may_throttle: bool = False
+) -> float:
+    """ρ = W(D) ÷ (B·D): pre-copy ends where this is at most 1, and is critical near 1. With leave to throttle, at the most of
+    it. For a constant rate it is dirty rate ÷ bandwidth, for a small hot set its size ÷ what the downtime lets through.
+    """
+    felt = curve.throttled(MOST_THROTTLE) if may_throttle else curve
+    return felt.distinct_bytes(allowed_downtime_s) / (pace.bytes_per_second * allowed_downtime_s)
+
+
+def critical(ratio: float) -> bool:
+    """Whether nobody can predict the outcome of this pressure."""
+    return abs(ratio - 1) < CRITICAL_BAND
+
+
+def copy_memory(
+    left_bytes: float,
+    curve: DirtyCurve,
+    pace: Pace,
+    *,
+    allowed_downtime_s: float = ALLOWED_DOWNTIME_S,
+    may_throttle: bool = False,
+    until_s: float = inf,
+    round_age_s: float = 0.0,
+    round_bytes: float | None = None,
+) -> Course:
+    """Copies until QEMU stops the guest, or for so many seconds. Begins at a first round, or within a running one
+    (`round_age_s` seconds old, `left_bytes` of its `round_bytes` to go).
+
+    At most MOST_ROUNDS rounds are followed; what has not ended then is in the critical band or at a standstill, where every
+    round is like the last, and goes on like that until `until_s`.
+    """
+    rate, left, age = pace.bytes_per_second, left_bytes, round_age_s
+    size = left_bytes if round_bytes is None else max(round_bytes, left_bytes)
+    felt, throttle, cost, high = curve, 0.0, 0.0, 0
+    elapsed = sent = period_s = period_sent = period_dirtied = 0.0
+    for rounds in range(1, MOST_ROUNDS + 1):
+        takes_s = left / rate
+        if elapsed + takes_s > until_s:
+            return _cut_off(elapsed, sent, left, size, age, rounds, throttle, cost, rate, until_s)
+        elapsed, sent, cost = elapsed + takes_s, sent + left, cost + throttle * takes_s
+        pending = felt.distinct_bytes(age + takes_s)
+        period_s, period_sent, period_dirtied = period_s + takes_s, period_sent + left, period_dirtied + pending
+        if pending <= rate * allowed_downtime_s:
+            return Course(True, elapsed, sent, pending, pending, 0.0, rounds, throttle, cost)
+        stands_still = pending >= left and age == 0
+        left, size, age = pending, pending, 0.0
+        if may_throttle and throttle < MOST_THROTTLE:
+            stands_still = False
+            if period_s >= PERIOD_S:
+                high += period_dirtied > period_sent / 2
+                if high >= 2:
+                    throttle, high = min(MOST_THROTTLE, throttle + THROTTLE_STEP) if throttle else FIRST_THROTTLE, 0
+                    felt = curve.throttled(throttle)
+                period_s = period_sent = period_dirtied = 0.0
+        if stands_still:
+            break
+    if until_s == inf:
+        return Course(False, inf, inf, left, size, 0.0, rounds, throttle, inf if throttle else cost)
+    laps, age = divmod(until_s - elapsed, left / rate)
+    elapsed, sent, cost = elapsed + laps * left / rate, sent + laps * left, cost + throttle * laps * left / rate
+    return _cut_off(elapsed, sent, left, size, 0.0, rounds + int(laps), throttle, cost, rate, elapsed + age)
+
+
+def _cut_off(
+    elapsed: float, sent: float, left: float, size: float, age: float, rounds: int, throttle: float, cost: float,
+    rate: float, until_s: float,
+) -> Course:  # fmt: skip
+    step = max(0.0, until_s - elapsed)
+    part = min(left, rate * step)
+    return Course(
+        False, elapsed + step, sent + part, left - part, size, age + step, rounds, throttle, cost + throttle * step
+    )
+
+
+def pending_at_most(course: Course, curve: DirtyCurve, pace: Pace) -> float:
+    """The most bytes that are pending at any instant from the end of this course on, if it goes on: left of the round, and
+    dirtied since it began. A round's phase cannot be foretold, so this is what a pause or a switch must reckon with.
+    """
+    if course.ended:
+        return course.left_bytes
+    felt, rate = curve.throttled(course.throttle), pace.bytes_per_second
+    ends_s = course.round_age_s + course.left_bytes / rate
+    following = felt.distinct_bytes(ends_s)
+    return max(
+        _most_pending(felt, course.left_bytes + rate * course.round_age_s, rate, course.round_age_s, ends_s),
+        _most_pending(felt, following, rate, 0.0, following / rate),
+    )
+
+
+def _most_pending(curve: DirtyCurve, size: float, rate: float, from_s: float, to_s: float) -> float:
+    """The maximum of size - rate·a + W(a) for ages a of a round: concave, so at an end or where the curve bends."""
+    ages = (from_s, to_s, *(age for age in curve.saturations_s if from_s < age < to_s))
+    return max(size - rate * age + curve.distinct_bytes(age) for age in ages)

@@ -1,0 +1,151 @@
+"""What an attempt will take: duration, bytes, downtime and how it ends, each with its uncertainty.
+
+Every guest that this one may be (`belief`) is moved at every rate that the path may have (`path`), and what comes out is
+weighed. Pure, and the same input gives the same answer; memoise by value. A forecast assumes the rate that admission
+guarantees and never reads the schedule. To be called by the ladder and the outlook.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import product
+from math import ceil, inf
+
+from whimbrel.forecast.attempt import (
+    LATEST_ACT_S,
+    LONGEST_RAISED_DOWNTIME_S,
+    NO_DISKS,
+    PLAIN,
+    RESUME_S,
+    AtDeadline,
+    Disks,
+    Ending,
+    Run,
+    Terms,
+    attempt,
+)
+from whimbrel.forecast.belief import Candidate, candidates
+from whimbrel.forecast.path import Pace, Path
+from whimbrel.forecast.pre_copy import critical, first_round_bytes, pressure
+from whimbrel.forecast.readings import Guest
+from whimbrel.forecast.spread import Spread, quantile
+
+POD_START_UP = Spread(10.0, 22.0)
+"""Seconds from a migration's create to the begin of its copy, for a class never seen: KubeVirt's perf lab shows P95 27 to 30 s
+from creation to running (performance reference B3); the median of 10 s is assumed.
+"""
+CERTAIN = 0.9
+"""Share of the weight that must agree before a verdict is given."""
+
+
+class Convergence(StrEnum):
+    """Whether pre-copy ends by itself, deadlines apart."""
+
+    CONVERGES = "Converges"
+    DOES_NOT = "DoesNot"
+    UNCERTAIN = "Uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one attempt will take. Numbers are None where nobody can tell: uncertain convergence is an answer.
+
+    Durations are in seconds from the migration's create to its end, start-up included; bytes on the wire.
+    """
+
+    convergence: Convergence
+    duration_p50_s: float | None
+    duration_p90_s: float | None
+    bytes_p50: float | None
+    bytes_p90: float | None
+    downtime_bound_ms: int
+    """The longest that the guest stands still, whatever of what is believed is true, while somebody attends."""
+    unattended_downtime_ms: int
+    """The same if no operator is alive, by KubeVirt's own rules."""
+    throttle_p90_s: float
+    """Cost to the guest: throttle times seconds. Infinite where a throttled copy never ends."""
+    longest_s: float | None
+    """No attempt that may be takes longer, start-up at its 90th percentile; None where nothing ends it."""
+    endings: tuple[tuple[Ending, float], ...]
+    """How it may end, with the share of the weight of each, most likely first."""
+    sources: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def share(self, *endings: Ending) -> float:
+        """How likely it is to end in one of these ways, 0 to 1."""
+        return sum(weight for ending, weight in self.endings if ending in endings)
+
+
+def predict(
+    guest: Guest, path: Path, terms: Terms = PLAIN, disks: Disks = NO_DISKS, start_up: Spread = POD_START_UP
+) -> Prediction:
+    """What one attempt will take. Valid for a guest whose work does not change and a rate that holds on average."""
+    believed, paces = candidates(guest), path.paces()
+    runs = [
+        (attempt(_first(guest, one), one.curve, pace, terms, disks), one.weight * share)
+        for one in believed
+        for pace, share in paces
+    ]
+    convergence = _convergence(believed, paces, terms, disks)
+    start_ups = start_up.values(5)
+    durations = [(run.seconds + wait_s, weight / len(start_ups)) for (run, weight), wait_s in product(runs, start_ups)]
+    sent = [(run.wire_bytes, weight) for run, weight in runs]
+    known = convergence is not Convergence.UNCERTAIN
+    longest_s = max(run.seconds for run, _weight in runs) + start_up.p90
+    bound_ms = ceil(1000 * max(run.downtime_bound_s for run, _weight in runs))
+    return Prediction(
+        convergence=convergence,
+        duration_p50_s=_finite(quantile(durations, 0.5)) if known else None,
+        duration_p90_s=_finite(quantile(durations, 0.9)) if known else None,
+        bytes_p50=_finite(quantile(sent, 0.5)) if known else None,
+        bytes_p90=_finite(quantile(sent, 0.9)) if known else None,
+        downtime_bound_ms=bound_ms,
+        unattended_downtime_ms=max(bound_ms, unattended_downtime_ms(terms)),
+        throttle_p90_s=quantile([(run.throttle_s, weight) for run, weight in runs], 0.9),
+        longest_s=_finite(longest_s),
+        endings=_endings(runs),
+        sources=guest.sources,
+        missing=guest.missing,
+    )
+
+
+def unattended_downtime_ms(terms: Terms) -> int:
+    """What KubeVirt may do to the guest by itself, in milliseconds, whatever its memory: after a suspension it waits for one
+    more deadline, and the guest is back when its abort is through (KubeVirt contract §5.3).
+    """
+    pause_s = terms.allowed_downtime_s + terms.device_state_s
+    if terms.deadline_s and terms.at_deadline is AtDeadline.SUSPEND:
+        pause_s = max(pause_s, terms.deadline_s + LATEST_ACT_S - 1.0 + RESUME_S)
+    elif terms.deadline_s and terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
+        pause_s = max(pause_s, min(2 * terms.deadline_s, LONGEST_RAISED_DOWNTIME_S) + terms.device_state_s)
+    return ceil(1000 * pause_s)
+
+
+def _first(guest: Guest, one: Candidate) -> float:
+    return first_round_bytes(guest.memory_bytes, one.in_use_bytes)
+
+
+def _convergence(
+    believed: tuple[Candidate, ...], paces: tuple[tuple[Pace, float], ...], terms: Terms, disks: Disks
+) -> Convergence:
+    """Converges or not where CERTAIN of the weight says so and is not critical."""
+    if disks.seconds == inf:
+        return Convergence.DOES_NOT
+    yes = no = 0.0
+    for one, (pace, share) in product(believed, paces):
+        ratio = pressure(one.curve, pace, terms.allowed_downtime_s, may_throttle=terms.may_throttle)
+        if not critical(ratio):
+            yes, no = yes + one.weight * share * (ratio < 1), no + one.weight * share * (ratio > 1)
+    if yes >= CERTAIN - 1e-9:
+        return Convergence.CONVERGES
+    return Convergence.DOES_NOT if no >= CERTAIN - 1e-9 else Convergence.UNCERTAIN
+
+
+def _endings(runs: list[tuple[Run, float]]) -> tuple[tuple[Ending, float], ...]:
+    shares: dict[Ending, float] = {}
+    for run, weight in runs:
+        shares[run.ending] = shares.get(run.ending, 0.0) + weight
+    return tuple(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _finite(value: float) -> float | None:
+    return value if value < inf else None

@@ -1,0 +1,105 @@
+"""How far a running copy is, and when it will end.
+
+Progress is what was sent, of what was sent and will be sent; a copy whose rounds grow would go backwards, so the last value
+shown is a floor. Times of arrival may move both ways: they say what is true now. To be called by the status report.
+"""
+
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+
+from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, conclude
+from whimbrel.forecast.belief import candidates
+from whimbrel.forecast.curve import DirtyCurve
+from whimbrel.forecast.path import Pace, Path
+from whimbrel.forecast.pre_copy import copy_memory, first_round_bytes
+from whimbrel.forecast.readings import Guest
+from whimbrel.forecast.sighting import Sighting
+from whimbrel.forecast.spread import quantile
+
+MOST_PROGRESS = 0.99
+"""Until the guest is seen at its target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Eta:
+    """Seconds from the sample on until the copy ends, and bytes still to go over; None where it is not known to end."""
+
+    p50_s: float | None
+    p90_s: float | None
+    will_send_bytes: float | None
+
+
+def progress(sent_bytes: float, will_send_bytes: float | None, last: float = 0.0) -> float:
+    """From 0 to 0.99, never less than the last value shown, whatever comes in; the last value where nothing is known."""
+    floor = min(MOST_PROGRESS, max(0.0, last)) if isfinite(last) else 0.0
+    if will_send_bytes is None or not isfinite(sent_bytes) or not isfinite(will_send_bytes):
+        return floor
+    sent, rest = max(0.0, sent_bytes), max(0.0, will_send_bytes)
+    return max(floor, min(MOST_PROGRESS, sent / (sent + rest) if sent + rest > 0 else 0.0))
+
+
+def eta(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> Eta:
+    """When a copy as last seen will end. The rate seen counts more than the path's; points seen narrow the guest's curve.
+
+    Post-copy and suspended copies send what remains and no more: `eta_of_rest`.
+    """
+    narrowed = replace(guest, points=(*guest.points, *seen.points))
+    runs = [
+        (_goes_on(guest, one.in_use_bytes, one.curve, pace, terms, seen), one.weight * share)
+        for one in candidates(narrowed)
+        for pace, share in paces_seen(path, seen.bytes_per_second)
+    ]
+    durations = [(run.seconds, weight) for run, weight in runs]
+    sent = quantile([(run.wire_bytes, weight) for run, weight in runs], 0.5)
+    return Eta(_known(quantile(durations, 0.5)), _known(quantile(durations, 0.9)), _known(sent))
+
+
+def eta_of_rest(path: Path, rest_bytes: float, bytes_per_second: float | None, *, capped: bool) -> Eta:
+    """When a copy ends whose guest dirties nothing at the source any more: suspended (capped), or in post-copy (not capped)."""
+    durations = [
+        (rest_bytes / (pace.bytes_per_second if capped else pace.uncapped_bytes_per_second), share)
+        for pace, share in paces_seen(path, bytes_per_second if capped else None)
+    ]
+    return Eta(_known(quantile(durations, 0.5)), _known(quantile(durations, 0.9)), rest_bytes)
+
+
+def paces_seen(path: Path, bytes_per_second: float | None) -> tuple[tuple[Pace, float], ...]:
+    """The path's paces, scaled so that their median is the rate seen (wire bytes per second), where one was seen."""
+    paces = path.paces()
+    if bytes_per_second is None or not 0 < bytes_per_second < inf:
+        return paces
+    median = quantile([(pace.bytes_per_second * pace.wire_share, share) for pace, share in paces], 0.5)
+    scale = bytes_per_second / median
+    return tuple(
+        (
+            replace(
+                pace,
+                bytes_per_second=pace.bytes_per_second * scale,
+                uncapped_bytes_per_second=max(pace.uncapped_bytes_per_second, pace.bytes_per_second * scale),
+            ),
+            share,
+        )
+        for pace, share in paces
+    )
+
+
+def _goes_on(guest: Guest, in_use_bytes: float, curve: DirtyCurve, pace: Pace, terms: Terms, seen: Sighting) -> Run:
+    """The rest of an attempt, in seconds and wire bytes from the sample on."""
+    until_s = max(0.0, terms.deadline_s + EARLIEST_ACT_S - seen.elapsed_s) if terms.deadline_s else inf
+    if seen.first_round:
+        first = first_round_bytes(guest.memory_bytes, in_use_bytes)
+        left = min(seen.remaining_bytes, max(0.0, first - seen.sent_bytes / pace.wire_share))
+        age_s = seen.elapsed_s
+    else:
+        left = seen.remaining_bytes
+        # A round whose begin was missed is taken to be half over, as rounds are on average.
+        age_s = left / pace.bytes_per_second if seen.round_age_s is None else seen.round_age_s
+    course = copy_memory(
+        left, curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=terms.may_throttle,
+        until_s=until_s, round_age_s=age_s, round_bytes=left + age_s * pace.bytes_per_second,
+    )  # fmt: skip
+    return conclude(course, curve, pace, terms)
+
+
+def _known(value: float) -> float | None:
+    return value if value < inf else None

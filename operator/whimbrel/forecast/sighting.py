@@ -1,0 +1,124 @@
+"""What the samples of a running migration say: how fast it is, where in which round it is, and points of the guest's curve.
+
+KubeVirt samples every 5 s: bytes processed, and remaining of the current round (KubeVirt contract §9.1). A round is shorter
+than the one before or equal, so where more than half of a round is still to go, no other round was missed before it.
+Called before `progress`; the points it finds are worth keeping for the next move of the same guest.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from whimbrel.domain.records import MigrationSample
+from whimbrel.forecast.curve import CurvePoint
+from whimbrel.forecast.pre_copy import first_round_bytes
+from whimbrel.forecast.readings import Guest
+
+SEEN_WHILE_MIGRATING = "rounds seen while it migrated"
+SEEN_AFTERWARDS = "duration of a finished migration"
+CLEAR = 0.8
+"""How near the least must be to the most before a duration is taken for a measurement."""
+RECENT_SAMPLES = 4
+"""The rate is the mean over so many samples: QEMU's own last figure swings with every round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A running copy as last sampled. `round_age_s` is None where it cannot be told when the current round began."""
+
+    at: datetime
+    elapsed_s: float
+    sent_bytes: float
+    remaining_bytes: float
+    bytes_per_second: float | None
+    first_round: bool
+    round_age_s: float | None
+    points: tuple[CurvePoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A believable sample: seconds since the begin, bytes sent in all, bytes left of the round."""
+
+    at: datetime
+    second: float
+    sent: float
+    left: float
+
+
+def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) -> Sighting | None:
+    """What samples of one migration say, in whatever order and however often each comes; None where none of them is of use.
+
+    Dropped: samples from before it began, without bytes processed or remaining, negative or absurd ones, and those whose
+    bytes processed fall below an earlier one's.
+    """
+    marks = _marks(samples, began, guest)
+    if not marks:
+        return None
+    if guest.in_use_bytes is None:
+        first = guest.memory_bytes
+    else:
+        first = first_round_bytes(guest.memory_bytes, guest.in_use_bytes)
+    rate = _rate(marks)
+    round_began: float | None = 0.0
+    in_first, points = True, list[CurvePoint]()
+    for earlier, later in pairwise(marks):
+        left = min(earlier.left, max(0.0, first - earlier.sent)) if in_first else earlier.left
+        sent = later.sent - earlier.sent
+        if later.left <= earlier.left and sent <= 1.05 * left:
+            continue
+        size = sent - left + later.left
+        one_round = size > 0 and later.left > size / 2
+        ended = min(later.second, earlier.second + left / rate) if rate else later.second
+        if one_round and round_began is not None and ended > round_began and size <= guest.memory_bytes:
+            points.append(CurvePoint(ended - round_began, size, SEEN_WHILE_MIGRATING))
+        in_first, round_began = False, ended if one_round else None
+    last = marks[-1]
+    age_s = None if round_began is None else last.second - round_began
+    return Sighting(last.at, last.second, last.sent, last.left, rate, in_first, age_s, tuple(points))
+
+
+def point_of_finished(
+    guest: Guest, bytes_per_second: tuple[float, float], copy_s: tuple[float, float]
+) -> CurvePoint | None:
+    """A point of the curve from how long a plain pre-copy took that was not throttled, suspended or switched: what went over
+    beyond the first round was dirtied meanwhile. Rate and duration are each the least and the most that they may have been.
+
+    Rounds that shrink by q add q/(1-q) of the first. Where least and most tell different tales, the point only says at most;
+    None where memory in use is not known or the least duration contradicts it.
+    """
+    if guest.in_use_bytes is None or not 0 < bytes_per_second[0] <= bytes_per_second[1]:
+        return None
+    first = first_round_bytes(guest.memory_bytes, guest.in_use_bytes)
+    least, most = (rate * seconds / first - 1 for rate, seconds in zip(bytes_per_second, copy_s, strict=True))
+    if not most > 0:
+        return None
+    window_s = 2 * first / sum(bytes_per_second)
+    if least > 0 and (least / (1 + least)) >= CLEAR * (most / (1 + most)):
+        middle = (least + most) / 2
+        return CurvePoint(window_s, guest.in_use_bytes * middle / (1 + middle), SEEN_AFTERWARDS)
+    return CurvePoint(window_s, guest.in_use_bytes * min(1.0, most), SEEN_AFTERWARDS, at_most=True)
+
+
+def _marks(samples: Iterable[MigrationSample], began: datetime, guest: Guest) -> list[_Mark]:
+    marks = list[_Mark]()
+    for sample in sorted(samples, key=lambda one: (one.sampled_at, one.processed_bytes or 0, one.remaining_bytes or 0)):
+        sent, left = sample.processed_bytes, sample.remaining_bytes
+        second = (sample.sampled_at - began).total_seconds()
+        if sent is None or left is None or second <= 0 or sent < 0 or not 0 <= left <= 1.5 * guest.memory_bytes:
+            continue
+        if marks and (sent < marks[-1].sent or second <= marks[-1].second):
+            continue
+        marks.append(_Mark(sample.sampled_at, second, float(sent), float(left)))
+    return marks
+
+
+def _rate(marks: list[_Mark]) -> float | None:
+    """Bytes per second over the last few samples; from the begin where there is but one."""
+    last = marks[-1]
+    since = marks[-RECENT_SAMPLES:][0]
+    seconds, sent = last.second - since.second, last.sent - since.sent
+    if seconds <= 0:
+        seconds, sent = last.second, last.sent
+    return sent / seconds if sent > 0 and seconds > 0 else None
