@@ -7,61 +7,44 @@ guest that moved before the samples of that move, five seconds apart, and how lo
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 from whimbrel.domain.quantities import MIB
-from whimbrel.domain.records import MigrationSample
-from whimbrel.forecast.attempt import PLAIN
+from whimbrel.forecast.attempt import PLAIN, AtDeadline, Terms
+from whimbrel.forecast.chance import fits
 from whimbrel.forecast.curve import CurvePoint
 from whimbrel.forecast.path import Path
-from whimbrel.forecast.prediction import POD_START_UP, Convergence, predict
+from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S
+from whimbrel.forecast.prediction import Convergence, predict
+from whimbrel.forecast.price import bandwidth_that_does
 from whimbrel.forecast.progress import eta, progress
 from whimbrel.forecast.readings import Guest, Reading, guest
 from whimbrel.forecast.sighting import point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly
-from whimbrel.simulation import fluid
-from whimbrel.simulation.fluid import Copy, Memory, Stage
+from whimbrel.simulation.kubevirt.monitor import Rules
 from whimbrel_lab.bench.figures import Figure, quantile
+from whimbrel_lab.bench.oracle import BEGAN, SLOWDOWN_P50_P90, START_UP_P50_P90_S, Case, Truth, draw, migrate
 
 SEED = 6
 MIGRATIONS = 3_000
-SLOWDOWN = Spread(1.03, 1.10)
-"""How much slower than its cap a copy turns out to be; the forecast knows the spread, not the draw."""
-SAMPLE_EVERY_S = 5.0
-CRITICAL = (0.85, 1.15)
-_INSTANTLY = exactly(1e-6)
-_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-_PASSES = 6
-"""A migration that has not ended after so many passes over memory is aborted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One guest on one path, as it is."""
-
-    memory: Memory
-    cap: float
-    link: float
-    slowdown: float
-    earlier_cap: float
-    start_up_s: float
-
-    @property
-    def critical(self) -> bool:
-        """Whether nobody can tell: dirtied about as fast as sent, or a working set about as large as the downtime allows."""
-        memory, rate = self.memory, self.cap / self.slowdown
-        smaller = min(memory.dirty_bytes_per_second, memory.working_set_bytes / fluid.SWITCH_OVER_S)
-        return CRITICAL[0] < smaller / rate < CRITICAL[1]
+SLOWDOWN, START_UP = Spread(*SLOWDOWN_P50_P90), Spread(*START_UP_P50_P90_S)
+"""The forecast knows the spreads, not the draws."""
+AT_ONCE = exactly(1e-6)
+STUN_AFTER_PASSES = 1.5
+PATIENCE_PASSES = 3
+"""A move is refused that takes longer than so many passes over memory in use."""
+CHEAPER = 0.85
 
 
 @dataclass(slots=True)
 class Tally:
-    """Errors of one kind of guest, as shares of the fact."""
+    """What was found of one kind of guest; errors are shares of the fact."""
 
     time_errors: list[float] = field(default_factory=list)
     bytes_errors: list[float] = field(default_factory=list)
+    eta_errors: list[float] = field(default_factory=list)
+    """At a quarter of the progress, as shares of the whole copy."""
     covered: list[bool] = field(default_factory=list)
     """Whether the whole duration, start-up included, was within its 90th percentile."""
     right: list[bool] = field(default_factory=list)
@@ -70,116 +53,112 @@ class Tally:
     """Outside the critical band: whether no answer was given."""
     careful: list[bool] = field(default_factory=list)
     """Inside it: the same."""
-    eta_errors: list[float] = field(default_factory=list)
-    """At a quarter of the progress, as shares of the whole copy."""
-
-
-def draw(dice: random.Random) -> Case:
-    """A guest of 1 to 64 GiB that dirties at 0.01 to 4 times its rate, on a link of 1, 10 or 25 Gbit/s."""
-    size = math.floor(2 ** dice.uniform(10, 16)) * float(MIB)
-    touched = size * dice.uniform(0.2, 1.0)
-    link = dice.choice((1, 10, 25)) * 125e6
-    cap = math.floor(link / dice.choice((1, 2, 4)) / MIB) * float(MIB)
-    memory = Memory(
-        size_bytes=size,
-        touched_bytes=touched,
-        working_set_bytes=8 * MIB * (touched / (8 * MIB)) ** dice.uniform(0, 1),
-        dirty_bytes_per_second=cap * 10 ** dice.uniform(-2, math.log10(4)),
-    )
-    sigma = math.log(SLOWDOWN.p90 / SLOWDOWN.p50) / 1.2815515655446004
-    wait = math.log(POD_START_UP.p90 / POD_START_UP.p50) / 1.2815515655446004
-    return Case(
-        memory=memory,
-        cap=cap,
-        link=link,
-        slowdown=SLOWDOWN.p50 * math.exp(dice.gauss(0, sigma)),
-        earlier_cap=math.floor(link / dice.choice((1, 2, 4)) / MIB) * float(MIB),
-        start_up_s=POD_START_UP.p50 * math.exp(dice.gauss(0, wait)),
-    )
-
-
-def migrate(case: Case, cap: float) -> tuple[Copy, list[MigrationSample]]:
-    """One plain pre-copy to its end or to its abort, and the samples that KubeVirt would have shown."""
-    rate, link = cap / case.slowdown, case.link / case.slowdown
-    copy, samples = fluid.begin(case.memory, cap), list[MigrationSample]()
-    longest_s = 10 + _PASSES * case.memory.touched_bytes / rate
-    due_s = SAMPLE_EVERY_S
-    while copy.stage is not Stage.DONE and copy.elapsed_s < longest_s:
-        step = due_s - copy.elapsed_s
-        if step > 1e-6:
-            copy, _used = fluid.advance_within_stage(copy, rate if copy.stage is Stage.PRE_COPY else link, step)
-        elif copy.stage is Stage.PRE_COPY:
-            samples.append(
-                MigrationSample(
-                    _BEGAN + timedelta(seconds=copy.elapsed_s),
-                    processed_bytes=int(copy.sent_bytes),
-                    remaining_bytes=int(copy.remaining_bytes),
-                )
-            )
-            due_s += SAMPLE_EVERY_S
-        else:
-            due_s += SAMPLE_EVERY_S
-    return copy, samples
+    paused: list[bool] = field(default_factory=list)
+    """Of stuns: whether the guest stood still no longer than the bound."""
+    looseness: list[float] = field(default_factory=list)
+    """Of stuns: bound ÷ pause."""
+    paid: list[bool] = field(default_factory=list)
+    """Of refusals: whether the bandwidth named does, and"""
+    fair: list[bool] = field(default_factory=list)
+    """whether 15 % less does not."""
 
 
 def known_of(case: Case, *, told: bool, moved: bool) -> Guest:
     """What a cluster knows of the guest."""
     memory = case.memory
     dirtied = min(memory.working_set_bytes, memory.dirty_bytes_per_second) // MIB * float(MIB)
-    in_use = Reading(memory.touched_bytes, _BEGAN) if told else None
-    sample = Reading(dirtied, _BEGAN)
-    fresh = guest(memory.size_bytes, _BEGAN, in_use=in_use, dirty_sample=sample)
+    in_use = Reading(memory.touched_bytes, BEGAN) if told else None
+    sample = Reading(dirtied, BEGAN)
+    fresh = guest(memory.size_bytes, BEGAN, in_use=in_use, dirty_sample=sample)
     if not moved:
         return fresh
-    copy, samples = migrate(case, case.earlier_cap)
+    earlier = migrate(case, case.earlier_cap)
     points: tuple[CurvePoint, ...] = ()
-    seen = sighting(samples, _BEGAN, fresh)
+    seen = sighting(earlier.samples, BEGAN, fresh)
     if seen is not None:
         points = seen.points
-    if not points and copy.stage is Stage.DONE:
-        # Nothing but the whole duration tells what was dirtied: a move that was over between two samples.
-        rate = seen.bytes_per_second if seen else None
-        rates = (
-            (0.99 * rate, 1.01 * rate) if rate else tuple(case.earlier_cap / slow for slow in SLOWDOWN.values(3)[::-2])
-        )
-        finished = point_of_finished(fresh, (rates[0], rates[1]), (copy.elapsed_s // 1, copy.elapsed_s // 1 + 1))
+    if not points and earlier.ended:
+        # A move that was over between two samples: nothing but its whole duration tells what was dirtied.
+        if seen is not None and seen.bytes_per_second is not None:
+            rates = (0.99 * seen.bytes_per_second, 1.01 * seen.bytes_per_second)
+        else:
+            fast, _usual, slow = SLOWDOWN.values(3)
+            rates = (case.earlier_cap / slow, case.earlier_cap / fast)
+        took_s = math.floor(earlier.copy.elapsed_s)
+        finished = point_of_finished(fresh, rates, (took_s, took_s + 1))
         points = () if finished is None else (finished,)
-    return guest(memory.size_bytes, _BEGAN, in_use=in_use, dirty_sample=sample, points=points)
+    return guest(memory.size_bytes, BEGAN, in_use=in_use, dirty_sample=sample, points=points)
 
 
-def judge(case: Case, known: Guest, truth: tuple[Copy, list[MigrationSample]], tally: Tally) -> None:
-    """Adds what this migration shows of the forecast."""
-    copy, samples = truth
-    converged = copy.stage is Stage.DONE
+def judge(case: Case, known: Guest, truth: Truth, tally: Tally) -> None:
+    """Adds what a plain pre-copy of this guest shows of the forecast."""
     path = Path(case.link, case.cap, slowdown=SLOWDOWN)
-    said = predict(known, path, PLAIN, start_up=_INSTANTLY)
+    said = predict(known, path, PLAIN, start_up=AT_ONCE)
     (tally.careful if case.critical else tally.uncertain).append(said.convergence is Convergence.UNCERTAIN)
     if case.critical or said.convergence is Convergence.UNCERTAIN:
         return
-    tally.right.append((said.convergence is Convergence.CONVERGES) == converged)
-    if not converged or said.duration_p50_s is None or said.bytes_p50 is None:
+    tally.right.append((said.convergence is Convergence.CONVERGES) == truth.ended)
+    if not truth.ended or said.duration_p50_s is None or said.bytes_p50 is None:
         return
-    tally.time_errors.append(abs(said.duration_p50_s / copy.elapsed_s - 1))
-    tally.bytes_errors.append(abs(said.bytes_p50 / copy.sent_bytes - 1))
-    whole = predict(known, path, PLAIN).duration_p90_s
-    tally.covered.append(whole is not None and copy.elapsed_s + case.start_up_s <= whole)
-    for number in range(1, len(samples) + 1):
-        seen = sighting(samples[:number], _BEGAN, known)
+    took_s = truth.copy.elapsed_s
+    tally.time_errors.append(abs(said.duration_p50_s / took_s - 1))
+    tally.bytes_errors.append(abs(said.bytes_p50 / truth.copy.sent_bytes - 1))
+    whole_s = predict(known, path, PLAIN, start_up=START_UP).duration_p90_s
+    tally.covered.append(whole_s is not None and took_s + case.start_up_s <= whole_s)
+    for number in range(1, len(truth.samples) + 1):
+        seen = sighting(truth.samples[:number], BEGAN, known)
         if seen is None:
             continue
         left = eta(known, path, PLAIN, seen)
-        if left.p50_s is None or progress(seen.sent_bytes, left.will_send_bytes) < 0.25:
-            continue
-        tally.eta_errors.append(abs(seen.elapsed_s + left.p50_s - copy.elapsed_s) / copy.elapsed_s)
-        break
+        if left.p50_s is not None and progress(seen.sent_bytes, left.will_send_bytes) >= 0.25:
+            tally.eta_errors.append(abs(seen.elapsed_s + left.p50_s - took_s) / took_s)
+            break
 
 
-KINDS: Mapping[str, tuple[bool, bool]] = {
-    "moved before": (True, True),
-    "never moved": (True, False),
-    "never moved, memory in use not told": (False, False),
+def judge_stun(case: Case, known: Guest, dice: random.Random, tally: Tally) -> None:
+    """Suspends a guest after one and a half passes, and compares its pause with the bound."""
+    deadline_s = max(1, math.ceil(STUN_AFTER_PASSES * case.memory.touched_bytes / case.cap))
+    terms = Terms(deadline_s=deadline_s, at_deadline=AtDeadline.SUSPEND)
+    said = predict(known, Path(case.link, case.cap, slowdown=SLOWDOWN), terms)
+    truth = migrate(case, case.cap, Rules(deadline_s, allow_workload_disruption=True), dice.uniform(0, 0.4))
+    if truth.copy.suspended:
+        tally.paused.append(1000 * truth.copy.blackout_s <= said.downtime_bound_ms)
+        tally.looseness.append(said.downtime_bound_ms / (1000 * truth.copy.blackout_s))
+
+
+def judge_price(case: Case, known: Guest, tally: Tally) -> None:
+    """Of a guest that would be refused: moves it at the bandwidth named, and at 15 % less."""
+    within_s = PATIENCE_PASSES * case.memory.touched_bytes / case.cap
+    path = Path(case.link, case.cap, slowdown=SLOWDOWN)
+    if fits(known, path, PLAIN, start_up=AT_ONCE, within_s=within_s):
+        return
+    named = bandwidth_that_does(known, path, PLAIN, start_up=AT_ONCE, within_s=within_s)
+    if named is None:
+        return
+    for tried, rate in ((tally.paid, float(named)), (tally.fair, CHEAPER * named)):
+        truth = migrate(case, rate)
+        did = truth.ended and truth.copy.elapsed_s <= within_s
+        tried.append(did if tried is tally.paid else not did)
+
+
+def measured_twice(case: Case) -> Guest:
+    """What the best history would tell: the curve at the allowed downtime, and at one pass over memory."""
+    memory = case.memory
+    windows_s = (ALLOWED_DOWNTIME_S, memory.touched_bytes / case.cap)
+    points = tuple(
+        CurvePoint(window_s, min(memory.working_set_bytes, memory.dirty_bytes_per_second * window_s), "bench")
+        for window_s in windows_s
+    )
+    return guest(memory.size_bytes, BEGAN, in_use=Reading(memory.touched_bytes, BEGAN), points=points)
+
+
+KINDS: Mapping[str, Callable[[Case], Guest]] = {
+    "moved before": lambda case: known_of(case, told=True, moved=True),
+    "never moved": lambda case: known_of(case, told=True, moved=False),
+    "never moved, memory in use not told": lambda case: known_of(case, told=False, moved=False),
+    "measured twice": measured_twice,
 }
-"""Each kind of guest, and whether its memory in use is told and an earlier move was seen."""
+"""Each kind of guest, and what is known of one. Goals are for the first; the last shows what the model can."""
 
 
 def thrash(migrations: int, seed: int = SEED) -> dict[str, Tally]:
@@ -189,8 +168,11 @@ def thrash(migrations: int, seed: int = SEED) -> dict[str, Tally]:
     for _ in range(migrations):
         case = draw(dice)
         truth = migrate(case, case.cap)
-        for kind, (told, moved) in KINDS.items():
-            judge(case, known_of(case, told=told, moved=moved), truth, tallies[kind])
+        for kind, knowledge in KINDS.items():
+            known = knowledge(case)
+            judge(case, known, truth, tallies[kind])
+            judge_stun(case, known, dice, tallies[kind])
+            judge_price(case, known, tallies[kind])
     return tallies
 
 
@@ -200,30 +182,35 @@ def share(values: Sequence[bool]) -> float:
 
 
 def forecast_figures(tallies: Mapping[str, Tally], millis_each: float) -> Sequence[Figure]:
-    """Errors in per cent. Goals are for guests that moved before: one second's sample cannot say how large a set is."""
-    figures = []
-    for kind, tally in tallies.items():
-        goals = kind == "moved before"
-        key = "forecast." + kind.replace(",", "").replace(" ", "-")
-        for name, title, value, limit in (
-            ("time-p50", "duration, median error", 100 * quantile(tally.time_errors, 0.5), 5.0),
-            ("time-p90", "duration, 90th percentile of the error", 100 * quantile(tally.time_errors, 0.9), 15.0),
-            ("bytes-p50", "bytes, median error", 100 * quantile(tally.bytes_errors, 0.5), 5.0),
-            ("eta-p50", "arrival told at a quarter, median error", 100 * quantile(tally.eta_errors, 0.5), 10.0),
-            ("wrong", "converges or not, wrong", 100 - share(tally.right), 5.0),
-        ):
-            goal = f"≤ {limit:g} %" if goals else ""
-            figures.append(Figure(f"{key}.{name}", f"{kind}: {title}", value, "%", goal, limit if goals else None))
-        figures += [
-            Figure(
-                f"{key}.covered", f"{kind}: within the 90th percentile", share(tally.covered), "%",
-                "88–92 %" if goals else "",
-            ),
-            Figure(f"{key}.uncertain", f"{kind}: no answer outside the critical band", share(tally.uncertain), "%"),
-            Figure(f"{key}.careful", f"{kind}: no answer inside it", share(tally.careful), "%"),
-        ]  # fmt: skip
-    figures.append(Figure("forecast.ms", "processor time of one forecast", millis_each, "ms"))
-    return tuple(figures)
+    """In per cent. Goals are for guests that moved before: a sample of one second cannot say how large a set is."""
+    figures = [
+        Figure(
+            f"forecast.{kind.replace(',', '').replace(' ', '-')}.{name}", f"{kind}: {title}", value, unit,
+            f"≤ {limit:g} {unit}" if limit and kind == "moved before" else "", limit if kind == "moved before" else None,
+        )
+        for kind, tally in tallies.items()
+        for name, title, value, unit, limit in _rows(tally)
+    ]  # fmt: skip
+    return (*figures, Figure("forecast.ms", "processor time of one forecast", millis_each, "ms"))
+
+
+def _rows(tally: Tally) -> Iterable[tuple[str, str, float, str, float | None]]:
+    yield "time-p50", "duration, median error", _percent(tally.time_errors, 0.5), "%", 5
+    yield "time-p90", "duration, 90th percentile of the error", _percent(tally.time_errors, 0.9), "%", 15
+    yield "bytes-p50", "bytes, median error", _percent(tally.bytes_errors, 0.5), "%", 5
+    yield "eta-p50", "arrival told at a quarter, median error", _percent(tally.eta_errors, 0.5), "%", 10
+    yield "exceeded", "took longer than the 90th percentile", 100 - share(tally.covered), "%", 12
+    yield "wrong", "converges or not, wrong", 100 - share(tally.right), "%", 5
+    yield "uncertain", "no answer outside the critical band", share(tally.uncertain), "%", 15
+    yield "incautious", "an answer inside it", 100 - share(tally.careful), "%", None
+    yield "longer", "paused for longer than the bound", 100 - share(tally.paused), "%", 5
+    yield "loose", "bound of a pause ÷ pause, median", quantile(tally.looseness or [0.0], 0.5), "×", None
+    yield "underpriced", "the bandwidth named does not do", 100 - share(tally.paid), "%", 10
+    yield "overpriced", "15 % less does as well", 100 - share(tally.fair), "%", 20
+
+
+def _percent(errors: Sequence[float], part: float) -> float:
+    return 100 * quantile(errors, part) if errors else 0.0
 
 
 def forecast_ms(guests: int) -> float:

@@ -1,15 +1,17 @@
 """What a migration will take: duration, bytes, downtime and convergence, each with its uncertainty; and its floor.
 
-`guest` checks what the cluster told, `predict` forecasts an attempt, `price` says what a refusal would cost, `sighting`,
+`guest` checks what the cluster told, `predict` forecasts an attempt, `chance` says how likely it stays within what is
+permitted, `price` what a refusal would cost; `sighting`,
 `eta` and `progress` follow a running one, `pause_if_suspended_now` and `pause_in_all_s` are for whoever suspends guests.
 """
 
 from whimbrel.domain.quantities import time_budget_units
 from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds
+from whimbrel.forecast.chance import chance, fits
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.prediction import Convergence, Prediction, predict, unattended_downtime_ms
-from whimbrel.forecast.price import Price, bandwidth_that_does, fits, pause_that_does, price
+from whimbrel.forecast.price import Price, bandwidth_that_does, pause_that_does, price
 from whimbrel.forecast.progress import Eta, eta, eta_of_rest, progress
 from whimbrel.forecast.readings import Guest, Reading, guest
 from whimbrel.forecast.sighting import Sighting, point_of_finished, sighting
@@ -36,6 +38,7 @@ __all__ = [
     "Terms",
     "admitted_rate",
     "bandwidth_that_does",
+    "chance",
     "deadline_seconds",
     "eta",
     "eta_of_rest",

@@ -157,10 +157,20 @@ def conclude(
             most_s = terms.deadline_s + LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S
             sent = wire - (rest - min(rest, pace.bytes_per_second * terms.deadline_s)) * pace.wire_share
             return Run(Ending.STUN_ABORTED, acts_s + terms.deadline_s, sent, most_s, course.throttle_s)
-        working_set = max(rest, course.round_bytes + curve.working_set_bytes)
-        bound_s = disk_rest_s + working_set / pace.bytes_per_second + device_s
+        bound_s = disk_rest_s + most_rest(course, curve, pace) / pace.bytes_per_second + device_s
         return Run(Ending.STUNNED, acts_s + pause_s, wire, bound_s, course.throttle_s)
     rest_s = disk_rest_s + rest / pace.uncapped_bytes_per_second + device_s
     if terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
         return Run(Ending.STUNNED, acts_s + rest_s, wire, rest_s, course.throttle_s)
     return Run(Ending.POST_COPIED, acts_s + rest_s, wire, device_s, course.throttle_s)
+
+
+def most_rest(course: Course, curve: DirtyCurve, pace: Pace) -> float:
+    """Remaining + working set: bytes that a guest suspended at the end of this course cannot have more of to send. How far a
+    round has come is known of the first one only; of a later one all of it may remain.
+    """
+    remaining = course.round_bytes
+    if course.rounds == 1:
+        ends_s = course.round_age_s + course.left_bytes / pace.bytes_per_second
+        remaining = max(course.left_bytes, curve.distinct_bytes(ends_s))
+    return max(pending_at_most(course, curve, pace), remaining + curve.working_set_bytes)

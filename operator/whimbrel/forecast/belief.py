@@ -8,6 +8,7 @@ dirtying in makes every curve greater, and no forecast shorter.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
 from whimbrel.forecast.readings import DIRTY_SAMPLE_S, Guest
@@ -24,7 +25,12 @@ SATURATED_AT = 1.03
 """Where a longer window shows no more than this times the shorter one's bytes, the set was dirtied whole in the shorter."""
 FASTER = 8.0
 """How much faster than just so a set may be rewritten that was dirtied whole within a window."""
-WIDER_WINDOW = 1.5
+WIDER_WINDOW = 1.15
+"""From which ratio on two windows tell more than one."""
+
+
+BENT_AT = 0.7
+"""A bound below this share of what a constant rate would give shows that the curve has bent before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,7 @@ def candidates(guest: Guest) -> tuple[Candidate, ...]:
 
 def _curves(told: tuple[CurvePoint, ...], in_use_bytes: float) -> list[tuple[DirtyCurve, float]]:
     points = tuple(point for point in told if not point.at_most)
-    # A set that was no greater within a long window is taken not to grow any more after it.
-    ceiling = min((point.distinct_bytes for point in told if point.at_most), default=in_use_bytes)
-    memory_bytes = min(in_use_bytes, max([ceiling, *(point.distinct_bytes for point in points)]))
+    memory_bytes = min(in_use_bytes, _ceiling(told, points))
     if not points:
         shares = UNTOLD_SHARES_PER_SECOND
         return [
@@ -69,6 +73,21 @@ def _curves(told: tuple[CurvePoint, ...], in_use_bytes: float) -> list[tuple[Dir
     return [
         (curve, weight / len(scales)) for scale in scales for curve, weight in _fit(short, long, memory_bytes, scale)
     ]
+
+
+def _ceiling(told: tuple[CurvePoint, ...], points: tuple[CurvePoint, ...]) -> float:
+    """How large a set may become: what a bound says whose window is the longest, where the curve must have bent before it. A
+    set that grew no further in all that time is taken not to grow any more.
+    """
+    bounds = [point for point in told if point.at_most]
+    if not bounds or not points:
+        return inf
+    bound = max(bounds, key=lambda point: (point.window_s, -point.distinct_bytes))
+    short, long = _ends(points)
+    straight = short.distinct_bytes * bound.window_s / short.window_s
+    if bound.window_s < long.window_s or bound.distinct_bytes > BENT_AT * straight:
+        return inf
+    return max(point.distinct_bytes for point in (bound, *points))
 
 
 def _ends(points: tuple[CurvePoint, ...]) -> tuple[CurvePoint, CurvePoint]:

@@ -7,6 +7,7 @@ guarantees and never reads the schedule. To be called by the ladder and the outl
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from itertools import product
 from math import ceil, inf
 
@@ -70,22 +71,13 @@ class Prediction:
     sources: tuple[str, ...]
     missing: tuple[str, ...]
 
-    def share(self, *endings: Ending) -> float:
-        """How likely it is to end in one of these ways, 0 to 1."""
-        return sum(weight for ending, weight in self.endings if ending in endings)
-
 
 def predict(
     guest: Guest, path: Path, terms: Terms = PLAIN, disks: Disks = NO_DISKS, start_up: Spread = POD_START_UP
 ) -> Prediction:
     """What one attempt will take. Valid for a guest whose work does not change and a rate that holds on average."""
-    believed, paces = candidates(guest), path.paces()
-    runs = [
-        (attempt(_first(guest, one), one.curve, pace, terms, disks), one.weight * share)
-        for one in believed
-        for pace, share in paces
-    ]
-    convergence = _convergence(believed, paces, terms, disks)
+    runs = outcomes(guest, path, terms, disks)
+    convergence = _convergence(candidates(guest), path.paces(), terms, disks)
     start_ups = start_up.values(5)
     durations = [(run.seconds + wait_s, weight / len(start_ups)) for (run, weight), wait_s in product(runs, start_ups)]
     sent = [(run.wire_bytes, weight) for run, weight in runs]
@@ -108,6 +100,19 @@ def predict(
     )
 
 
+@lru_cache(maxsize=1024)
+def outcomes(guest: Guest, path: Path, terms: Terms, disks: Disks = NO_DISKS) -> tuple[tuple[Run, float], ...]:
+    """What the attempt comes to, start-up apart, for each guest and rate that may be; weights add up to 1."""
+    return tuple(
+        (
+            attempt(first_round_bytes(guest.memory_bytes, one.in_use_bytes), one.curve, pace, terms, disks),
+            one.weight * share,
+        )
+        for one in candidates(guest)
+        for pace, share in path.paces()
+    )
+
+
 def unattended_downtime_ms(terms: Terms) -> int:
     """What KubeVirt may do to the guest by itself, in milliseconds, whatever its memory: after a suspension it waits for one
     more deadline, and the guest is back when its abort is through (KubeVirt contract §5.3).
@@ -118,10 +123,6 @@ def unattended_downtime_ms(terms: Terms) -> int:
     elif terms.deadline_s and terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
         pause_s = max(pause_s, min(2 * terms.deadline_s, LONGEST_RAISED_DOWNTIME_S) + terms.device_state_s)
     return ceil(1000 * pause_s)
-
-
-def _first(guest: Guest, one: Candidate) -> float:
-    return first_round_bytes(guest.memory_bytes, one.in_use_bytes)
 
 
 def _convergence(
@@ -140,7 +141,7 @@ def _convergence(
     return Convergence.DOES_NOT if no >= CERTAIN - 1e-9 else Convergence.UNCERTAIN
 
 
-def _endings(runs: list[tuple[Run, float]]) -> tuple[tuple[Ending, float], ...]:
+def _endings(runs: tuple[tuple[Run, float], ...]) -> tuple[tuple[Ending, float], ...]:
     shares: dict[Ending, float] = {}
     for run, weight in runs:
         shares[run.ending] = shares.get(run.ending, 0.0) + weight

@@ -1,6 +1,6 @@
 """What would make a refused move possible: a bandwidth, a pause, or a permission.
 
-Inverse questions to `predict`, answered by bisection: more bandwidth never makes a pre-copy that may not throttle longer
+Inverse questions to `chance`, answered by bisection: more bandwidth never makes a pre-copy that may not throttle longer
 (held by a property test), so the smallest that will do is found, and it is one that does. To be called by the quote.
 """
 
@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from whimbrel.domain.quantities import MIB
-from whimbrel.forecast.attempt import NO_DISKS, AtDeadline, Disks, Ending, Terms
+from whimbrel.forecast.attempt import NO_DISKS, AtDeadline, Disks, Terms
+from whimbrel.forecast.chance import fits
 from whimbrel.forecast.path import Path
-from whimbrel.forecast.prediction import CERTAIN, POD_START_UP, Convergence, Prediction, predict
+from whimbrel.forecast.prediction import POD_START_UP, outcomes
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.spread import Spread
 
 MOST_MIB_PER_SECOND = 1 << 17
 """128 GiB/s: no migration link is faster."""
+MARGIN = 1.03
+"""On top of the least bandwidth found, for what the model leaves out."""
 SHORTEST_PAUSE_MS = 2000
 """No stun with less leave is accepted."""
 _PAUSE_STEP_MS = 100
@@ -32,18 +35,6 @@ class Price:
     """With leave to suspend the guest for so long, in steps of 100 ms, a stun would end within the time."""
     permissions: tuple[str, ...]
     """Of `throttle` and `postCopy`, as `disruption` of a plan spells them."""
-
-
-def fits(prediction: Prediction, within_s: float | None, most_downtime_ms: int | None = None) -> bool:
-    """Whether an attempt will very likely move its guest, within a time and, where it may suspend, a pause."""
-    if prediction.share(Ending.IN_TIME, Ending.STUNNED, Ending.POST_COPIED) < CERTAIN - 1e-9:
-        return False
-    takes_s = prediction.longest_s if prediction.duration_p90_s is None else prediction.duration_p90_s
-    if takes_s is None or (within_s is not None and takes_s > within_s):
-        return False
-    return not prediction.share(Ending.STUNNED) or (
-        most_downtime_ms is not None and prediction.downtime_bound_ms <= most_downtime_ms
-    )
 
 
 def price(
@@ -65,7 +56,7 @@ def price(
         ("throttle", replace(terms, may_throttle=True)),
         ("postCopy", replace(terms, at_deadline=AtDeadline.POST_COPY)),
     ):
-        if fits(predict(guest, path, permitted, disks, start_up), within_s):
+        if fits(guest, path, permitted, disks, start_up, within_s=within_s):
             permissions.append(name)
     return Price(
         bandwidth_that_does(guest, path, terms, disks, start_up, within_s=within_s),
@@ -83,23 +74,18 @@ def bandwidth_that_does(
     *,
     within_s: float | None = None,
 ) -> int | None:
-    """The least bandwidth, in whole MiB/s as bytes per second, at which pre-copy converges and ends within deadline and time;
-    None where no bandwidth does. Without throttling, because with it more bandwidth may mean that it sets in later.
+    """The least bandwidth, in whole MiB/s as bytes per second, at which pre-copy very likely ends by itself within deadline and
+    time; None where no bandwidth does. Without throttling: with it, more bandwidth may mean that it sets in later.
     """
-    terms = replace(terms, may_throttle=False)
+    plain = replace(terms, may_throttle=False, at_deadline=AtDeadline.ABORT)
 
     def does(mib_per_second: int) -> bool:
         rate = float(mib_per_second * MIB)
         wider = replace(path, cap_bytes_per_second=rate, link_bytes_per_second=max(rate, path.link_bytes_per_second))
-        found = predict(guest, wider, terms, disks, start_up)
-        return (
-            found.convergence is Convergence.CONVERGES
-            and found.share(Ending.IN_TIME) >= CERTAIN - 1e-9
-            and fits(found, within_s, found.downtime_bound_ms)
-        )
+        return fits(guest, wider, plain, disks, start_up, within_s=within_s)
 
     least = _least(does, MOST_MIB_PER_SECOND)
-    return None if least is None else least * MIB
+    return None if least is None else ceil(MARGIN * least) * MIB
 
 
 def pause_that_does(
@@ -114,10 +100,10 @@ def pause_that_does(
     """The least leave to suspend, in milliseconds, under which this stun may begin and ends within the time; None where it
     does not end.
     """
-    found = predict(guest, path, stun_terms, disks, start_up)
-    if not fits(found, within_s, found.downtime_bound_ms):
+    bound_ms = ceil(1000 * max(run.downtime_bound_s for run, _weight in outcomes(guest, path, stun_terms, disks)))
+    if not fits(guest, path, stun_terms, disks, start_up, within_s=within_s, most_downtime_ms=bound_ms):
         return None
-    return max(SHORTEST_PAUSE_MS, ceil(found.downtime_bound_ms / _PAUSE_STEP_MS) * _PAUSE_STEP_MS)
+    return max(SHORTEST_PAUSE_MS, ceil(bound_ms / _PAUSE_STEP_MS) * _PAUSE_STEP_MS)
 
 
 def _least(does: Callable[[int], bool], most: int) -> int | None:

@@ -1,7 +1,8 @@
 """What the samples of a running migration say: how fast it is, where in which round it is, and points of the guest's curve.
 
 KubeVirt samples every 5 s: bytes processed, and remaining of the current round (KubeVirt contract §9.1). A round is shorter
-than the one before or equal, so where more than half of a round is still to go, no other round was missed before it.
+than the one before or equal, so where more than half of a round is still to go, no other round was missed before it; else
+what was sent is at least that round, and bounds it.
 Called before `progress`; the points it finds are worth keeping for the next move of the same guest.
 """
 
@@ -14,6 +15,7 @@ from whimbrel.domain.records import MigrationSample
 from whimbrel.forecast.curve import CurvePoint
 from whimbrel.forecast.pre_copy import first_round_bytes
 from whimbrel.forecast.readings import Guest
+from whimbrel.forecast.steady import steady_round_bytes
 
 SEEN_WHILE_MIGRATING = "rounds seen while it migrated"
 SEEN_AFTERWARDS = "duration of a finished migration"
@@ -21,6 +23,10 @@ CLEAR = 0.8
 """How near the least must be to the most before a duration is taken for a measurement."""
 RECENT_SAMPLES = 4
 """The rate is the mean over so many samples: QEMU's own last figure swings with every round."""
+
+
+RECENT_ROUNDS = 12
+"""Samples that are compared for rounds of one size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +74,29 @@ def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) 
         sent = later.sent - earlier.sent
         if later.left <= earlier.left and sent <= 1.05 * left:
             continue
-        size = sent - left + later.left
-        one_round = size > 0 and later.left > size / 2
+        began_with = sent - left + later.left
+        one_round = began_with > 0 and later.left > began_with / 2
         ended = min(later.second, earlier.second + left / rate) if rate else later.second
-        if one_round and round_began is not None and ended > round_began and size <= guest.memory_bytes:
-            points.append(CurvePoint(ended - round_began, size, SEEN_WHILE_MIGRATING))
+        if round_began is not None and ended > round_began and 0 < began_with <= guest.memory_bytes:
+            points.append(CurvePoint(ended - round_began, began_with, SEEN_WHILE_MIGRATING, at_most=not one_round))
         in_first, round_began = False, ended if one_round else None
     last = marks[-1]
+    later_rounds = [(mark.sent, mark.left) for mark in marks if mark.sent > first]
+    size = steady_round_bytes(later_rounds[-RECENT_ROUNDS:])
+    if rate and size is not None:
+        points.append(CurvePoint(size / rate, size, SEEN_WHILE_MIGRATING))
+        if steady_round_bytes([(first, 0.0), *later_rounds][:RECENT_ROUNDS]) is not None:
+            # Whole rounds of this size fit between the first round's end and the next sample: it dirtied no more either.
+            points.append(CurvePoint(first / rate, size, SEEN_WHILE_MIGRATING))
     age_s = None if round_began is None else last.second - round_began
-    return Sighting(last.at, last.second, last.sent, last.left, rate, in_first, age_s, tuple(points))
+    return Sighting(last.at, last.second, last.sent, last.left, rate, in_first, age_s, _telling(points))
+
+
+def _telling(points: list[CurvePoint]) -> tuple[CurvePoint, ...]:
+    """The points of the shortest and of the longest window, and the bound of the longest: the others add nothing."""
+    exact = sorted((point for point in points if not point.at_most), key=lambda point: point.window_s)
+    bounds = sorted((point for point in points if point.at_most), key=lambda point: point.window_s)
+    return tuple(dict.fromkeys((*exact[:1], *exact[-1:], *bounds[-1:])))
 
 
 def point_of_finished(

@@ -1,0 +1,53 @@
+"""How likely an attempt moves its guest within what the plan permits: the question that a rung is chosen by.
+
+Counts what `prediction` knows run by run, so it has an answer where a duration has none: near dirty rate = bandwidth the
+length is a lottery, but a deadline that leaves room for all of it is met. To be called by the ladder.
+"""
+
+from whimbrel.forecast.attempt import NO_DISKS, Disks, Ending, Terms
+from whimbrel.forecast.path import Path
+from whimbrel.forecast.prediction import CERTAIN, POD_START_UP, outcomes
+from whimbrel.forecast.readings import Guest
+from whimbrel.forecast.spread import Spread
+
+MOVED = frozenset({Ending.IN_TIME, Ending.STUNNED, Ending.POST_COPIED})
+SUSPENDED = frozenset({Ending.STUNNED, Ending.STUN_ABORTED})
+_TOLERANCE = 1e-9
+
+
+def chance(
+    guest: Guest,
+    path: Path,
+    terms: Terms,
+    disks: Disks = NO_DISKS,
+    start_up: Spread = POD_START_UP,
+    *,
+    within_s: float | None = None,
+    most_downtime_ms: int | None = None,
+) -> float:
+    """From 0 to 1: that the guest is moved within so many seconds from the create on, by an attempt that never suspends it
+    for longer than permitted. 0 where any suspension that may be is longer: consent has no odds.
+    """
+    moved, start_ups = 0.0, start_up.values(5)
+    for run, weight in outcomes(guest, path, terms, disks):
+        if run.ending in SUSPENDED and (most_downtime_ms is None or 1000 * run.downtime_bound_s > most_downtime_ms):
+            return 0.0
+        if run.ending in MOVED and run.seconds < float("inf"):
+            in_time = sum(within_s is None or run.seconds + wait_s <= within_s for wait_s in start_ups)
+            moved += weight * in_time / len(start_ups)
+    return min(1.0, moved)
+
+
+def fits(
+    guest: Guest,
+    path: Path,
+    terms: Terms,
+    disks: Disks = NO_DISKS,
+    start_up: Spread = POD_START_UP,
+    *,
+    within_s: float | None = None,
+    most_downtime_ms: int | None = None,
+) -> bool:
+    """Whether that chance is at least 90 %."""
+    found = chance(guest, path, terms, disks, start_up, within_s=within_s, most_downtime_ms=most_downtime_ms)
+    return found >= CERTAIN - _TOLERANCE
