@@ -150,27 +150,33 @@ def conclude(
     if terms.at_deadline is AtDeadline.ABORT:
         return Run(Ending.ABORTED, acts_s, wire, 0.0, course.throttle_s)
     rest = pending_at_most(course, curve, pace)
-    wire += rest * pace.wire_share
-    if terms.at_deadline is AtDeadline.SUSPEND:
-        pause_s = disk_rest_s + rest / pace.bytes_per_second + device_s
-        if pause_s > terms.deadline_s:
-            most_s = terms.deadline_s + LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S
-            sent = wire - (rest - min(rest, pace.bytes_per_second * terms.deadline_s)) * pace.wire_share
-            return Run(Ending.STUN_ABORTED, acts_s + terms.deadline_s, sent, most_s, course.throttle_s)
-        bound_s = disk_rest_s + most_rest(course, curve, pace) / pace.bytes_per_second + device_s
-        return Run(Ending.STUNNED, acts_s + pause_s, wire, bound_s, course.throttle_s)
-    rest_s = disk_rest_s + rest / pace.uncapped_bytes_per_second + device_s
+    all_sent = wire + rest * pace.wire_share
+    rest_s = rest / pace.uncapped_bytes_per_second + device_s
+    if terms.at_deadline is AtDeadline.POST_COPY:
+        if disk_rest_s == inf:
+            return Run(Ending.NEVER, inf, inf, 0.0, course.throttle_s)
+        return Run(Ending.POST_COPIED, acts_s + disk_rest_s + rest_s, all_sent, device_s, course.throttle_s)
     if terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
-        return Run(Ending.STUNNED, acts_s + rest_s, wire, rest_s, course.throttle_s)
-    return Run(Ending.POST_COPIED, acts_s + rest_s, wire, device_s, course.throttle_s)
+        if disk_rest_s + rest_s > terms.deadline_s:
+            return Run(Ending.ABORTED, acts_s + terms.deadline_s, all_sent, 0.0, course.throttle_s)
+        return Run(Ending.STUNNED, acts_s + disk_rest_s + rest_s, all_sent, rest_s, course.throttle_s)
+    pause_s = disk_rest_s + rest / pace.bytes_per_second + device_s
+    most_s = terms.deadline_s + LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S
+    if pause_s > terms.deadline_s:
+        sent = wire + min(rest, pace.bytes_per_second * terms.deadline_s) * pace.wire_share
+        return Run(Ending.STUN_ABORTED, acts_s + terms.deadline_s, sent, most_s, course.throttle_s)
+    bound_s = disk_rest_s + most_rest(course, curve, pace) / pace.bytes_per_second + device_s
+    return Run(Ending.STUNNED, acts_s + pause_s, all_sent, min(bound_s, most_s), course.throttle_s)
 
 
 def most_rest(course: Course, curve: DirtyCurve, pace: Pace) -> float:
-    """Remaining + working set: bytes that a guest suspended at the end of this course cannot have more of to send. How far a
-    round has come is known of the first one only; of a later one all of it may remain.
+    """Remaining + working set: a guest suspended at the end of this course cannot have more bytes to send. Its working set is
+    what it rewrote since the copy began. How far a round has come is known of the first one only; of a later one all of it may
+    remain.
     """
     remaining = course.round_bytes
     if course.rounds == 1:
         ends_s = course.round_age_s + course.left_bytes / pace.bytes_per_second
         remaining = max(course.left_bytes, curve.distinct_bytes(ends_s))
-    return max(pending_at_most(course, curve, pace), remaining + curve.working_set_bytes)
+    working_set = curve.distinct_bytes(max(course.elapsed_s, course.round_age_s))
+    return max(pending_at_most(course, curve, pace), remaining + working_set)

@@ -36,14 +36,18 @@ def pause_s(
     return (remaining_bytes + dirtied_bytes) / capped_bytes_per_second + device_state_s
 
 
-def pause_if_suspended_now(guest: Guest, path: Path, remaining_bytes: float, round_age_s: float | None) -> Pause:
-    """The pause if the guest is suspended with so much left of a round that began `round_age_s` seconds ago (None: unknown,
-    then all of the working set may be dirty). Bound: (remaining + working set) ÷ the capped rate.
+def pause_if_suspended_now(
+    guest: Guest, path: Path, remaining_bytes: float, elapsed_s: float, round_age_s: float | None
+) -> Pause:
+    """The pause if the guest is suspended with so much left of the round, `elapsed_s` after its copy began and `round_age_s`
+    after the round began; None: unknown, then all that was rewritten since the copy began may be dirty.
+
+    Bound: (remaining + working set, as far as rewritten since then) ÷ the capped rate.
     """
     pauses, bound_s = list[tuple[float, float]](), 0.0
     for one in candidates(guest):
-        most = one.curve.working_set_bytes
-        dirtied = most if round_age_s is None else one.curve.distinct_bytes(max(0.0, round_age_s))
+        most = one.curve.distinct_bytes(max(0.0, elapsed_s))
+        dirtied = most if round_age_s is None else min(most, one.curve.distinct_bytes(max(0.0, round_age_s)))
         for pace, share in path.paces():
             pauses.append((pause_s(remaining_bytes, dirtied, pace.bytes_per_second), one.weight * share))
             bound_s = max(bound_s, pause_s(remaining_bytes, most, pace.bytes_per_second))

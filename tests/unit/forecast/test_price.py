@@ -1,0 +1,96 @@
+"""The price of a refusal: what is named does, and a good deal less does not."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.migration_cases import MEMORY, guests, paths, rates, terms
+from whimbrel.domain.quantities import MIB
+from whimbrel.forecast import (
+    AtDeadline,
+    CurvePoint,
+    DirtyCurve,
+    Guest,
+    Path,
+    Terms,
+    bandwidth_that_does,
+    chance,
+    fits,
+    pause_that_does,
+    price,
+)
+
+PATH = Path(10_000.0 * MIB, 100.0 * MIB)
+
+
+def a_guest(hot_mib: float, rate_mib: float) -> Guest:
+    """A guest whose curve is well known."""
+    curve = DirtyCurve(hot_mib * MIB, rate_mib * MIB)
+    points = tuple(CurvePoint(window_s, curve.distinct_bytes(window_s), "test") for window_s in (0.3, 100.0))
+    return Guest(MEMORY, MEMORY / 2, points)
+
+
+@settings(max_examples=40)
+@given(st.floats(1, 8192), st.floats(1, 4096), rates, st.floats(20, 10_000))
+def test_the_bandwidth_named_fits_and_a_tenth_less_does_not(
+    hot_mib: float, rate_mib: float, cap: float, within_s: float
+) -> None:
+    known, path = a_guest(hot_mib, rate_mib), replace(PATH, cap_bytes_per_second=cap)
+
+    named = bandwidth_that_does(known, path, Terms(), within_s=within_s)
+
+    if named is None:
+        assert within_s < 60
+        return
+    assert named % MIB == 0
+    wide = replace(path, link_bytes_per_second=10.0 * named)
+    much_less = replace(wide, cap_bytes_per_second=0.9 * named)
+    assert fits(known, replace(wide, cap_bytes_per_second=named), Terms(), within_s=within_s)
+    assert named < 20 * MIB or not fits(known, much_less, Terms(), within_s=within_s)
+
+
+def test_no_bandwidth_shortens_the_start_up() -> None:
+    assert bandwidth_that_does(a_guest(10, 10), PATH, Terms(), within_s=5) is None
+
+
+def test_a_busy_guest_may_go_for_a_bandwidth_a_pause_or_a_permission() -> None:
+    busy = a_guest(200, 400)
+    stun = Terms(200, AtDeadline.SUSPEND)
+
+    named = price(busy, PATH, Terms(200), within_s=300, stun_terms=stun)
+
+    assert named.bandwidth_bytes_per_second is not None
+    assert 400 * MIB <= named.bandwidth_bytes_per_second <= 500 * MIB
+    assert named.permissions == ("throttle", "postCopy")
+    assert named.downtime_ms is not None
+    assert 2000 <= named.downtime_ms <= 6000
+    assert named.downtime_ms % 100 == 0
+    assert fits(busy, PATH, stun, within_s=300, most_downtime_ms=named.downtime_ms)
+
+
+def test_a_guest_that_writes_a_hundred_times_the_rate_is_not_helped_by_throttling() -> None:
+    assert price(a_guest(4000, 20_000), PATH, Terms(200), within_s=300).permissions == ("postCopy",)
+
+
+def test_consent_to_a_pause_has_no_odds() -> None:
+    busy, stun = a_guest(200, 400), Terms(200, AtDeadline.SUSPEND)
+    enough = pause_that_does(busy, PATH, stun)
+
+    assert enough is not None
+    assert chance(busy, PATH, stun, most_downtime_ms=enough) == 1
+    assert chance(busy, PATH, stun, most_downtime_ms=enough // 2) == 0
+    assert chance(busy, PATH, stun) == 0
+
+
+@settings(max_examples=40)
+@given(guests, paths, terms, st.floats(0, 1e4), st.floats(0, 1e4), st.none() | st.integers(0, 10**6))
+def test_more_time_never_lessens_the_chance(
+    known: Guest, path: Path, limits: Terms, one_s: float, other_s: float, pause_ms: int | None
+) -> None:
+    short_s, long_s = sorted((one_s, other_s))
+
+    less = chance(known, path, limits, within_s=short_s, most_downtime_ms=pause_ms)
+    more = chance(known, path, limits, within_s=long_s, most_downtime_ms=pause_ms)
+
+    assert 0 <= less <= more <= chance(known, path, limits, most_downtime_ms=pause_ms) <= 1

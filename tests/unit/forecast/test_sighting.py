@@ -1,0 +1,140 @@
+"""What the samples of a running migration say of its rounds and of the guest."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whimbrel.domain.quantities import MIB
+from whimbrel.domain.records import MigrationSample
+from whimbrel.forecast import CurvePoint, Guest, Sighting, point_of_finished, sighting
+from whimbrel.forecast.steady import steady_round_bytes
+
+BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KNOWN = Guest(1000.0 * MIB, 1000.0 * MIB)
+
+
+def a_sample(second: float, sent_mib: float, left_mib: float) -> MigrationSample:
+    return MigrationSample(
+        BEGAN + timedelta(seconds=second),
+        processed_bytes=int(sent_mib * MIB),
+        remaining_bytes=int(left_mib * MIB),
+    )
+
+
+def test_in_the_first_round_its_age_is_the_copys() -> None:
+    seen = sighting([a_sample(5, 250, 750)], BEGAN, KNOWN)
+
+    assert seen == Sighting(BEGAN + timedelta(seconds=5), 5, 250 * MIB, 750 * MIB, 50 * MIB, True, 5)
+
+
+def test_what_remains_and_was_sent_at_the_next_sample_tells_what_the_first_round_dirtied() -> None:
+    """50 MiB/s: the first round ends after 20 s; the second began with 600 MiB."""
+    seen = sighting([a_sample(17, 850, 150), a_sample(22, 1100, 500)], BEGAN, KNOWN)
+
+    assert seen is not None
+    assert not seen.first_round
+    assert seen.round_age_s == pytest.approx(2)
+    assert seen.points == (CurvePoint(pytest.approx(20), 600 * MIB, "rounds seen while it migrated"),)
+
+
+def test_where_rounds_may_have_been_missed_there_is_a_bound_only() -> None:
+    """Between the samples lie the end of the first round and perhaps several short ones, 100 MiB in all."""
+    seen = sighting([a_sample(18, 900, 100), a_sample(23, 1090, 10)], BEGAN, KNOWN)
+
+    assert seen is not None
+    assert seen.round_age_s is None
+    assert [(point.distinct_bytes, point.at_most) for point in seen.points] == [(100 * MIB, True)]
+
+
+def test_a_copy_that_does_not_get_on_tells_the_size_of_its_rounds() -> None:
+    """Rounds of 70 MiB at 50 MiB/s, sampled every 5 s."""
+    samples = [a_sample(20, 1000, 70)]
+    for second in range(25, 60, 5):
+        sent = 50.0 * second
+        samples.append(a_sample(second, sent, 70 - (sent - 1000) % 70))
+
+    seen = sighting(samples, BEGAN, KNOWN)
+
+    assert seen is not None
+    assert {round(point.distinct_bytes / MIB) for point in seen.points if not point.at_most} == {70}
+    assert max(point.window_s for point in seen.points if not point.at_most) == pytest.approx(20, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        [],
+        [(10.0, 5.0), (20.0, 2.0)],
+        [(10.0 * n, 3.0) for n in range(9)],  # always the same phase: 10, 5 or 10/3 explain it alike
+        [(10.0, 4.0), (21.3, 6.1), (29.9, 3.3), (44.1, 1.7), (51.2, 6.9), (63.7, 2.2)],
+    ],
+)
+def test_no_size_is_made_up_where_samples_do_not_tell_it(marks: list[tuple[float, float]]) -> None:
+    assert steady_round_bytes(marks) is None
+
+
+def test_repeated_disordered_and_broken_samples_change_nothing() -> None:
+    good = [a_sample(17, 850, 150), a_sample(22, 1100, 500)]
+    bad = [
+        a_sample(-3, 10, 10),
+        a_sample(23, 0, 500),
+        a_sample(24, 1200, 9000),
+        replace(a_sample(25, 1250, 400), remaining_bytes=None),
+        replace(a_sample(25, 1250, 400), processed_bytes=-5),
+    ]
+
+    assert sighting([*reversed(good), *bad, *good], BEGAN, KNOWN) == sighting(good, BEGAN, KNOWN)
+
+
+def test_nothing_is_said_without_samples() -> None:
+    assert sighting([], BEGAN, KNOWN) is None
+
+
+@given(
+    st.lists(
+        st.builds(
+            MigrationSample,
+            st.floats(-10, 1e4).map(lambda second: BEGAN + timedelta(seconds=second)),
+            processed_bytes=st.none() | st.integers(-(2**40), 2**56),
+            remaining_bytes=st.none() | st.integers(-(2**40), 2**56),
+        ),
+        max_size=12,
+    )
+)
+def test_whatever_the_samples_a_sighting_is_sound(samples: list[MigrationSample]) -> None:
+    seen = sighting(samples, BEGAN, KNOWN)
+
+    if seen is not None:
+        assert seen.elapsed_s > 0
+        assert seen.round_age_s is None or 0 <= seen.round_age_s <= seen.elapsed_s
+        assert seen.bytes_per_second is None or seen.bytes_per_second > 0
+        assert all(point.window_s > 0 and point.distinct_bytes > 0 for point in seen.points)
+
+
+def test_the_duration_of_a_finished_move_tells_what_its_first_round_dirtied() -> None:
+    """1000 MiB at 50 MiB/s, 500 MiB dirtied meanwhile, then 250, 125, …: 40 s in all."""
+    rate = 50.0 * MIB
+
+    point = point_of_finished(KNOWN, (rate, rate), (39.5, 40.5))
+
+    assert point is not None
+    assert point.distinct_bytes == pytest.approx(500 * MIB, rel=0.03)
+    assert not point.at_most
+
+
+def test_a_duration_that_is_hardly_longer_than_one_pass_only_bounds_it() -> None:
+    rate = 50.0 * MIB
+
+    point = point_of_finished(KNOWN, (rate, rate), (20, 21))
+
+    assert point is not None
+    assert point.at_most
+    assert point.distinct_bytes == pytest.approx(50 * MIB)
+
+
+@pytest.mark.parametrize(("rate_mib", "took_s"), [(50, 10), (0, 10)])
+def test_a_duration_that_cannot_be_tells_nothing(rate_mib: float, took_s: float) -> None:
+    assert point_of_finished(KNOWN, (rate_mib * MIB, rate_mib * MIB), (took_s, took_s)) is None
