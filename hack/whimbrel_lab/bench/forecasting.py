@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from whimbrel.domain.quantities import MIB
+from whimbrel.forecast.arrival import eta, progress
 from whimbrel.forecast.attempt import PLAIN, AtDeadline, Terms
-from whimbrel.forecast.chance import fits
 from whimbrel.forecast.curve import CurvePoint
+from whimbrel.forecast.odds import fits
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S
 from whimbrel.forecast.prediction import Convergence, predict
-from whimbrel.forecast.price import bandwidth_that_does
-from whimbrel.forecast.progress import eta, progress
+from whimbrel.forecast.prices import price
 from whimbrel.forecast.readings import Guest, Reading, guest
-from whimbrel.forecast.sighting import point_of_finished, sighting
+from whimbrel.forecast.samples import point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly
 from whimbrel.simulation.kubevirt.monitor import Rules
 from whimbrel_lab.bench.figures import Figure, quantile
@@ -58,9 +58,11 @@ class Tally:
     looseness: list[float] = field(default_factory=list)
     """Of stuns: bound ÷ pause."""
     paid: list[bool] = field(default_factory=list)
-    """Of refusals: whether the bandwidth named does, and"""
+    """Of refusals: whether the higher bandwidth named does, and"""
     fair: list[bool] = field(default_factory=list)
-    """whether 15 % less does not."""
+    """whether 15 % less than the lower one does not."""
+    open: list[float] = field(default_factory=list)
+    """Higher ÷ lower."""
 
 
 def known_of(case: Case, *, told: bool, moved: bool) -> Guest:
@@ -132,13 +134,18 @@ def judge_price(case: Case, known: Guest, tally: Tally) -> None:
     path = Path(case.link, case.cap, slowdown=SLOWDOWN)
     if fits(known, path, PLAIN, start_up=AT_ONCE, within_s=within_s):
         return
-    named = bandwidth_that_does(known, path, PLAIN, start_up=AT_ONCE, within_s=within_s)
-    if named is None:
+    named = price(known, path, PLAIN, start_up=AT_ONCE, within_s=within_s)
+    low, high = named.bandwidth_p50_bytes_per_second, named.bandwidth_p90_bytes_per_second
+    if low is None or high is None:
         return
-    for tried, rate in ((tally.paid, float(named)), (tally.fair, CHEAPER * named)):
+
+    def does(rate: float) -> bool:
         truth = migrate(case, rate)
-        did = truth.ended and truth.copy.elapsed_s <= within_s
-        tried.append(did if tried is tally.paid else not did)
+        return truth.ended and truth.copy.elapsed_s <= within_s
+
+    tally.paid.append(does(high))
+    tally.fair.append(not does(CHEAPER * low))
+    tally.open.append(high / low)
 
 
 def measured_twice(case: Case) -> Guest:
@@ -205,8 +212,9 @@ def _rows(tally: Tally) -> Iterable[tuple[str, str, float, str, float | None]]:
     yield "incautious", "an answer inside it", 100 - share(tally.careful), "%", None
     yield "longer", "paused for longer than the bound", 100 - share(tally.paused), "%", 5
     yield "loose", "bound of a pause ÷ pause, median", quantile(tally.looseness or [0.0], 0.5), "×", None
-    yield "underpriced", "the bandwidth named does not do", 100 - share(tally.paid), "%", 10
-    yield "overpriced", "15 % less does as well", 100 - share(tally.fair), "%", 20
+    yield "underpriced", "the higher bandwidth named does not do", 100 - share(tally.paid), "%", 10
+    yield "overpriced", "15 % less than the lower bandwidth named does", 100 - share(tally.fair), "%", 20
+    yield "open", "higher bandwidth named ÷ lower, median", quantile(tally.open or [1.0], 0.5), "×", None
 
 
 def _percent(errors: Sequence[float], part: float) -> float:

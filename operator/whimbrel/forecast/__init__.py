@@ -6,15 +6,15 @@ permitted, `price` what a refusal would cost; `sighting`,
 """
 
 from whimbrel.domain.quantities import time_budget_units
+from whimbrel.forecast.arrival import Eta, eta, eta_of_rest, progress
 from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds
-from whimbrel.forecast.chance import chance, fits
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
+from whimbrel.forecast.odds import chance, fits
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.prediction import Convergence, Prediction, predict, unattended_downtime_ms
-from whimbrel.forecast.price import Price, bandwidth_that_does, pause_that_does, price
-from whimbrel.forecast.progress import Eta, eta, eta_of_rest, progress
+from whimbrel.forecast.prices import Price, bandwidth_that_does, pause_that_does, price
 from whimbrel.forecast.readings import Guest, Reading, guest
-from whimbrel.forecast.sighting import Sighting, point_of_finished, sighting
+from whimbrel.forecast.samples import Sighting, point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly
 from whimbrel.forecast.stun import Pause, pause_if_suspended_now, pause_in_all_s
 from whimbrel.inventory.rates import admitted_rate, pass_seconds

@@ -2,7 +2,7 @@
 
 KubeVirt gives a migration k·G seconds (k: completionTimeoutPerGiB, G: started 10^9 bytes of memory and copied disks) and then
 aborts it, suspends the guest for at most as long again, or switches to post-copy (KubeVirt contract §5.2, §5.3). Called by
-`prediction` and `progress`.
+`prediction` and `arrival`.
 """
 
 from dataclasses import dataclass
@@ -109,7 +109,8 @@ def attempt(
     acts_s = terms.deadline_s + EARLIEST_ACT_S if terms.deadline_s else inf
     disks_s = disks.seconds
     if disks_s >= acts_s or disks_s == inf:
-        copied = acts_s * disks.bytes_per_second
+        copies_on = terms.at_deadline is not AtDeadline.ABORT and disks_s < inf
+        copied = (disks_s if copies_on else acts_s) * disks.bytes_per_second
         course = Course(False, 0.0, 0.0, first_bytes, first_bytes, 0.0, 1)
         rest_s = (disks_s - acts_s if disks_s < inf else inf) if acts_s < inf else inf
         return conclude(

@@ -3,7 +3,7 @@
 Round i sends vᵢ bytes in tᵢ = vᵢ/B; meanwhile the guest dirties the next one's vᵢ₊₁ = W(tᵢ). QEMU stops the guest at the end
 of a round when what is pending goes over within the allowed downtime, vᵢ ≤ B·D (performance reference B1.2). Memory in
 use is at least the working set, so rounds never grow; they shrink until they stop exactly where W(D) ≤ B·D, because W is
-concave. Auto-converge by B1.2, 6. Called by `attempt` and `progress`.
+concave. Auto-converge by B1.2, 6. Called by `attempt` and `arrival`.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 Where every round is as large as the one before, bytes sent plus bytes left of the round are bytes sent at the round's end:
 from sample to sample they differ by whole rounds. A size that explains all differences is the rounds' size if more
 than half of it was once seen left, and so what the guest rewrites meanwhile. A failed attempt thereby tells what a stun would
-have to send. Used by `sighting`.
+have to send. Used by `samples`.
 """
 
 from collections.abc import Sequence

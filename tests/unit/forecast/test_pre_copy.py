@@ -88,7 +88,7 @@ def test_bytes_and_rates_scaled_together_leave_all_times_as_they_are(shape: Memo
 
     assert other.elapsed_s == pytest.approx(one.elapsed_s)
     assert other.sent_bytes == pytest.approx(scale * one.sent_bytes)
-    assert other.rounds == one.rounds
+    assert other.ended == one.ended
 
 
 @given(memories, rates, st.booleans(), st.floats(0, 1e6))

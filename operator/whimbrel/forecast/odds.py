@@ -47,7 +47,8 @@ def fits(
     *,
     within_s: float | None = None,
     most_downtime_ms: int | None = None,
+    certainty: float = CERTAIN,
 ) -> bool:
-    """Whether that chance is at least 90 %."""
+    """Whether that chance is at least 90 %, or as wanted."""
     found = chance(guest, path, terms, disks, start_up, within_s=within_s, most_downtime_ms=most_downtime_ms)
-    return found >= CERTAIN - _TOLERANCE
+    return found >= certainty - _TOLERANCE

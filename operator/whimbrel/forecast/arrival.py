@@ -13,7 +13,7 @@ from whimbrel.forecast.curve import DirtyCurve
 from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.pre_copy import copy_memory, first_round_bytes
 from whimbrel.forecast.readings import Guest
-from whimbrel.forecast.sighting import Sighting
+from whimbrel.forecast.samples import Sighting
 from whimbrel.forecast.spread import quantile
 
 MOST_PROGRESS = 0.99

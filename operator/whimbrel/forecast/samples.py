@@ -3,7 +3,7 @@
 KubeVirt samples every 5 s: bytes processed, and remaining of the current round (KubeVirt contract §9.1). A round is shorter
 than the one before or equal, so where more than half of a round is still to go, no other round was missed before it; else
 what was sent is at least that round, and bounds it.
-Called before `progress`; the points it finds are worth keeping for the next move of the same guest.
+Called before `arrival`; the points it finds are worth keeping for the next move of the same guest.
 """
 
 from collections.abc import Iterable
@@ -56,6 +56,7 @@ class _Mark:
 def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) -> Sighting | None:
     """What samples of one migration say, in whatever order and however often each comes; None where none of them is of use.
 
+    Valid for copies that are neither throttled nor compressed; of others the rate is right, and the points say too little.
     Dropped: samples from before it began, without bytes processed or remaining, negative or absurd ones, and those whose
     bytes processed fall below an earlier one's.
     """

@@ -1,6 +1,6 @@
 """What would make a refused move possible: a bandwidth, a pause, or a permission.
 
-Inverse questions to `chance`, answered by bisection: more bandwidth never makes a pre-copy that may not throttle longer
+Inverse questions to `odds`, answered by bisection: more bandwidth never makes a pre-copy that may not throttle longer
 (held by a property test), so the smallest that will do is found, and it is one that does. To be called by the quote.
 """
 
@@ -10,14 +10,15 @@ from math import ceil
 
 from whimbrel.domain.quantities import MIB
 from whimbrel.forecast.attempt import NO_DISKS, AtDeadline, Disks, Terms
-from whimbrel.forecast.chance import fits
+from whimbrel.forecast.odds import fits
 from whimbrel.forecast.path import Path
-from whimbrel.forecast.prediction import POD_START_UP, outcomes
+from whimbrel.forecast.prediction import CERTAIN, POD_START_UP, outcomes
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.spread import Spread
 
 MOST_MIB_PER_SECOND = 1 << 17
 """128 GiB/s: no migration link is faster."""
+EVEN = 0.5
 MARGIN = 1.03
 """On top of the least bandwidth found, for what the model leaves out."""
 SHORTEST_PAUSE_MS = 2000
@@ -29,8 +30,10 @@ _PAUSE_STEP_MS = 100
 class Price:
     """Each member alone would make the move possible; None and empty where it would not."""
 
-    bandwidth_bytes_per_second: int | None
-    """Whole MiB/s: pre-copy would end by itself within the time."""
+    bandwidth_p50_bytes_per_second: int | None
+    """Whole MiB/s: pre-copy would as likely as not end by itself within the time;"""
+    bandwidth_p90_bytes_per_second: int | None
+    """and very likely. One sample of one second leaves them up to a factor of four apart."""
     downtime_ms: int | None
     """With leave to suspend the guest for so long, in steps of 100 ms, a stun would end within the time."""
     permissions: tuple[str, ...]
@@ -59,6 +62,7 @@ def price(
         if fits(guest, path, permitted, disks, start_up, within_s=within_s):
             permissions.append(name)
     return Price(
+        bandwidth_that_does(guest, path, terms, disks, start_up, within_s=within_s, certainty=EVEN),
         bandwidth_that_does(guest, path, terms, disks, start_up, within_s=within_s),
         None if stun_terms is None else pause_that_does(guest, path, stun_terms, disks, start_up, within_s=within_s),
         tuple(permissions),
@@ -73,16 +77,17 @@ def bandwidth_that_does(
     start_up: Spread = POD_START_UP,
     *,
     within_s: float | None = None,
+    certainty: float = CERTAIN,
 ) -> int | None:
-    """The least bandwidth, in whole MiB/s as bytes per second, at which pre-copy very likely ends by itself within deadline and
-    time; None where no bandwidth does. Without throttling: with it, more bandwidth may mean that it sets in later.
+    """The least bandwidth, in whole MiB/s as bytes per second, at which pre-copy ends by itself within deadline and time with
+    that certainty; None where none does. Without throttling: with it, more bandwidth may mean that it sets in later.
     """
     plain = replace(terms, may_throttle=False, at_deadline=AtDeadline.ABORT)
 
     def does(mib_per_second: int) -> bool:
         rate = float(mib_per_second * MIB)
         wider = replace(path, cap_bytes_per_second=rate, link_bytes_per_second=max(rate, path.link_bytes_per_second))
-        return fits(guest, wider, plain, disks, start_up, within_s=within_s)
+        return fits(guest, wider, plain, disks, start_up, within_s=within_s, certainty=certainty)
 
     least = _least(does, MOST_MIB_PER_SECOND)
     return None if least is None else ceil(MARGIN * least) * MIB
