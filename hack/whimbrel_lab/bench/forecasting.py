@@ -26,7 +26,8 @@ from whimbrel.simulation.kubevirt.monitor import Rules
 from whimbrel_lab.bench.figures import Figure, quantile
 from whimbrel_lab.bench.oracle import BEGAN, SLOWDOWN_P50_P90, START_UP_P50_P90_S, Case, Truth, draw, migrate
 
-SEED = 6
+SEED = 2026
+"""Not one that a constant of the forecast was chosen by; those were 1, 6 and 7."""
 MIGRATIONS = 3_000
 SLOWDOWN, START_UP = Spread(*SLOWDOWN_P50_P90), Spread(*START_UP_P50_P90_S)
 """The forecast knows the spreads, not the draws."""
@@ -206,7 +207,8 @@ def _rows(tally: Tally) -> Iterable[tuple[str, str, float, str, float | None]]:
     yield "time-p90", "duration, 90th percentile of the error", _percent(tally.time_errors, 0.9), "%", 15
     yield "bytes-p50", "bytes, median error", _percent(tally.bytes_errors, 0.5), "%", 5
     yield "eta-p50", "arrival told at a quarter, median error", _percent(tally.eta_errors, 0.5), "%", 10
-    yield "exceeded", "took longer than the 90th percentile", 100 - share(tally.covered), "%", 12
+    yield "exceeded", "took longer than the 90th percentile", 100 - share(tally.covered), "%", None
+    yield "calibration", "of that, away from 10 %", abs(90 - share(tally.covered)), "%", 2
     yield "wrong", "converges or not, wrong", 100 - share(tally.right), "%", 5
     yield "uncertain", "no answer outside the critical band", share(tally.uncertain), "%", 15
     yield "incautious", "an answer inside it", 100 - share(tally.careful), "%", None

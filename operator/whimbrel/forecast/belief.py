@@ -27,10 +27,10 @@ FASTER = 8.0
 """How much faster than just so a set may be rewritten that was dirtied whole within a window."""
 WIDER_WINDOW = 1.15
 """From which ratio on two windows tell more than one."""
-
-
 BENT_AT = 0.7
 """A bound below this share of what a constant rate would give shows that the curve has bent before it."""
+CONTRADICTS_AT = 1.25
+"""No curve shows more than this of what a constant rate would give: then the points are of different times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,12 @@ def _fit(short: CurvePoint, long: CurvePoint, memory: float, scale: float) -> li
     if long.window_s < WIDER_WINDOW * window_s:
         return _through_one(window_s, seen, memory)
     straight = seen * long.window_s / window_s
-    # A curve never falls and never grows faster than at its start; a point that says so was taken at another time.
+    if min(memory, scale * long.distinct_bytes) > CONTRADICTS_AT * straight:
+        # The guest was busier at one time than at the other, and may be either.
+        both = (window_s, seen), (long.window_s, min(memory, scale * long.distinct_bytes))
+        return [
+            (curve, weight / 2) for window, bytes_ in both for curve, weight in _through_one(window, bytes_, memory)
+        ]
     later = min(memory, straight, max(seen, scale * long.distinct_bytes))
     rate = seen / window_s
     if later >= LINEAR_AT * straight:

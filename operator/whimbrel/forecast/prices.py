@@ -28,12 +28,12 @@ _PAUSE_STEP_MS = 100
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Each member alone would make the move possible; None and empty where it would not."""
+    """What would make the move possible, each by itself; None and empty where it would not."""
 
     bandwidth_p50_bytes_per_second: int | None
     """Whole MiB/s: pre-copy would as likely as not end by itself within the time;"""
     bandwidth_p90_bytes_per_second: int | None
-    """and very likely. One sample of one second leaves them up to a factor of four apart."""
+    """and very likely. One sample of one second may leave them more than a factor of three apart."""
     downtime_ms: int | None
     """With leave to suspend the guest for so long, in steps of 100 ms, a stun would end within the time."""
     permissions: tuple[str, ...]

@@ -46,6 +46,15 @@ def test_a_longer_window_that_shows_a_constant_rate_keeps_only_what_is_as_large(
     assert working_sets(SAMPLE, CurvePoint(20.0, 2000.0 * MIB, "round")) > (2000 * MIB, 0)
 
 
+def test_of_two_points_that_no_one_curve_explains_either_may_be_true() -> None:
+    """Quiet when sampled, busy when it was moved the last time."""
+    believed = candidates(Guest(MEMORY, MEMORY, (SAMPLE, CurvePoint(10.0, 4000.0 * MIB, "round"))))
+
+    through_sample = sum(one.weight for one in believed if one.curve.distinct_bytes(1) == pytest.approx(100 * MIB))
+    through_round = sum(one.weight for one in believed if one.curve.distinct_bytes(10) == pytest.approx(4000 * MIB))
+    assert through_sample == through_round == pytest.approx(0.5)
+
+
 def test_a_bound_seen_later_excludes_what_is_larger() -> None:
     assert working_sets(SAMPLE, CurvePoint(20.0, 300.0 * MIB, "duration", at_most=True)) == (100 * MIB, 300 * MIB)
 
