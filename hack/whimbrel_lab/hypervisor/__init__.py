@@ -22,7 +22,8 @@ class GuestSpec:
     """One guest: how much memory it has and how it dirties it.
 
     `dirty_bytes_per_second` is the rate at which distinct pages of a working set of `working_set_bytes` are rewritten,
-    cyclically. `touched_bytes` of memory are non-zero; the rest compresses to nothing on the wire.
+    cyclically. `touched_bytes` of memory are non-zero; the rest compresses to nothing on the wire. A guest that goes on to
+    something else rewrites at `later_dirty_bytes_per_second` from `changes_after_s` of its life on (libvirt only).
     """
 
     name: str
@@ -30,6 +31,8 @@ class GuestSpec:
     touched_bytes: int
     working_set_bytes: int
     dirty_bytes_per_second: int
+    later_dirty_bytes_per_second: int | None = None
+    changes_after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

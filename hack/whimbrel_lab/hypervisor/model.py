@@ -117,6 +117,8 @@ class ModelHypervisor:
             raise HypervisorError(f"{guest.name}: there is no host {host}; there are {', '.join(sorted(self._hosts))}")
         if guest.name in self._guests:
             raise HypervisorError(f"{guest.name}: runs already, on {self._guests[guest.name].host}")
+        if guest.later_dirty_bytes_per_second is not None:
+            raise HypervisorError(f"{guest.name}: guests of the model go on as they began")
         now = self._settle()
         self._guests[guest.name] = _Guest(guest, host, started_at=now)
 

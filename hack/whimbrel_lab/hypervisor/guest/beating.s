@@ -53,6 +53,8 @@ start:
 touched:    .long 0                     # pages with a pattern
 working:    .long 0                     # of these, from the first on, the ones that are rewritten in turn
 pace:       .long 0                     # pages per tick of PM_TIMER, times 2^24
+change:     .long 0                     # from this frame on it is `later` instead; 0: never
+later:      .long 0
 
     .balign 8
 descriptors:                            # flat code and data, marked as accessed
@@ -165,7 +167,15 @@ sleep:
     jbe elapsed
     mov eax, AT_MOST
 elapsed:
-    mul dword ptr [pace]
+    mov ecx, offset pace
+    mov edx, [change]
+    test edx, edx
+    jz paced
+    cmp [frame], edx
+    jb paced
+    mov ecx, offset later
+paced:
+    mul dword ptr [ecx]
     add eax, [fraction]
     adc edx, 0
     mov ecx, eax

@@ -23,6 +23,8 @@ RESERVED_BYTES = FIRST_BYTE + 2 * 1024**2
 CLOCK_HZ = 3_579_545
 """The ACPI power management timer, by which the guest paces itself."""
 MARK = b"whimbrel"
+FRAME_S = 0.12
+"""A frame of the guest's beats, by which it knows how old it is."""
 
 
 def assembler() -> tuple[str, str] | None:
@@ -69,13 +71,22 @@ def kernel(guest: GuestSpec) -> bytes:
             f"guest {guest.name}: working_set_bytes is {guest.working_set_bytes}, must be from 0 to touched_bytes"
             f" ({guest.touched_bytes})"
         )
+    if (guest.later_dirty_bytes_per_second is None) != (guest.changes_after_s <= 0):
+        raise HypervisorError(
+            f"guest {guest.name}: a later rate needs a time after which it changes, and the other way round"
+        )
     working_pages = guest.working_set_bytes // PAGE_BYTES
-    pages_per_second = guest.dirty_bytes_per_second / PAGE_BYTES if working_pages else 0
+
+    def pace(bytes_per_second: int) -> int:
+        return round(bytes_per_second / PAGE_BYTES * 2**24 / CLOCK_HZ) if working_pages else 0
+
     parameters = struct.pack(
-        "<III",
+        "<IIIII",
         guest.touched_bytes // PAGE_BYTES,
         working_pages,
-        round(pages_per_second * 2**24 / CLOCK_HZ),
+        pace(guest.dirty_bytes_per_second),
+        max(1, round(guest.changes_after_s / FRAME_S)) if guest.changes_after_s > 0 else 0,
+        pace(guest.later_dirty_bytes_per_second or 0),
     )
     image = program()
     at = image.index(MARK) + len(MARK)

@@ -1,0 +1,68 @@
+"""A recording: trials as lines of JSON, in the order of their seeds, so that what was once seen can be asked again."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from whimbrel_lab.hypervisor import HostSpec
+from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor
+from whimbrel_lab.truth.scenes import MIB, Scene
+from whimbrel_lab.truth.trial import Trial, carry_out
+
+LINK_BYTES_PER_SECOND = 1024 * MIB
+"""So fast that the cap of each migration is what counts."""
+
+
+@asynccontextmanager
+async def lab(pairs: int) -> AsyncIterator[LibvirtHypervisor]:
+    """Two hosts for each migration that goes on at once."""
+    hosts = [HostSpec(f"truth-{number}", LINK_BYTES_PER_SECOND) for number in range(2 * pairs)]
+    started = LibvirtHypervisor(hosts)
+    await started.start()
+    try:
+        yield started
+    finally:
+        await started.stop()
+
+
+async def record(scenes: Sequence[Scene], at_once: int) -> AsyncIterator[Trial]:
+    """Carries scenes out, so many at once, and tells of each as it ends. A guest is made for each and is gone afterwards."""
+    waiting: asyncio.Queue[Scene] = asyncio.Queue()
+    for each in scenes:
+        waiting.put_nowait(each)
+    told: asyncio.Queue[Trial | BaseException] = asyncio.Queue()
+
+    async def play(started: LibvirtHypervisor, pair: int) -> None:
+        try:
+            while not waiting.empty():
+                scene = waiting.get_nowait()
+                told.put_nowait(await carry_out(started, scene, f"truth-{2 * pair}", f"truth-{2 * pair + 1}"))
+        except BaseException as problem:
+            told.put_nowait(problem)
+            raise
+
+    async with lab(at_once) as started:
+        players = [asyncio.create_task(play(started, pair)) for pair in range(at_once)]
+        try:
+            for _ in scenes:
+                trial = await told.get()
+                if isinstance(trial, BaseException):
+                    raise trial
+                yield trial
+        finally:
+            for player in players:
+                player.cancel()
+            await asyncio.gather(*players, return_exceptions=True)
+
+
+def write(trials: Iterable[Trial], path: Path) -> None:
+    """One line each, sorted by seed."""
+    ordered = sorted(trials, key=lambda trial: trial.scene.seed)
+    path.write_text("".join(json.dumps(trial.document(), separators=(",", ":")) + "\n" for trial in ordered))
+
+
+def read(path: Path) -> tuple[Trial, ...]:
+    """All trials of a recording."""
+    return tuple(Trial.of(json.loads(line)) for line in path.read_text().splitlines() if line)
