@@ -4,7 +4,7 @@ PY := .venv/bin/python
 CONTROL_PLANE ?= embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all oracle verify generate bench clean lock bootstrap libvirt control-plane
+.PHONY: help demo test test-all oracle verify generate bench bench-truth clean lock bootstrap libvirt control-plane
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ generate: .venv/.installed ## CRDs from the models, into crds/ and the chart; do
 
 bench: .venv/.installed control-plane ## the figures: API writes, latency, memory; on a real API server too (15 min)
 	@$(PY) -m whimbrel_lab.bench
+
+bench-truth: .venv/.installed libvirt ## forecasts held against 90 migrations of real QEMU guests (20 min)
+	@$(PY) -m whimbrel_lab.truth --seeds 0:90
 
 lock: ## resolve requirements.txt and requirements-dev.txt anew (UPGRADE=1: newer versions)
 	@hack/lock $(if $(UPGRADE),--upgrade)

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,36 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+async def test_a_guest_that_goes_on_to_something_else_writes_at_its_later_rate(workdir: Path) -> None:
+    lab = LibvirtHypervisor([HOST], workdir)
+    try:
+        await lab.start()
+        await lab.start_guest("n1", replace(GUEST, later_dirty_bytes_per_second=32 * MIB, changes_after_s=2.4))
+        reports = [await lab.beats(GUEST.name)]
+
+        async def written_for(frames: int) -> None:
+            since = reports[-1].beats
+
+            async def passed() -> bool:
+                return (await lab.beats(GUEST.name)).beats >= since + 12 * frames
+
+            await until(passed)
+            reports.append(await lab.beats(GUEST.name))
+
+        for _ in range(4):
+            await written_for(10)
+
+        rates = [
+            (late.written_bytes - early.written_bytes) / ((late.beats - early.beats) * late.interval_ms / 1000)
+            for early, late in pairwise(reports)
+        ]
+        assert rates[0] < 16 * MIB
+        assert rates[-1] == pytest.approx(32 * MIB, rel=0.2)
+        assert reports[-1].memory_intact
+    finally:
+        await lab.stop()
 
 
 async def test_a_guest_beats_keeps_its_rate_and_ends_when_stopped(workdir: Path) -> None:

@@ -1,12 +1,15 @@
-"""Carries out migrations of real guests and keeps what was seen."""
+"""Carries out migrations of real guests, keeps what was seen, and holds forecasts against it."""
 
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from whimbrel_lab.hypervisor import HypervisorError
 from whimbrel_lab.truth import recording
+from whimbrel_lab.truth.judging import judge_all
+from whimbrel_lab.truth.report import table
 from whimbrel_lab.truth.scenes import scene
 from whimbrel_lab.truth.trial import Trial
 
@@ -16,7 +19,8 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="whimbrel_lab.truth", description="Real migrations, seen and kept.")
     options.add_argument("--seeds", default="0:90", help="first and last but one, as 0:90")
     options.add_argument("--at-once", type=int, default=1, help="migrations at once; more than one disturb each other")
-    options.add_argument("--record", type=Path, required=True, help="file to keep them in")
+    options.add_argument("--record", type=Path, help="file to keep them in")
+    options.add_argument("--judge", type=Path, help="carry nothing out; judge what this file keeps")
     return options
 
 
@@ -31,7 +35,7 @@ def line(trial: Trial) -> str:
     )
 
 
-async def run(seeds: range, at_once: int, path: Path) -> None:
+async def run(seeds: range, at_once: int, path: Path | None) -> list[Trial]:
     """Tells of each as it ends; what was seen before something fails is kept."""
     seen: list[Trial] = []
     try:
@@ -39,7 +43,9 @@ async def run(seeds: range, at_once: int, path: Path) -> None:
             seen.append(trial)
             print(line(trial), flush=True)
     finally:
-        recording.write(seen, path)
+        if path is not None:
+            recording.write(seen, path)
+    return seen
 
 
 def main() -> int:
@@ -47,10 +53,14 @@ def main() -> int:
     arguments = parser().parse_args()
     first, _, end = arguments.seeds.partition(":")
     try:
-        asyncio.run(run(range(int(first), int(end)), arguments.at_once, arguments.record))
+        if arguments.judge is not None:
+            trials: Sequence[Trial] = recording.read(arguments.judge)
+        else:
+            trials = asyncio.run(run(range(int(first), int(end)), arguments.at_once, arguments.record))
     except HypervisorError as problem:
         print(f"truth: {problem}", file=sys.stderr)
         return 2
+    print("\n" + table(judge_all(trials)))
     return 0
 
 
