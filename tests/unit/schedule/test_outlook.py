@@ -149,7 +149,7 @@ def test_our_own_labels_on_an_instance_do_not_count_as_the_clusters_wish() -> No
 
 
 def test_a_plans_bandwidth_reaches_the_attempt() -> None:
-    attempt = an_attempt_of(a_cluster(an_instance()), migration={"bandwidth": {"maxMbps": 100}})
+    attempt = an_attempt_of(a_cluster(an_instance()), migration={"bandwidth": {"minMbps": 100, "maxMbps": 100}})
 
     assert attempt.configuration.bandwidth_bytes_per_second == 11 * MIB
 
