@@ -12,4 +12,5 @@ class Change(StrEnum):
     MIGRATED_VOLUMES = "migratedVolumes"
     BACKUP = "backupStatus"
     UTILITY_VOLUMES = "utilityVolumes"
+    HOTPLUG = "volumeStatus"
     UPDATE = "MigrationRequired"

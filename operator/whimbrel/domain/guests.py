@@ -74,6 +74,7 @@ class GuestVolume:
     claim: str = ""
     """Name of the PersistentVolumeClaim, in the guest's namespace; empty where it has none."""
     hotplugged: bool = False
+    """Whether a pod beside the launcher holds it."""
     migrated: bool = False
     """Whether the migration copies it too (`status.migratedVolumes`), so that nothing need be shared."""
     shared: bool = False

@@ -136,6 +136,8 @@ class Instance:
     volumes: tuple[GuestVolume, ...] = ()
     changes: tuple[Change, ...] = ()
     """What KubeVirt is changing on it just now."""
+    hotplugged: bool = False
+    """Whether some of its volumes are hotplugged: a pod beside its launcher holds them (KubeVirt contract §6.6)."""
     eviction_strategy: str = ""
     """Its own; empty: the cluster's."""
     selinux_told: bool = True
@@ -247,11 +249,13 @@ class Pod:
     scheduling: Scheduling | None = None
     """Of launchers, and of other pods that keep pods away from themselves; None: it has no say."""
     admission: Admission | None = None
-    """Of launchers only."""
+    """Of launchers and of pods that hold hotplugged volumes only."""
     claims: tuple[str, ...] = ()
     """Names of the PersistentVolumeClaims that it uses."""
     nomination: Nomination | None = None
     """Where the scheduler makes room for it by evicting others; None for nearly all pods."""
+    launcher_uid: str = ""
+    """Of a pod that holds hotplugged volumes, the launcher that it stands beside; else empty."""
 
     @property
     def ended(self) -> bool:

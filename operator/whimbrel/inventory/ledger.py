@@ -62,7 +62,7 @@ class Ledger:
     """Who takes what of which node, and who moves from where to where."""
 
     __slots__ = (
-        "_arrivals", "_attached", "_cpu", "_facts", "_gone", "_in_flight", "_inbound", "_memory", "_neighbours",
+        "_arrivals", "_attached", "_cpu", "_facts", "_gone", "_holders", "_in_flight", "_inbound", "_memory", "_neighbours",
         "_others", "_outbound", "_pods", "_spaces",
     )  # fmt: skip
 
@@ -79,6 +79,7 @@ class Ledger:
         self._arrivals: list[Arrival] = []
         self._gone: frozenset[str] = frozenset()
         """UIDs of instances that are thought of as having left their nodes."""
+        self._holders: list[tuple[str, Pod]] = []
         self._neighbours: Neighbours | None = None
         self._attached: Attached | None = None
         self._spaces: Mapping[str, str] | None = None
@@ -127,6 +128,8 @@ class Ledger:
             arrival = pods.arrival(flight.migration)
             if instance is not None and flight.target and not _counts_itself(arrival):
                 ledger.reserve_arrival(instance, flight.target, made=arrival is not None)
+            elif instance is not None and instance.hotplugged and arrival is not None and not arrival.ended:
+                ledger._reserve_holder(instance, arrival)
         return ledger
 
     def copy(self) -> "Ledger":
@@ -137,6 +140,7 @@ class Ledger:
         other._outbound, other._inbound = self._outbound.copy(), self._inbound.copy()
         other._in_flight = self._in_flight
         other._arrivals, other._neighbours = self._arrivals.copy(), self._neighbours
+        other._holders = self._holders.copy()
         other._attached, other._gone = self._attached, self._gone
         return other
 
@@ -152,6 +156,8 @@ class Ledger:
         demand = self.demand(instance)
         self._take(target, demand)
         template = self.source_launcher(instance)
+        if instance.hotplugged:
+            self._holders.append((instance.key.namespace, self._facts.pods.holders.like(template)))
         if template is not None:
             self._arrivals.append(Arrival(instance, template, target, made))
             self._neighbours = self._attached = None
@@ -214,9 +220,9 @@ class Ledger:
         return offered if taken is None else offered - taken[node]
 
     def fits(self, demand: PodDemand, node: str, headroom_percent: int = 0) -> bool:
-        """Whether the node has room for one more pod of this demand; what it does not ask for is not looked at."""
+        """Whether the node has room for this demand too; what it does not ask for is not looked at."""
         return (
-            self.free_pods(node) >= 1
+            self.free_pods(node) >= demand.pods
             and (not demand.memory_bytes or self.free_memory_bytes(node, headroom_percent) >= demand.memory_bytes)
             and (not demand.cpu_millicores or self.free_cpu_millicores(node) >= demand.cpu_millicores)
             and all(self.free(node, name) >= amount for name, amount in demand.others)
@@ -245,9 +251,12 @@ class Ledger:
     def demand(self, instance: Instance) -> PodDemand:
         """What the instance takes of a node: the requests of its source launcher, else at least its guest memory."""
         pod = self.source_launcher(instance)
-        if pod is None:
-            return PodDemand(instance.memory_bytes, 0)
-        return self._facts.pods.demand(pod)
+        demand = PodDemand(instance.memory_bytes, 0) if pod is None else self._facts.pods.demand(pod)
+        return demand.beside(self._facts.pods.holders.like(pod)) if instance.hotplugged else demand
+
+    def holder(self, instance: Instance) -> Pod | None:
+        """What holds the guest's hotplugged volumes beside its launcher, or what stands in for it; None: it has none."""
+        return self._facts.pods.holders.like(self.source_launcher(instance)) if instance.hotplugged else None
 
     @property
     def neighbours(self) -> Neighbours:
@@ -273,22 +282,27 @@ class Ledger:
         return self._facts.limits.get(namespace, ())
 
     def launchers_to_come(self, namespace: str) -> tuple[Admission, ...]:
-        """Of launchers that will be made in a namespace and that no quota counts yet, what they ask of it."""
-        templates = (
+        """Of launchers and of pods beside them that will be made in a namespace and that no quota counts yet, what they
+        ask of it.
+        """
+        templates = [
             each.template for each in self._arrivals if not each.made and each.template.key.namespace == namespace
-        )
-        return _asked(templates)
+        ]
+        return _asked([*templates, *(holder for place, holder in self._holders if place == namespace)])
 
     def launchers_to_go(self, namespace: str) -> tuple[Admission, ...]:
-        """The same of one launcher of each guest of the namespace that moves."""
+        """The same of one launcher of each guest of the namespace that moves, and of what is beside it."""
         moving = {
             each.instance.uid: each.template for each in self._arrivals if each.template.key.namespace == namespace
         }
-        for flight in self._facts.unfinished.values():
+        beside = [self.holder(each.instance) for each in self._arrivals if each.instance.key.namespace == namespace]
+        for key, flight in self._facts.unfinished.items():
             pod = self._facts.pods.arrival(flight.migration)
-            if flight.migration.key.namespace == namespace and pod is not None and not pod.ended:
-                moving.setdefault(pod.instance_uid, pod)
-        return _asked(moving.values())
+            if key.namespace == namespace and pod is not None and not pod.ended and pod.instance_uid not in moving:
+                moving[pod.instance_uid] = pod
+                instance = self._facts.snapshot.instances.get(key)
+                beside.append(self.holder(instance) if instance is not None else None)
+        return _asked([*moving.values(), *(pod for pod in beside if pod is not None)])
 
     def nominated(self, node: str) -> tuple[Pod, ...]:
         """Pods that are not bound and for which the scheduler makes room on the node, in no particular order."""
@@ -307,12 +321,21 @@ class Ledger:
         """The same migration with its source and target."""
         return self._facts.unfinished.get(instance)
 
-    def _take(self, node: str, demand: PodDemand, pods: int = 1) -> None:
-        self._memory[node] += pods * demand.memory_bytes
-        self._cpu[node] += pods * demand.cpu_millicores
-        self._pods[node] += pods
+    def _take(self, node: str, demand: PodDemand, times: int = 1) -> None:
+        self._memory[node] += times * demand.memory_bytes
+        self._cpu[node] += times * demand.cpu_millicores
+        self._pods[node] += times * demand.pods
         for name, amount in demand.others:
-            self._others.setdefault(name, Counter())[node] += pods * amount
+            self._others.setdefault(name, Counter())[node] += times * amount
+
+    def _reserve_holder(self, instance: Instance, arrival: Pod) -> None:
+        """Count the pod that will hold hotplugged volumes beside a target launcher which counts itself already."""
+        seen = self._facts.pods.holders.seen(arrival)
+        expected = seen or self._facts.pods.holders.like(self.source_launcher(instance))
+        if seen is None:
+            self._holders.append((instance.key.namespace, expected))
+        if seen is None or not seen.node:
+            self._take(arrival.node, PodDemand(expected.memory_bytes, expected.cpu_millicores, expected.requests))
 
     def _count_migration(self, source: str, arrivals: Iterable[str]) -> None:
         self._in_flight += 1

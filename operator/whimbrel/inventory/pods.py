@@ -3,21 +3,35 @@
 Made by the ledger, which keeps it from tick to tick for as long as no pod changes.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from whimbrel.domain.records import Key, Migration, Pod
 from whimbrel.domain.scheduling import Amounts
+from whimbrel.inventory.hotplug import Holders
 
 
 @dataclass(frozen=True, slots=True)
 class PodDemand:
-    """What a launcher takes from its node, by requests."""
+    """What a launcher takes from its node, by requests, with the pod beside it where one holds hotplugged volumes."""
 
     memory_bytes: int
     cpu_millicores: int
     others: Amounts = ()
     """Everything else: ephemeral storage, huge pages, devices."""
+    pods: int = 1
+
+    def beside(self, other: Pod) -> "PodDemand":
+        """This and another pod."""
+        others = Counter(dict(self.others))
+        others.update(dict(other.requests))
+        return PodDemand(
+            self.memory_bytes + other.memory_bytes,
+            self.cpu_millicores + other.cpu_millicores,
+            tuple(sorted(others.items())),
+            self.pods + 1,
+        )
 
 
 class Pods:
@@ -27,6 +41,7 @@ class Pods:
         "_arrivals",
         "cpu",
         "demands",
+        "holders",
         "launchers",
         "launchers_on",
         "memory",
@@ -53,6 +68,7 @@ class Pods:
         self.cpu: dict[str, int] = {}
         self.pods: dict[str, int] = {}
         self.others: dict[str, dict[str, int]] = {}
+        self.holders = Holders(records.values())
         self.demands: dict[Key, PodDemand] = {}
         """By key of a launcher, as far as they were asked for."""
         memory, cpu, pods, launchers = self.memory, self.cpu, self.pods, self.launchers

@@ -220,8 +220,9 @@ def _scarce(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledg
     most: dict[str, int] = {}
     leaving: Counter[str] = Counter()
     for request in requests:
-        leaving[request.instance.node] += 1
-        for name, amount in ledger.demand(request.instance).others:
+        demand = ledger.demand(request.instance)
+        leaving[request.instance.node] += demand.pods
+        for name, amount in demand.others:
             most[name] = max(most.get(name, 0), amount)
     coming = {name: max(0, ledger.free_pods(name)) + leaving[name] for name in hosts}
     return tuple(
@@ -275,7 +276,7 @@ def _with_places(room: Room, volumes: Volumes) -> Room:
 def amounts_of(demand: PodDemand, others: Sequence[str]) -> Amounts:
     """What a launcher takes, of `RESOURCES` and these others."""
     asked = dict(demand.others) if others else {}
-    return (demand.memory_bytes, demand.cpu_millicores, 1, *(asked.get(resource, 0) for resource in others))
+    return (demand.memory_bytes, demand.cpu_millicores, demand.pods, *(asked.get(resource, 0) for resource in others))
 
 
 def _guest(

@@ -56,6 +56,7 @@ def candidate(
         migration=ledger.unfinished_migration(instance.key),
         launchers=ledger.launchers(instance),
         requests=ledger.demand(instance),
+        holder=ledger.holder(instance),
         template=ledger.source_launcher(instance),
         ledger=ledger,
         snapshot=snapshot,

@@ -73,7 +73,7 @@ class InsufficientCpu(PreflightReason):
 
 
 class NoPodSlot(PreflightReason):
-    """The node runs as many pods as its kubelet allows."""
+    """The node runs as many pods as its kubelet allows, or would with the guest's launcher and what is beside it."""
 
     evidence = where.ROOM
     remedy = "Move other pods away from {node}, add targets, or raise the kubelet's maxPods."
@@ -90,7 +90,7 @@ REASONS = (InsufficientMemory, InsufficientCpu, NoPodSlot, InsufficientResource)
 
 
 def demand(candidate: Candidate, home: Supply | None) -> PodDemand:
-    """The requests of the guest's launcher."""
+    """The requests of the guest's launcher, and of the pod beside it that holds hotplugged volumes."""
     return candidate.requests
 
 
@@ -111,7 +111,7 @@ def _pods(host: Host, terms: Terms) -> int:
 
 def mask(demand: PodDemand, lineup: Lineup) -> int:
     """The hosts with room."""
-    room = lineup.at_least(_pods, 1)
+    room = lineup.at_least(_pods, demand.pods)
     if demand.memory_bytes:
         room &= lineup.at_least(_Memory(lineup.terms.headroom_percent), demand.memory_bytes)
     if demand.cpu_millicores:
@@ -136,8 +136,9 @@ def judge(demand: PodDemand, supply: Supply) -> Iterator[PreflightReason]:
             found=f"{max(0, supply.cpu_millicores)}m free",
             needed=f"{demand.cpu_millicores}m",
         )
-    if supply.pods < 1:
-        yield NoPodSlot(field="status.allocatable.pods", found="none free", needed="1")
+    if supply.pods < demand.pods:
+        found = f"{supply.pods} free" if supply.pods > 0 else "none free"
+        yield NoPodSlot(field="status.allocatable.pods", found=found, needed=str(demand.pods))
     free = dict(supply.others)
     for name, amount in demand.others:
         if free.get(name, 0) < amount:

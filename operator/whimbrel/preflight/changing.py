@@ -22,6 +22,14 @@ class HotplugInProgress(PreflightReason):
     remedy = "Wait until KubeVirt has carried it out. If it does not, see {field}, or take the change back."
 
 
+class VolumeHotplugInProgress(PreflightReason):
+    """A volume is just being hotplugged or unplugged, and a target launcher would be made with the wrong ones beside it."""
+
+    transient = True
+    evidence = where.INSTANCE
+    remedy = "Wait until its volumes are Ready or gone. If they stay as they are, see their message in {field}."
+
+
 class VolumeMigrationInProgress(PreflightReason):
     """The guest's volumes are being moved, which KubeVirt carries out by a migration of its own."""
 
@@ -56,6 +64,7 @@ class WorkloadUpdateInProgress(PreflightReason):
 
 REASONS = (
     HotplugInProgress,
+    VolumeHotplugInProgress,
     VolumeMigrationInProgress,
     BackupInProgress,
     UtilityVolumesAttached,
@@ -65,6 +74,7 @@ REASONS = (
 _SAYS: tuple[tuple[Change, type[PreflightReason], str], ...] = (
     (Change.PROCESSORS, HotplugInProgress, "status.conditions[HotVCPUChange]"),
     (Change.MEMORY, HotplugInProgress, "status.conditions[HotMemoryChange]"),
+    (Change.HOTPLUG, VolumeHotplugInProgress, "status.volumeStatus"),
     (Change.VOLUMES, VolumeMigrationInProgress, "status.conditions[VolumesChange]"),
     (Change.MIGRATED_VOLUMES, VolumeMigrationInProgress, "status.migratedVolumes"),
     (Change.BACKUP, BackupInProgress, "status.changedBlockTracking.backupStatus"),

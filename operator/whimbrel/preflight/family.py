@@ -69,7 +69,9 @@ class Candidate:
     launchers: tuple[Pod, ...]
     """Its launchers that have not ended."""
     requests: PodDemand
-    """What its launcher takes of a node."""
+    """What its launcher takes of a node, with what is beside it."""
+    holder: Pod | None
+    """What holds its hotplugged volumes beside its launcher, or what stands in for it; None: it has none."""
     template: Pod | None
     """The launcher that it runs in, which the target launcher will resemble; None where it is not known."""
     ledger: Ledger

@@ -1,23 +1,30 @@
-"""Namespace limits: will the guest's namespace admit one more launcher?
+"""Namespace limits: will the guest's namespace admit one more launcher, and what comes with it?
 
 While a guest moves it has two launchers, and both count: KubeVirt's create of the second is refused where a ResourceQuota or
-a LimitRange says so, and the migration waits without a word. Called through `preflight.FAMILIES`.
+a LimitRange says so, and the migration waits without a word. So it is with the pod that holds hotplugged volumes beside it, and
+with the second claim for the state of vTPM or EFI (KubeVirt contract §6.6). Called through `preflight.FAMILIES`.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from whimbrel.domain.quantities import written
+from whimbrel.domain.guests import PERSISTENT_STATE
+from whimbrel.domain.quantities import MIB, written
 from whimbrel.domain.quotas import Limits, Quota
+from whimbrel.domain.records import Key
 from whimbrel.domain.scheduling import Admission, Amounts, Container
 from whimbrel.domain.selectors import Requirement
+from whimbrel.domain.storage import Claim
 from whimbrel.preflight import where
+from whimbrel.preflight.disks import SHARED_MODE
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
 
 OF_THE_PLAN = False
 
 _KINDS = (("quotas", "resourcequotas"), ("limits", "limitranges"))
+STATE_CLAIM_BYTES = 10 * MIB
+"""What KubeVirt asks for in the claim that it makes for the state of vTPM or EFI."""
 _STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
 _MUST_BE_STATED = {
     "cpu": ("cpu", False),
@@ -35,6 +42,10 @@ class Demand:
     """A launcher and the rules of its namespace."""
 
     launcher: Admission | None = None
+    holder: Admission | None = None
+    """The pod beside it that holds hotplugged volumes."""
+    state_class: str | None = None
+    """Storage class of the claim that is made for its state of vTPM or EFI; None: none is made."""
     limits: tuple[Limits, ...] = ()
     quotas: tuple[Quota, ...] = ()
     coming: tuple[Admission, ...] = ()
@@ -49,7 +60,7 @@ NOTHING = Demand()
 
 
 class QuotaExceeded(PreflightReason):
-    """A ResourceQuota has no room for the second launcher that the guest has while it moves."""
+    """A ResourceQuota has no room for the second launcher that the guest has while it moves, or for what comes with it."""
 
     evidence = where.NAMESPACE_LIMITS
     remedy = "Raise {field} by what is lacking (needed {needed}: {found}), or free as much in the namespace."
@@ -88,14 +99,29 @@ def demand(candidate: Candidate) -> Demand:
     launcher, ledger = candidate.template, candidate.ledger
     if launcher is None or launcher.admission is None:
         return NOTHING
+    holder = candidate.holder.admission if candidate.holder is not None else None
     limits, quotas = ledger.limits(launcher.key.namespace), ledger.quotas(launcher.key.namespace)
     unread = tuple(kind for field, kind in _KINDS if field in candidate.snapshot.unread)
     if not limits and not quotas:
         return Demand(unread=unread) if unread else NOTHING
     if not quotas:
-        return Demand(launcher.admission, limits, unread=unread)
+        return Demand(launcher.admission, holder, limits=limits, unread=unread)
     coming, passing = ledger.launchers_to_come(launcher.key.namespace), ledger.launchers_to_go(launcher.key.namespace)
-    return Demand(launcher.admission, limits, quotas, coming, passing, unread)
+    return Demand(launcher.admission, holder, _state_class(candidate), limits, quotas, coming, passing, unread)
+
+
+def _state_class(candidate: Candidate) -> str | None:
+    instance = candidate.instance
+    if not instance.hardware.persistent_state:
+        return None
+    names = (each.claim for each in instance.volumes if each.kind == PERSISTENT_STATE)
+    found = (candidate.snapshot.claims.get(Key(instance.key.namespace, name)) for name in names)
+    return next((each.storage_class for each in found if each is not None and is_copied(each)), None)
+
+
+def is_copied(state: Claim) -> bool:
+    """Whether the target gets a claim of its own for the state of vTPM or EFI."""
+    return SHARED_MODE not in state.access_modes
 
 
 def judge(demand: Demand) -> Iterator[PreflightReason]:
@@ -104,22 +130,28 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
         yield NamespaceLimitsUnknown(field=kind, found="may not be read", needed=kind)
     if demand.launcher is None:
         return
-    launcher = _with_defaults(demand.launcher, demand.limits)
+    wanted = (demand.launcher,) if demand.holder is None else (demand.launcher, demand.holder)
+    pods = [_with_defaults(each, demand.limits) for each in wanted]
     for limits in demand.limits:
-        yield from _against_limits(launcher, limits)
+        found = (reason for pod in pods for reason in _against_limits(pod, limits))
+        yield from {(reason.field, reason.found): reason for reason in found}.values()
     for quota in demand.quotas:
-        if _covers(quota, launcher):
-            yield from _against_quota(launcher, quota, demand)
+        yield from _against_quota([pod for pod in pods if _covers(quota, pod)], quota, demand)
 
 
-def _against_quota(launcher: Admission, quota: Quota, demand: Demand) -> Iterator[PreflightReason]:
+def _against_quota(pods: Iterable[Admission], quota: Quota, demand: Demand) -> Iterator[PreflightReason]:
     hard, used = dict(quota.hard), Counter(dict(quota.used))
-    for resource in sorted(hard.keys() & _MUST_BE_STATED.keys()) if launcher.whole is None else ():
-        name, by_limit = _MUST_BE_STATED[resource]
-        if any(name not in dict(each.limits if by_limit else each.requests) for each in launcher.containers):
-            yield QuotaExceeded(
-                field=_field(quota, resource), found="a container of the launcher states none", needed="stated by each"
-            )
+    asked = Counter(_usage_of_state(demand.state_class) if demand.state_class is not None and not quota.scopes else {})
+    for pod in pods:
+        asked.update(_usage(pod))
+        for resource in sorted(hard.keys() & _MUST_BE_STATED.keys()) if pod.whole is None else ():
+            name, by_limit = _MUST_BE_STATED[resource]
+            if any(name not in dict(each.limits if by_limit else each.requests) for each in pod.containers):
+                yield QuotaExceeded(
+                    field=_field(quota, resource),
+                    found="a container of the launcher states none",
+                    needed="stated by each",
+                )
     for other in demand.coming:
         if _covers(quota, with_defaults := _with_defaults(other, demand.limits)):
             used.update(_usage(with_defaults))
@@ -127,7 +159,7 @@ def _against_quota(launcher: Admission, quota: Quota, demand: Demand) -> Iterato
     for other in demand.passing:
         if _covers(quota, with_defaults := _with_defaults(other, demand.limits)):
             passing.update(_usage(with_defaults))
-    for resource, amount in sorted(_usage(launcher).items()):
+    for resource, amount in sorted(asked.items()):
         free = hard[resource] - used[resource] if resource in hard else amount
         if amount > free:
             reason = QuotaTakenByMoves if amount <= free + passing[resource] else QuotaExceeded
@@ -144,10 +176,19 @@ def _field(quota: Quota, resource: str) -> str:
 
 def _amount(resource: str, amount: int) -> str:
     """As it would be written in the quota or the limit range."""
-    name = resource.removeprefix("requests.").removeprefix("limits.")
+    name = resource.rpartition("/")[2].removeprefix("requests.").removeprefix("limits.")
     if name == "cpu":
         return f"{amount}m"
-    return written(amount) if name in _STANDARD or name.startswith("hugepages-") else str(amount)
+    return written(amount) if name in _STANDARD | {"storage"} or name.startswith("hugepages-") else str(amount)
+
+
+def _usage_of_state(storage_class: str) -> dict[str, int]:
+    """What a quota without scopes counts of the second claim for the state of vTPM or EFI."""
+    by_class = f"{storage_class}.storageclass.storage.k8s.io/"
+    found = {"persistentvolumeclaims": 1, "count/persistentvolumeclaims": 1, "requests.storage": STATE_CLAIM_BYTES}
+    if storage_class:
+        found |= {f"{by_class}persistentvolumeclaims": 1, f"{by_class}requests.storage": STATE_CLAIM_BYTES}
+    return found
 
 
 def _usage(launcher: Admission) -> dict[str, int]:

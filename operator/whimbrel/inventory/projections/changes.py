@@ -7,6 +7,8 @@ from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
 
 _CONDITIONS = (Change.PROCESSORS, Change.MEMORY, Change.VOLUMES)
+_SETTLED = frozenset({"Ready", "MemoryDumpCompleted", "MemoryDumpFailed"})
+"""Phases of a hotplugged volume in which nothing is done to it."""
 _BY_ITSELF = "AutoMigration"
 """Reasons of MigrationRequired begin so where KubeVirt carries the migration out; any other waits for somebody's."""
 
@@ -26,10 +28,17 @@ def changes(raw: Json) -> tuple[Change, ...]:
         found.append(Change.BACKUP)
     if any(reading.items(raw, "spec", "utilityVolumes")):
         found.append(Change.UTILITY_VOLUMES)
+    if any(_moving(each) for each in reading.items(raw, "status", "volumeStatus")):
+        found.append(Change.HOTPLUG)
     required = reading.condition(raw, Change.UPDATE.value)
     if required is not None and required.status == "True" and required.reason.startswith(_BY_ITSELF):
         found.append(Change.UPDATE)
     return _shared(tuple(found))
+
+
+def _moving(volume: Json) -> bool:
+    """Whether a hotplugged volume is on its way in or out."""
+    return "hotplugVolume" in volume and reading.word(volume, "phase") not in _SETTLED
 
 
 def _holds(raw: Json, change: Change) -> bool:

@@ -35,6 +35,7 @@ def project(raw: Json) -> Instance | None:
     paused = reading.condition(raw, "Paused")
     agent = reading.condition(raw, "AgentConnected")
     decentralized = reading.condition(raw, "DecentralizedLiveMigrationFailure")
+    held = volumes(raw)
     return Instance(
         key=key,
         uid=reading.word(raw, "metadata", "uid"),
@@ -60,8 +61,9 @@ def project(raw: Json) -> Instance | None:
         storage_live_migratable=reading.condition(raw, "StorageLiveMigratable"),
         hardware=hardware(raw),
         interfaces=interfaces(raw),
-        volumes=volumes(raw),
+        volumes=held,
         changes=changes(raw),
+        hotplugged=any(each.hotplugged for each in held),
         eviction_strategy=reading.word(raw, "spec", "evictionStrategy"),
         selinux_told=_selinux_told(raw),
         decentralized_failure=decentralized if decentralized is not None and decentralized.status == "True" else None,

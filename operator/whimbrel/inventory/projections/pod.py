@@ -35,7 +35,8 @@ def project(raw: Json) -> Pod | None:
     key = reading.key_of(raw)
     if key is None:
         return None
-    handler = reading.word(raw, "metadata", "labels", "kubevirt.io") == "virt-handler"
+    role = reading.word(raw, "metadata", "labels", "kubevirt.io")
+    handler, attachment = role == "virt-handler", role == "hotplug-disk"
     instance_uid = _controlling_instance(raw)
     launcher = bool(instance_uid)
     as_kubevirt_made_it = launcher and reading.text(raw, "metadata", "labels", "kubevirt.io/created-by") == instance_uid
@@ -56,9 +57,10 @@ def project(raw: Json) -> Pod | None:
         metrics_port=_metrics_port(raw) if handler else 0,
         requests=_other_requests(raw),
         claims=_claims(raw, key.name),
-        admission=admission.admission(raw) if launcher else None,
+        admission=admission.admission(raw) if launcher or attachment else None,
         scheduling=scheduling.scheduling(raw) if launcher or scheduling.keeps_others_away(raw) else None,
         nomination=scheduling.nomination(raw),
+        launcher_uid=_controlling_pod(raw) if attachment else "",
     )
 
 
@@ -69,6 +71,12 @@ def _controlling_instance(raw: Json) -> str:
             ours = owner.get("kind") == INSTANCES.kind and reading.text(owner, "apiVersion").startswith(_KUBEVIRT)
             return reading.word(owner, "uid") if ours else ""
     return ""
+
+
+def _controlling_pod(raw: Json) -> str:
+    """UID of the Pod that controls the pod, or empty."""
+    owners = (each for each in reading.items(raw, "metadata", "ownerReferences") if each.get("controller") is True)
+    return next((reading.word(owner, "uid") for owner in owners if owner.get("kind") == "Pod"), "")
 
 
 def _claims(raw: Json, pod: str) -> tuple[str, ...]:

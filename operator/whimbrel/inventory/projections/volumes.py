@@ -33,7 +33,7 @@ def _volume(item: Json, migrated: Set[str]) -> GuestVolume:
         name=name,
         kind=kind,
         claim=reading.text(source, claim) if claim else "",
-        hotplugged=bool(claim) and reading.flag(source, "hotpluggable"),
+        hotplugged=reading.flag(source, "hotpluggable"),
         migrated=name in migrated,
         shared=kind == "hostDisk" and reading.flag(source, "shared"),
     )

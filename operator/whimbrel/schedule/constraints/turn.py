@@ -65,7 +65,7 @@ def _lacks_room(node: str, demands: Sequence[PodDemand], ledger: Ledger) -> bool
     return (
         ledger.free_memory_bytes(node) < sum(demand.memory_bytes for demand in demands)
         or ledger.free_cpu_millicores(node) < sum(demand.cpu_millicores for demand in demands)
-        or ledger.free_pods(node) < len(demands)
+        or ledger.free_pods(node) < sum(demand.pods for demand in demands)
         or any(ledger.free(node, resource) < amount for resource, amount in others.items())
     )
 
