@@ -8,7 +8,7 @@ import pytest
 
 from support.builders import GIB, MIB, a_cluster, a_launcher, a_migration, a_node, a_plan, a_pod, an_instance
 from whimbrel.domain import resources
-from whimbrel.domain.guests import GuestVolume
+from whimbrel.domain.guests import PERSISTENT_STATE, GuestHardware, GuestVolume
 from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.records import Instance, Key, Pod
 from whimbrel.domain.scheduling import Admission, Container, Scheduling
@@ -260,3 +260,54 @@ def test_a_volume_that_a_pod_uses_there_counts_once() -> None:
 
 def test_a_volume_that_is_left_over_counts_again_as_the_scheduler_counts() -> None:
     assert codes(on_node_2(2, an_attachment("pv-one"))) == ["AttachLimitReached"]
+
+
+STATE = "persistent-state-for-db1"
+BY_CLASS = "fast.storageclass.storage.k8s.io/"
+
+
+def of_a_guest_with_a_vtpm(quota: Quota, *modes: str, persistent: bool = True) -> list[PreflightReason]:
+    """What a quota says of a guest that keeps the state of its vTPM on a claim with these access modes."""
+    instance = replace(
+        an_instance(),
+        hardware=GuestHardware(persistent_state=persistent),
+        volumes=(GuestVolume(STATE, PERSISTENT_STATE, claim=STATE),),
+    )
+    claim = Claim(Key("default", STATE), "uid-state", modes or ("ReadWriteOnce",), "Filesystem", "pv", "fast", GIB)
+    snapshot = a_cluster(instance, a_template(instance), claim, quota)
+    asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, None)
+    return list(namespace_limits.judge(namespace_limits.demand(asked)))
+
+
+@pytest.mark.parametrize(
+    ("resource", "one_claim"),
+    [
+        ("persistentvolumeclaims", 1),
+        ("count/persistentvolumeclaims", 1),
+        ("requests.storage", 10 * MIB),
+        (f"{BY_CLASS}persistentvolumeclaims", 1),
+        (f"{BY_CLASS}requests.storage", 10 * MIB),
+    ],
+)
+def test_a_quota_must_hold_the_second_claim_for_the_state_of_a_vtpm(resource: str, one_claim: int) -> None:
+    room, short = (a_quota({resource: 10 * one_claim}, {resource: 9 * one_claim + more}) for more in (0, 1))
+
+    assert of_a_guest_with_a_vtpm(room) == []
+    (reason,) = of_a_guest_with_a_vtpm(short)
+    assert reason.code == "QuotaExceeded"
+    assert reason.field == f"ResourceQuota q: spec.hard[{resource}]"
+
+
+def test_a_quota_for_other_claims_or_for_pods_alone_has_no_say_in_that_claim() -> None:
+    full = {"persistentvolumeclaims": 1}
+
+    assert of_a_guest_with_a_vtpm(a_quota({"slow.storageclass.storage.k8s.io/persistentvolumeclaims": 0})) == []
+    assert of_a_guest_with_a_vtpm(a_quota(full, full, Requirement("NotTerminating", "Exists"))) == []
+
+
+def test_where_the_state_is_shared_or_not_kept_no_second_claim_is_made() -> None:
+    full = a_quota({"persistentvolumeclaims": 1}, {"persistentvolumeclaims": 1})
+
+    assert codes(of_a_guest_with_a_vtpm(full)) == ["QuotaExceeded"]
+    assert of_a_guest_with_a_vtpm(full, "ReadWriteMany") == []
+    assert of_a_guest_with_a_vtpm(full, persistent=False) == []
