@@ -66,9 +66,10 @@ class MigrationNetwork(ApiModel):
         None,
         min_length=1,
         max_length=256,
-        description="Layer-2 segments that guests reach from these nodes: name of a bridge, of a bridge and a VLAN "
-        "(br-prod/120), or of the device plugin's resource of an SR-IOV network. A guest on such a network moves to no "
-        "node that declares segments without its own.",
+        description="Layer-2 segments that guests reach from these nodes: what a network's CNI configuration names (bridge, "
+        "master, physicalNetworkName), with its VLAN if it has one (br-prod/120, br-prod/trunk-100-199,300); the device "
+        "plugin's resource of an SR-IOV network; or, where its configuration names none, the network itself (prod/lan). A "
+        "guest whose network names a segment moves to no node that declares segments without that one.",
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 

@@ -79,3 +79,5 @@ class GuestVolume:
     """Whether the migration copies it too (`status.migratedVolumes`), so that nothing need be shared."""
     shared: bool = False
     """Of a hostDisk: whether it is declared to be the same on every node."""
+    used_as: str = ""
+    """The volume mode that the guest's launcher was made for, Block or Filesystem; empty: not known."""

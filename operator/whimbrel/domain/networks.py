@@ -13,9 +13,10 @@ class NetworkAttachment:
     uid: str
     kind: str
     """`type` of its CNI configuration (bridge, sriov, ovn-k8s-cni-overlay, …), or empty where that cannot be read."""
-    bridge: str
-    """Name of the bridge on each node, or empty."""
-    vlan: int
-    """VLAN id; 0: none."""
+    segment: str
+    """The layer-2 segment that it is on at each node: bridge, parent interface, physical network or device pool, with its
+    VLANs (`br0`, `br0/120`, `eth1/trunk-10-19,30`); empty: its configuration names none, or it spans all nodes."""
+    spans: bool
+    """Whether it spans all nodes by itself, as overlays do."""
     resource_name: str
     """Device plugin's resource (annotation k8s.v1.cni.cncf.io/resourceName), or empty."""

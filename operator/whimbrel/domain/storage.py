@@ -20,6 +20,9 @@ class Claim:
     """Of the PersistentVolume that it is bound to; empty while it is not."""
     storage_class: str
     capacity_bytes: int
+    phase: str = "Bound"
+    """Pending, Bound or Lost; empty where the cluster has not said."""
+    deleting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Volume:
     """The member of `spec` that says what it is: csi, local, hostPath, nfs, …; empty where unknown."""
     node_affinity: tuple[NodeSelectorTerm, ...]
     """Terms of `nodeAffinity.required`, any of which suffices; empty: every node."""
+    volume_mode: str = "Filesystem"
+    """Filesystem or Block."""
 
 
 @dataclass(frozen=True, slots=True)

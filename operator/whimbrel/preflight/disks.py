@@ -27,8 +27,14 @@ class Demand:
 
     missing: tuple[str, ...] = ()
     """Claims that do not exist."""
-    unbound: tuple[str, ...] = ()
-    """Claims without a volume."""
+    unbound: tuple[tuple[str, str], ...] = ()
+    """Claims that have no volume yet, with the one that they ask for, if any."""
+    lost: tuple[tuple[str, str], ...] = ()
+    """Claims whose volume is gone, with its name."""
+    going: tuple[str, ...] = ()
+    """Claims that are being deleted."""
+    modes: tuple[tuple[str, str, str], ...] = ()
+    """Claims of another volume mode than they are used or backed with: field, what it is, what it should be."""
     unshared: tuple[tuple[str, str], ...] = ()
     """Claims that only one node may use, with their access modes."""
     local: tuple[str, ...] = ()
@@ -53,6 +59,33 @@ class ClaimNotBound(PreflightReason):
 
     evidence = where.CLAIMS
     remedy = "See with kubectl describe why the claim is not bound, and bind it."
+
+
+class ClaimLost(PreflightReason):
+    """The PersistentVolume of a claim of the guest does not exist any more: the guest runs on what only its launcher holds."""
+
+    evidence = where.CLAIMS
+    remedy = (
+        "Do not stop the guest. Restore the PersistentVolume {needed} over the same storage, or copy the data to a claim of "
+        "its own while the guest runs, for which KubeVirt offers volume migration."
+    )
+
+
+class ClaimBeingDeleted(PreflightReason):
+    """A PersistentVolumeClaim of the guest is being deleted, and the scheduler places no further pod that uses it."""
+
+    evidence = where.CLAIMS
+    remedy = (
+        "Find out who deleted {field}: it goes for good once the guest stops. Move its disk to another claim, for which "
+        "KubeVirt offers volume migration."
+    )
+
+
+class VolumeModeDiffers(PreflightReason):
+    """A claim is not of the volume mode, block device or file system, that the guest uses it with: it was made anew."""
+
+    evidence = where.CLAIMS
+    remedy = "Restore the claim with volumeMode {needed} ({field}: {found}), or restart the virtual machine with it as it is."
 
 
 class VolumeNotShared(PreflightReason):
@@ -98,6 +131,9 @@ class StorageUnknown(PreflightUnknown):
 REASONS = (
     ClaimMissing,
     ClaimNotBound,
+    ClaimLost,
+    ClaimBeingDeleted,
+    VolumeModeDiffers,
     VolumeNotShared,
     HostDiskNotShared,
     PersistentStateCopied,
@@ -119,19 +155,32 @@ def demand(candidate: Candidate) -> Demand:
     unread = tuple(resource for kind, resource in _DECISIVE.items() if kind in snapshot.unread)
     if "claims" in snapshot.unread:
         return Demand(local=local, stateless=stateless, unread=unread)
-    missing, unbound, unshared, copied = [], [], [], []
+    missing, unshared, copied = [], [], []
+    unbound, lost, going, modes = [], [], [], []
     for each in claimed:
         claim = snapshot.claims.get(Key(namespace, each.claim))
         if claim is None:
             missing.append(each.claim)
             continue
-        if not claim.volume_name and not each.migrated:
-            unbound.append(each.claim)
+        volume = snapshot.volumes.get(Key("", claim.volume_name)) if claim.volume_name else None
+        if claim.phase == "Lost" or (claim.volume_name and volume is None and "volumes" not in snapshot.unread):
+            lost.append((each.claim, claim.volume_name))
+        elif (not claim.volume_name or claim.phase == "Pending") and not each.migrated:
+            unbound.append((each.claim, claim.volume_name))
+        if claim.deleting:
+            going.append(each.claim)
+        if claim.volume_mode != (each.used_as or claim.volume_mode) and not each.migrated:
+            modes.append((f"PersistentVolumeClaim {each.claim}", claim.volume_mode, each.used_as))
+        if volume is not None and volume.volume_mode != claim.volume_mode:
+            modes.append((f"PersistentVolume {claim.volume_name}", volume.volume_mode, claim.volume_mode))
         if _must_be_shared(each) and SHARED_MODE not in claim.access_modes:
             unshared.append((each.claim, ", ".join(claim.access_modes)))
         elif each.kind == PERSISTENT_STATE and SHARED_MODE not in claim.access_modes:
             copied.append((each.claim, claim.storage_class))
-    return Demand(tuple(missing), tuple(unbound), tuple(unshared), local, tuple(copied), stateless, unread)
+    return Demand(
+        tuple(missing), tuple(unbound), tuple(lost), tuple(going), tuple(modes), tuple(unshared), local, tuple(copied),
+        stateless, unread,
+    )  # fmt: skip
 
 
 def _must_be_shared(volume: GuestVolume) -> bool:
@@ -142,10 +191,19 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
     """Every reason that lies in the guest's disks."""
     for claim in demand.missing:
         yield ClaimMissing(field=f"PersistentVolumeClaim {claim}", found="absent", needed=claim)
-    for claim in demand.unbound:
+    for claim, asked in demand.unbound:
+        found = f"Pending, asks for {asked}" if asked else "empty"
         yield ClaimNotBound(
-            field=f"PersistentVolumeClaim {claim}: spec.volumeName", found="empty", needed="a PersistentVolume"
+            field=f"PersistentVolumeClaim {claim}: spec.volumeName", found=found, needed="a PersistentVolume"
         )
+    for claim, volume in demand.lost:
+        yield ClaimLost(field=f"PersistentVolumeClaim {claim}: spec.volumeName", found="no such volume", needed=volume)
+    for claim in demand.going:
+        yield ClaimBeingDeleted(
+            field=f"PersistentVolumeClaim {claim}", found="being deleted", needed="a claim that stays"
+        )
+    for field, found, needed in demand.modes:
+        yield VolumeModeDiffers(field=f"{field}: spec.volumeMode", found=found, needed=needed)
     for claim, modes in demand.unshared:
         yield VolumeNotShared(
             field=f"PersistentVolumeClaim {claim}: accessModes", found=modes or "none", needed=SHARED_MODE

@@ -8,7 +8,6 @@ devices are free counts as capacity. Called through `preflight.FAMILIES`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from whimbrel.domain.networks import NetworkAttachment
 from whimbrel.inventory.hosts import Host
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
@@ -39,6 +38,8 @@ class Demand:
 
     segments: tuple[tuple[str, str], ...] = ()
     """(network, segment), sorted."""
+    unnamed: tuple[str, ...] = ()
+    """Networks whose configuration does not tell which segment they are on, sorted."""
     resources: tuple[tuple[str, str], ...] = ()
     """(network, resource), sorted."""
     home: frozenset[str] | None = None
@@ -56,7 +57,7 @@ class SegmentNotReached(PreflightReason):
 
 
 class SegmentUnknown(PreflightUnknown):
-    """Whether both nodes are on the layer-2 segment of a network of the guest, nobody declared."""
+    """Whether both nodes are on the layer-2 segment of a network of the guest, nobody declared, or which segment that is."""
 
     evidence = where.PROFILES
     remedy = "List {needed} in spec.migration.network.segments of the HostProfiles whose nodes have it ({found})."
@@ -79,17 +80,13 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
         return NOTHING
     found = [(name, candidate.snapshot.networks.get(key_of(name))) for name in networks]
     there = [(name, attachment) for name, attachment in found if attachment is not None]
-    segments = tuple((name, segment) for name, attachment in there if (segment := segment_of(attachment)))
+    segments = tuple((name, attachment.segment) for name, attachment in there if attachment.segment)
+    unnamed = tuple(name for name, attachment in there if not attachment.segment and not attachment.spans)
     resources = tuple((name, attachment.resource_name) for name, attachment in there if attachment.resource_name)
-    if not segments and not resources:
+    if not segments and not unnamed and not resources:
         return NOTHING
-    return Demand(segments, resources, home.segments if home is not None and segments else None)
-
-
-def segment_of(attachment: NetworkAttachment) -> str:
-    """`bridge`, `bridge/vlan`, or the same with the device plugin's resource; empty: the network spans all nodes."""
-    place = attachment.bridge or attachment.resource_name
-    return f"{place}/{attachment.vlan}" if place and attachment.vlan else place
+    declared = home.segments if home is not None and (segments or unnamed) else None
+    return Demand(segments, unnamed, resources, declared)
 
 
 def supply(host: Host, terms: Terms) -> Supply:
@@ -126,6 +123,18 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
                 field=f"{FIELD} (network {network})",
                 found=f"not declared at {' and '.join(undeclared)}",
                 needed=f"segment {segment}",
+            )
+    for network in demand.unnamed:
+        lacking = [
+            end
+            for end, declared in (("source", demand.home), ("target", supply.segments))
+            if declared is None or network not in declared
+        ]
+        if lacking:
+            yield SegmentUnknown(
+                field=f"{FIELD} (network {network})",
+                found=f"its configuration names none, the network itself is not declared at {' and '.join(lacking)}",
+                needed=network,
             )
     for network, resource in demand.resources:
         if resource not in supply.resources:

@@ -1,5 +1,6 @@
 """Networks: both ends on one migration network with enough left on it, and the guest's own networks at the target."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -18,11 +19,13 @@ from support.builders import (
     an_instance,
 )
 from whimbrel.api.virtual_machine_move import Judgement
+from whimbrel.domain import resources
 from whimbrel.domain.guests import GuestInterface
 from whimbrel.domain.networks import NetworkAttachment
 from whimbrel.domain.records import Condition, Instance, Key, Profile
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
+from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.preflight import PreflightReason, interfaces, migration_network, networks
 from whimbrel.preflight.assessment import candidate, host_demand
 from whimbrel.preflight.lineup import Lineup, Terms
@@ -229,10 +232,8 @@ def a_guest(binding: str = "bridge", network: str = "prod/lan") -> Instance:
     return replace(an_instance(), interfaces=(GuestInterface("net0", binding, network),))
 
 
-def a_network(bridge: str = "br0", vlan: int = 0, resource_name: str = "") -> NetworkAttachment:
-    return NetworkAttachment(
-        Key("prod", "lan"), "uid-lan", "bridge" if bridge else "sriov", bridge, vlan, resource_name
-    )
+def a_network(segment: str = "br0", *, spans: bool = False, resource_name: str = "") -> NetworkAttachment:
+    return NetworkAttachment(Key("prod", "lan"), "uid-lan", "bridge", segment, spans, resource_name)
 
 
 def of_interfaces(guest: Instance, *others: Any, unread: frozenset[str] = frozenset()) -> list[PreflightReason]:
@@ -297,26 +298,79 @@ def test_a_guest_with_a_network_device_is_told_that_its_link_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "segment"),
+    ("configuration", "segment"),
     [
-        (a_network(), "br0"),
-        (a_network(vlan=120), "br0/120"),
-        (a_network("", resource_name=RESOURCE), RESOURCE),
-        (a_network("", 120, RESOURCE), f"{RESOURCE}/120"),
-        (a_network("br0", resource_name="bridge.network.kubevirt.io/br0"), "br0"),
-        (a_network(""), ""),
+        ({"type": "bridge", "bridge": "br0"}, "br0"),
+        ({"type": "bridge", "bridge": "br0", "vlan": 120}, "br0/120"),
+        ({"type": "bridge"}, "cni0"),
+        (
+            {"type": "cnv-bridge", "bridge": "br0", "vlanTrunk": [{"minID": 30, "maxID": 39}, {"id": 5}]},
+            "br0/trunk-5,30-39",
+        ),
+        ({"type": "bridge", "bridge": "br0", "vlan": 7, "vlanTrunk": [{"id": 5}]}, "br0/7/trunk-5"),
+        ({"type": "ovs", "bridge": "ovs0", "trunk": [{"id": 5}, {"id": 5}]}, "ovs0/trunk-5"),
+        ({"type": "macvlan", "master": "eth1", "mode": "bridge"}, "eth1"),
+        ({"type": "ipvlan", "master": "eth1.120"}, "eth1.120"),
+        ({"type": "vlan", "master": "eth1", "vlanId": 120}, "eth1/120"),
+        ({"type": "macvlan"}, ""),
+        ({"type": "ovn-k8s-cni-overlay", "topology": "localnet", "physicalNetworkName": "rack", "vlanID": 9}, "rack/9"),
+        ({"type": "ovn-k8s-cni-overlay", "topology": "localnet", "name": "phys"}, "phys"),
+        ({"plugins": [{"type": "bridge", "bridge": "br0"}, {"type": "tuning"}]}, "br0"),
+        ({"name": "phys", "plugins": [{"type": "ovn-k8s-cni-overlay", "topology": "localnet"}]}, "phys"),
+        ({"type": "ours"}, ""),
+        ({}, ""),
     ],
 )
-def test_a_segment_is_a_bridge_or_a_pool_of_devices_with_its_vlan(network: NetworkAttachment, segment: str) -> None:
-    assert networks.segment_of(network) == segment
+def test_a_segment_is_what_the_plugin_names_with_its_vlans(configuration: dict[str, Any], segment: str) -> None:
+    network = a_projected(json.dumps(configuration))
+
+    assert (network.segment, network.spans) == (segment, False)
+
+
+def a_projected(config: str, resource_name: str = "") -> NetworkAttachment:
+    annotations = {"k8s.v1.cni.cncf.io/resourceName": resource_name} if resource_name else {}
+    metadata = {"name": "lan", "namespace": "prod", "uid": "uid-lan", "annotations": annotations}
+    network = PROJECTIONS[resources.NETWORK_ATTACHMENTS]({"metadata": metadata, "spec": {"config": config}})
+    assert isinstance(network, NetworkAttachment)
+    return network
+
+
+def test_a_pool_of_devices_is_a_segment_where_no_bridge_is_named() -> None:
+    assert a_projected('{"type": "sriov"}', RESOURCE).segment == RESOURCE
+    assert a_projected('{"type": "sriov", "vlan": 120}', RESOURCE).segment == f"{RESOURCE}/120"
+    assert a_projected('{"type": "bridge", "bridge": "br0"}', "bridge.network.kubevirt.io/br0").segment == "br0"
+    assert a_projected("{}", RESOURCE).segment == RESOURCE
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [{"type": "ovn-k8s-cni-overlay", "topology": "layer2"}, {"type": "kube-ovn"}, {"plugins": [{"type": "calico"}]}],
+)
+def test_overlays_span_all_nodes(configuration: dict[str, Any]) -> None:
+    network = a_projected(json.dumps(configuration))
+
+    assert (network.segment, network.spans) == ("", True)
+    assert on_segments(None, None, network) == []
+
+
+@pytest.mark.parametrize("config", ["", "{", "[]", '{"type": "macvlan"}', '{"type": "ovn-k8s-cni-overlay"}'])
+def test_a_network_that_names_no_segment_is_unknown_until_both_ends_list_the_network_itself(config: str) -> None:
+    network = a_projected(config)
+    (reason,) = on_segments(["br0", "prod/lan"], ["br0"], network)
+
+    assert (reason.code, reason.blocks, reason.needed) == ("SegmentUnknown", False, "prod/lan")
+    assert reason.found == "its configuration names none, the network itself is not declared at target"
+    assert "List prod/lan in spec.migration.network.segments" in reason.cure()
+    assert codes(on_segments(None, None, network)) == ["SegmentUnknown"]
+    assert on_segments(["prod/lan"], ["prod/lan"], network) == []
 
 
 def test_a_target_without_the_guests_segment_is_refused() -> None:
-    (reason,) = on_segments(["br0/120"], ["br0", "br1"], a_network(vlan=120))
+    (reason,) = on_segments(["br0/120"], ["br0", "br1"], a_network("br0/120"))
 
     assert (reason.code, reason.found, reason.needed) == ("SegmentNotReached", "target: br0, br1", "segment br0/120")
     assert "prod/lan" in reason.field
-    assert on_segments(["br0/120"], ["br0/120"], a_network(vlan=120)) == []
+    assert on_segments(["br0/120"], ["br0/120"], a_network("br0/120")) == []
 
 
 def test_a_source_that_does_not_declare_the_segment_its_guest_is_on_is_told_too() -> None:
@@ -340,7 +394,7 @@ def test_segments_that_nobody_declared_are_unknown_and_block_nobody(
 
 
 def test_a_network_that_spans_all_nodes_and_a_guest_without_one_need_no_segment() -> None:
-    assert on_segments(["br1"], ["br1"], a_network("")) == []
+    assert on_segments(["br1"], ["br1"], a_network("", spans=True)) == []
     assert judged(*declared({"segments": ["br1"]}, {"segments": ["br2"]}), family=networks) == []
 
 
@@ -352,7 +406,7 @@ def test_a_target_must_offer_the_devices_that_the_guests_network_takes(
     allocatable: dict[str, int], expected: list[str]
 ) -> None:
     there = replace(a_node("node-2"), allocatable=tuple(sorted(allocatable.items())))
-    network = a_network("", resource_name=RESOURCE)
+    network = a_network(RESOURCE, resource_name=RESOURCE)
 
     reasons = judged(there, network, family=networks, instance=a_guest("sriov"))
 

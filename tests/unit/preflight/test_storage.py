@@ -31,8 +31,11 @@ def a_claim(*modes: str, volume: str = "pv-1") -> Claim:
     return Claim(Key("default", "data"), "uid-claim", modes or ("ReadWriteMany",), "Block", volume, "fast", 1)
 
 
+ON_DISK = Volume(Key("", "pv-1"), "uid-pv", ("ReadWriteMany",), "", "nfs", (), "Block")
+
+
 def a_volume(*terms: NodeSelectorTerm) -> Volume:
-    return Volume(Key("", "pv-1"), "uid-pv", ("ReadWriteMany",), "san.example.com", "csi", terms)
+    return Volume(Key("", "pv-1"), "uid-pv", ("ReadWriteMany",), "san.example.com", "csi", terms, "Block")
 
 
 def a_csi_node(name: str, *drivers: str) -> CsiNode:
@@ -40,8 +43,9 @@ def a_csi_node(name: str, *drivers: str) -> CsiNode:
 
 
 def said(instance: Instance, *others: Any, unread: frozenset[str] = frozenset()) -> list[PreflightReason]:
-    """What is said of the guest's disks, wherever it would go."""
-    snapshot = replace(a_cluster(instance, *others), unread=unread)
+    """What is said of the guest's disks, wherever it would go; the volume of `a_claim` exists unless another is given."""
+    known = others if any(isinstance(each, Volume) for each in others) else (*others, ON_DISK)
+    snapshot = replace(a_cluster(instance, *known), unread=unread)
     asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, None)
     return list(disks.judge(disks.demand(asked)))
 
@@ -77,6 +81,61 @@ def test_a_guest_whose_claim_is_gone_does_not_move() -> None:
 
 def test_a_guest_whose_claim_has_no_volume_does_not_move() -> None:
     assert codes(said(a_guest(), a_claim(volume=""))) == ["ClaimNotBound"]
+
+
+def test_a_claim_that_asks_for_a_volume_and_has_not_got_it_is_not_bound() -> None:
+    (reason,) = said(a_guest(), replace(a_claim(), phase="Pending"))
+
+    assert (reason.code, reason.found) == ("ClaimNotBound", "Pending, asks for pv-1")
+
+
+def test_a_claim_whose_volume_is_gone_is_lost() -> None:
+    elsewhere = replace(ON_DISK, key=Key("", "another"))
+
+    assert codes(said(a_guest(), a_claim(), elsewhere)) == ["ClaimLost"]
+    assert codes(said(a_guest(), replace(a_claim(), phase="Lost"))) == ["ClaimLost"]
+    assert codes(said(a_guest(), a_claim(), elsewhere, unread=frozenset({"volumes"}))) == ["StorageUnknown"]
+
+
+def test_a_claim_that_is_being_deleted_takes_no_second_launcher() -> None:
+    assert codes(said(a_guest(), replace(a_claim(), deleting=True))) == ["ClaimBeingDeleted"]
+
+
+@pytest.mark.parametrize(
+    ("used_as", "claimed", "backed", "found"),
+    [
+        ("Block", "Block", "Block", []),
+        ("", "Filesystem", "Filesystem", []),
+        ("Block", "Filesystem", "Filesystem", ["PersistentVolumeClaim data: spec.volumeMode"]),
+        ("Filesystem", "Block", "Block", ["PersistentVolumeClaim data: spec.volumeMode"]),
+        ("Block", "Block", "Filesystem", ["PersistentVolume pv-1: spec.volumeMode"]),
+    ],
+)
+def test_a_claim_keeps_the_volume_mode_that_the_guest_uses_it_with(
+    used_as: str, claimed: str, backed: str, found: list[str]
+) -> None:
+    claim, volume = replace(a_claim(), volume_mode=claimed), replace(ON_DISK, volume_mode=backed)
+    reasons = said(a_guest(used_as=used_as), claim, volume)
+
+    assert [reason.field for reason in reasons] == found
+    assert {reason.code for reason in reasons} <= {"VolumeModeDiffers"}
+    assert said(a_guest(used_as=used_as, migrated=True), claim, replace(volume, volume_mode=claimed)) == []
+
+
+def test_the_instance_tells_how_it_uses_its_claims() -> None:
+    raw = {
+        "spec": {
+            "domain": {
+                "devices": {"disks": [{"name": "c", "lun": {}}], "filesystems": [{"name": "d", "virtiofs": {}}]}
+            },
+            "volumes": [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in "abcd"],
+        },
+        "status": {"volumeStatus": [{"name": "a", "persistentVolumeClaimInfo": {"volumeMode": "Block"}}]},
+    }
+
+    assert [(each.name, each.used_as) for each in volumes(raw)] == [
+        ("a", "Block"), ("b", ""), ("c", "Block"), ("d", "Filesystem"),
+    ]  # fmt: skip
 
 
 def test_a_disk_that_one_node_alone_may_use_is_named() -> None:

@@ -19,4 +19,6 @@ def project(raw: Json) -> Claim | None:
         storage_class=reading.word(raw, "spec", "storageClassName"),
         capacity_bytes=reading.memory_bytes(raw, "status", "capacity", "storage")
         or reading.memory_bytes(raw, "spec", "resources", "requests", "storage"),
+        phase=reading.word(raw, "status", "phase"),
+        deleting=reading.deleting(raw),
     )

@@ -42,4 +42,5 @@ def project(raw: Json) -> Volume | None:
             min((str(name) for name in reading.member(raw, "spec") if name not in _NOT_A_SOURCE), default="")
         ),
         node_affinity=_shared(selectors.node_terms(raw, "spec", "nodeAffinity", "required") or ()),
+        volume_mode=reading.word(raw, "spec", "volumeMode") or "Filesystem",
     )
