@@ -85,7 +85,7 @@ class Forecast(ApiModel):
     """What was expected of an attempt before it began."""
 
     duration_seconds: int = Field(ge=0, description="Memory divided by the admitted rate: a floor.")
-    bytes: int = Field(ge=0, description="Bytes of one pass over memory: a floor.")
+    bytes: int = Field(ge=0, description="Bytes of one pass over memory and local disks: a floor.")
     budget_ms: int | None = Field(None, ge=0, description="Longest suspension that is accepted, in milliseconds.")
     unattended_downtime_ms: int | None = Field(
         None, ge=0, description="Longest suspension if no operator is alive, in milliseconds."

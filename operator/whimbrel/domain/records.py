@@ -138,6 +138,14 @@ class Instance:
     """What KubeVirt is changing on it just now."""
     hotplugged: bool = False
     """Whether some of its volumes are hotplugged: a pod beside its launcher holds them (KubeVirt contract §6.6)."""
+    told_disk_bytes: int = 0
+    """Those of its local disks that the API tells the size of; all of them where `local_disk_bytes` is known."""
+
+    @property
+    def copied_bytes(self) -> int:
+        """Its memory once, and its local disks as far as their size is told."""
+        return self.memory_bytes + (self.told_disk_bytes if self.local_disk_bytes is None else self.local_disk_bytes)
+
     eviction_strategy: str = ""
     """Its own; empty: the cluster's."""
     selinux_told: bool = True

@@ -12,12 +12,12 @@ from whimbrel.domain.quantities import bytes_per_second_of_mbps, whole_mib
 
 def outbound_share(source: HostMigration) -> int:
     """Bytes per second that a host leaves to each migration that leaves it."""
-    return _usable(source) // source.limits.parallel_outbound
+    return usable(source) // source.limits.parallel_outbound
 
 
 def inbound_share(target: HostMigration) -> int:
     """Bytes per second that a host leaves to each migration that arrives."""
-    return _usable(target) // target.limits.parallel_inbound
+    return usable(target) // target.limits.parallel_inbound
 
 
 def admitted_rate(source: HostMigration, target: HostMigration, max_mbps: int | None) -> int:
@@ -41,5 +41,6 @@ def pass_seconds(size_bytes: int, rate_bytes_per_second: int) -> int:
     return max(1, ceil(size_bytes / rate_bytes_per_second))
 
 
-def _usable(host: HostMigration) -> int:
+def usable(host: HostMigration) -> int:
+    """Bytes per second of a host's link that migrations may take, in each direction."""
     return bytes_per_second_of_mbps(host.network.link_speed_mbps) * host.limits.share_percent // 100

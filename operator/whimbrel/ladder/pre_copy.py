@@ -20,9 +20,11 @@ MIN_BUDGET_S = 10
 
 def offer(load: Load, _disruption: Disruption) -> Offer:
     """Always offered: pre-copy never disturbs the guest."""
-    wanted_s = max(MIN_BUDGET_S, PASSES * pass_seconds(load.memory_bytes, load.rate_bytes_per_second))
-    units = time_budget_units(load.memory_bytes + (load.local_disk_bytes or 0))
-    per_gib = ceil(wanted_s / units)
+    disk_bytes, rate = load.local_disk_bytes or 0, load.rate_bytes_per_second
+    wanted_s = max(MIN_BUDGET_S, PASSES * pass_seconds(load.memory_bytes, rate) + disk_bytes // rate)
+    units = time_budget_units(load.memory_bytes + disk_bytes)
+    # KubeVirt counts the disks by what is written to them, perhaps nothing: memory alone must give the time for both.
+    per_gib = ceil(wanted_s / time_budget_units(load.memory_bytes))
     return Offer(
         rung=RUNG,
         configuration=KubeVirtConfiguration(

@@ -3,7 +3,8 @@
 What the launcher asks of device plugins it asks again at the target (KubeVirt contract §6.3, §10): kvm, tun, vhost-net, and
 vhost-vsock of guests with a vsock, whose CID is unique in the cluster and so comes along. Here a kind that the node does not
 offer at all is named; how much of it is left is counted by `capacity`. A GPU's frame buffer is copied while the guest
-stands still. Called through `preflight.FAMILIES`.
+stands still, and what QEMU sends of a guest that stands still it sends without its rate limit: so it is the link's speed that
+counts, not the share of one migration. Called through `preflight.FAMILIES`.
 """
 
 from collections.abc import Iterator
@@ -134,7 +135,9 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
             yield DevicePluginMissing(field=f"status.allocatable[{name}]", found="none", needed=name)
     if demand.huge_pages and demand.huge_pages not in supply.offered:
         yield HugePagesMissing(field=f"status.allocatable[{demand.huge_pages}]", found="none", needed=demand.huge_pages)
-    sizes = {**dict(demand.frame_buffers), **dict(supply.frame_buffers)}
+    # Of two declarations the larger: what is copied is the source's, and what is allocated for it the target's.
+    here, there = dict(demand.frame_buffers), dict(supply.frame_buffers)
+    sizes = here | {name: max(size, here.get(name, 0)) for name, size in there.items()}
     for name in demand.gpus:
         if name not in supply.offered:
             yield GpuProfileMissing(field=f"status.allocatable[{name}]", found="none", needed=name)

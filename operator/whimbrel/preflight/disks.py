@@ -125,7 +125,7 @@ class StorageUnknown(PreflightUnknown):
     """What the guest's disks are on may not be read, so nothing can be said of them."""
 
     evidence = where.RIGHTS
-    remedy = "Grant Whimbrel's ClusterRole get, list and watch on {needed}."
+    remedy = where.MAY_READ
 
 
 REASONS = (

@@ -51,7 +51,7 @@ class NetworkAttachmentsUnknown(PreflightUnknown):
     """The guest has secondary networks, and which of them exist may not be read."""
 
     evidence = where.NETWORKS
-    remedy = "Grant Whimbrel's ClusterRole get, list and watch on {needed}."
+    remedy = where.MAY_READ
 
 
 class BindingNotMigratable(PreflightReason):

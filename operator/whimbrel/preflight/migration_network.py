@@ -13,7 +13,7 @@ from math import ceil
 from whimbrel.api.migration_plan import Bandwidth
 from whimbrel.domain.quantities import GB, MIB, bytes_per_second_of_mbps
 from whimbrel.inventory.hosts import Host
-from whimbrel.inventory.journeys import Journeys
+from whimbrel.inventory.journeys import RECENT, Journeys
 from whimbrel.inventory.rates import capped, inbound_share, outbound_share, pass_seconds
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
@@ -35,6 +35,8 @@ _MBIT = 125_000
 class Link:
     """A host's migration link; equal for all hosts of one profile."""
 
+    profile: str
+    """Name of the HostProfile."""
     name: str
     families: tuple[int, ...]
     """IP versions of the declared subnets, sorted; empty: not declared."""
@@ -55,8 +57,10 @@ class Demand:
     least_mbps: int
     """The plan's least rate."""
     memory_bytes: int
-    disk_bytes: int | None
-    """Upper bound; None where there are disks to copy of which the API does not tell the size."""
+    disk_bytes: int
+    """Upper bound of those disks to copy of which the API tells the size."""
+    disks_complete: bool
+    """Whether there are no others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +89,7 @@ class MigrationNetworkUnknown(PreflightUnknown):
     """Only one of the two hosts declares its migration network."""
 
     evidence = where.PROFILES
-    remedy = "Declare spec.migration.network.name in the HostProfiles of both nodes ({found})."
+    remedy = "Declare spec.migration.network.name in the other profile too ({found})."
 
 
 class IpFamilyDiffers(PreflightReason):
@@ -104,6 +108,20 @@ class MtuDiffers(PreflightReason):
     )
 
 
+class IpFamilyUnknown(PreflightUnknown):
+    """Only one of the two hosts declares its subnets, so whether both have addresses of one IP family is not known."""
+
+    evidence = where.PROFILES
+    remedy = "Declare spec.migration.network.subnets in the other profile too ({found})."
+
+
+class MtuUnknown(PreflightUnknown):
+    """Only one of the two hosts declares its MTU, so whether both have the same is not known."""
+
+    evidence = where.PROFILES
+    remedy = "Declare spec.migration.network.mtu in the other profile too ({found}; needed {needed})."
+
+
 class BandwidthBelowMinimum(PreflightReason):
     """While all slots are taken, the links leave one migration less than the plan's least rate."""
 
@@ -115,7 +133,7 @@ class BandwidthBelowMinimum(PreflightReason):
 
 
 class ReachabilityUnknown(PreflightUnknown):
-    """No finished move shows that the source reaches the target over the migration network."""
+    """No move finished within the last 30 days shows that the source reaches the target over the migration network."""
 
     evidence = where.MOVES
     remedy = "The first move that succeeds shows it; move a guest that matters little first."
@@ -132,11 +150,11 @@ class DisksCopied(PreflightWarning):
     """Local disks of the guest are copied over the migration network too, before its memory."""
 
     evidence = where.INSTANCE
-    remedy = "Expect {found} more, or put its disks on shared claims."
+    remedy = "Expect up to that much more ({found}), or put its disks on shared claims."
 
 
 class DiskSizeUnknown(PreflightUnknown):
-    """Local disks of the guest are copied over the migration network too, and the API does not tell how large they are."""
+    """Local disks of the guest are copied over the migration network too, and the API does not tell how large all are."""
 
     evidence = where.INSTANCE
     remedy = "Put its disks on shared claims, or see on a quiet day how long one move of it takes."
@@ -146,7 +164,9 @@ REASONS = (
     MigrationNetworkDiffers,
     MigrationNetworkUnknown,
     IpFamilyDiffers,
+    IpFamilyUnknown,
     MtuDiffers,
+    MtuUnknown,
     BandwidthBelowMinimum,
     ReachabilityUnknown,
     SlowPass,
@@ -159,7 +179,8 @@ def demand(candidate: Candidate, home: Supply | None) -> Demand:
     """The guest's bytes, from where it is."""
     instance = candidate.instance
     link, least_mbps = (home.link, home.bandwidth.min_mbps) if home is not None else (None, 0)
-    return Demand(instance.node, link, least_mbps, instance.memory_bytes, instance.local_disk_bytes)
+    disk_bytes, complete = instance.copied_bytes - instance.memory_bytes, instance.local_disk_bytes is not None
+    return Demand(instance.node, link, least_mbps, instance.memory_bytes, disk_bytes, complete)
 
 
 def supply(host: Host, terms: Terms) -> Supply:
@@ -173,6 +194,7 @@ def link(host: Host, terms: Terms) -> Link | None:
     if declared is None:
         return None
     return Link(
+        profile=host.profile_name,
         name=declared.network.name or "",
         families=tuple(sorted({ip_network(each, strict=False).version for each in declared.network.subnets or ()})),
         mtu=declared.network.mtu or 0,
@@ -195,11 +217,23 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         return
     yield from _apart(demand, there)
     if bool(here.name) != bool(there.name):
-        found = f"source: {here.name or 'not declared'}, target: {there.name or 'not declared'}"
-        yield MigrationNetworkUnknown(field=f"{_FIELD}.name", found=found, needed=here.name or there.name)
+        yield MigrationNetworkUnknown(
+            field=f"{_FIELD}.name", found=_declared_once(here, there, bool(here.name)), needed=here.name or there.name
+        )
+    if bool(here.families) != bool(there.families):
+        versions = " and ".join(f"IPv{version}" for version in here.families or there.families)
+        yield IpFamilyUnknown(
+            field=f"{_FIELD}.subnets", found=_declared_once(here, there, bool(here.families)), needed=versions
+        )
+    if bool(here.mtu) != bool(there.mtu):
+        yield MtuUnknown(
+            field=f"{_FIELD}.mtu", found=_declared_once(here, there, bool(here.mtu)), needed=str(here.mtu or there.mtu)
+        )
     if not supply.journeys.made(demand.node, supply.node):
         yield ReachabilityUnknown(
-            field="migration network", found=f"no move from {demand.node} yet", needed="a finished move"
+            field="migration network",
+            found=f"no move from {demand.node} in the last {RECENT.days} days",
+            needed="a finished move",
         )
     rate = capped(_share(here, there), supply.bandwidth.max_mbps)
     seconds = pass_seconds(demand.memory_bytes, rate)
@@ -208,14 +242,17 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         yield SlowPass(
             field="memory", found=f"{_minutes(seconds)} at {rate // _MBIT} Mbit/s", needed=f"{needed} Mbit/s"
         )
-    if demand.disk_bytes is None:
+    taken = f"{_minutes(pass_seconds(demand.disk_bytes, rate))} at {rate // _MBIT} Mbit/s"
+    if not demand.disks_complete:
+        told = f": at least {_size(demand.disk_bytes)} of disks, {taken}" if demand.disk_bytes else ""
         yield DiskSizeUnknown(
-            field="status.migrationMethod", found="BlockMigration", needed="disks that both hosts reach"
+            field="status.migrationMethod", found=f"BlockMigration{told}", needed="disks that both hosts reach"
         )
     elif demand.disk_bytes > rate * SMALL_COPY_S:
-        size, taken = demand.disk_bytes / GB, _minutes(pass_seconds(demand.disk_bytes, rate))
         yield DisksCopied(
-            field="status.migrationMethod", found=f"up to {size:.1f} GB of disks, {taken}", needed="shared disks"
+            field="status.migrationMethod",
+            found=f"up to {_size(demand.disk_bytes)} of disks, {taken}",
+            needed="shared disks",
         )
 
 
@@ -243,6 +280,17 @@ def _apart(demand: Demand, there: Link | None) -> Iterator[PreflightReason]:
 
 def _share(here: Link, there: Link) -> int:
     return min(here.outbound_bytes_per_second, there.inbound_bytes_per_second)
+
+
+def _declared_once(here: Link, there: Link, by_source: bool) -> str:
+    """Which profile declares it, and which is to be completed."""
+    ends = (f"at the source by HostProfile {here.profile}", f"at the target by HostProfile {there.profile}")
+    does, does_not = ends if by_source else ends[::-1]
+    return f"declared {does}, not {does_not}"
+
+
+def _size(amount: int) -> str:
+    return f"{amount / GB:.1f} GB" if amount >= GB else f"{max(1, amount * 1000 // GB)} MB"
 
 
 def _minutes(seconds: int) -> str:

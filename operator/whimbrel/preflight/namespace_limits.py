@@ -88,7 +88,7 @@ class NamespaceLimitsUnknown(PreflightUnknown):
     """Quotas or limit ranges of the guest's namespace may not be read, so nothing can be said of them."""
 
     evidence = where.RIGHTS
-    remedy = "Grant Whimbrel's ClusterRole get, list and watch on {needed}."
+    remedy = where.MAY_READ
 
 
 REASONS = (QuotaExceeded, QuotaTakenByMoves, LimitRangeViolated, NamespaceLimitsUnknown)

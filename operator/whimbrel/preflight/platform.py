@@ -117,7 +117,7 @@ class PlatformUnknown(PreflightUnknown):
     """The KubeVirt object may not be read, so whether KubeVirt is well is not known."""
 
     evidence = where.RIGHTS
-    remedy = "Grant get and list on {needed}."
+    remedy = where.MAY_READ
 
 
 REASONS = (

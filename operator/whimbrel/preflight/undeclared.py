@@ -11,7 +11,7 @@ from whimbrel.api.host_profile import HostProfileSpec, MigrationNetwork
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.preflight import cpu, cpu_compatibility, networks
+from whimbrel.preflight import cpu, cpu_compatibility
 from whimbrel.preflight.devices import FAST_LINK_MBPS
 from whimbrel.preflight.interfaces import key_of, secondary
 
@@ -90,4 +90,4 @@ def _sees_its_host(guest: Instance, snapshot: Snapshot) -> bool:
 
 def _on_a_segment(guest: Instance, snapshot: Snapshot) -> bool:
     attachments = (snapshot.networks.get(key_of(name)) for name in secondary(guest.interfaces))
-    return any(each is not None and networks.segment_of(each) for each in attachments)
+    return any(each is not None and not each.spans for each in attachments)

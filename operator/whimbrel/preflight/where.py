@@ -3,6 +3,11 @@
 A reason without one of these can say it in words of its own.
 """
 
+MAY_READ = (
+    "Let whoever asks get, list and watch {needed}: a person (kubectl whimbrel assess and hosts read with the rights of who "
+    "calls them) by a role that an administrator binds to them, the operator by the ClusterRole of its chart."
+)
+"""What to do where something may not be read, whoever it is that may not."""
 INSTANCE = "kubectl get vmi NAME -n NAMESPACE -o yaml"
 OWNER = "kubectl get vm,vmi NAME -n NAMESPACE -o yaml"
 NODE = "kubectl get node NODE -o yaml"
@@ -13,7 +18,7 @@ ROOM = "kubectl describe node NODE; see Allocatable and Allocated resources"
 CLAIMS = "kubectl get pvc -n NAMESPACE -o wide"
 VOLUME = "kubectl get pv VOLUME -o yaml"
 CSI_NODE = "kubectl get csinode NODE -o yaml"
-RIGHTS = "kubectl auth can-i list RESOURCE -A --as=system:serviceaccount:NAMESPACE:whimbrel"
+RIGHTS = "kubectl auth can-i list RESOURCE -A; of the operator with --as=system:serviceaccount:NAMESPACE:whimbrel"
 MIGRATIONS = "kubectl get vmim -n NAMESPACE; kubectl get vmi NAME -n NAMESPACE -o yaml"
 LAUNCHERS = "kubectl get pods -n NAMESPACE -l vm.kubevirt.io/name=NAME -o wide"
 NOMINATED = "kubectl get pods -A -o wide; see NOMINATED NODE, and spec.priority of that pod and of the launcher"

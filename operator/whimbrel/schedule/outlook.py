@@ -98,8 +98,8 @@ class Line:
 
     @property
     def duration_s(self) -> int:
-        """One pass over memory: a floor."""
-        return pass_seconds(self.instance.memory_bytes, self.rate_bytes_per_second) if self.target else 0
+        """One pass over memory and local disks: a floor."""
+        return pass_seconds(self.instance.copied_bytes, self.rate_bytes_per_second) if self.target else 0
 
     @property
     def budget_ms(self) -> int | None:
@@ -210,7 +210,7 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
         previous_migration_uid=instance.migration.migration_uid if instance.migration is not None else "",
         forecast=Forecast(
             duration_seconds=line.duration_s,
-            bytes=instance.memory_bytes,
+            bytes=instance.copied_bytes,
             budget_ms=offer.budget_ms,
             unattended_downtime_ms=offer.unattended_downtime_ms,
         ),

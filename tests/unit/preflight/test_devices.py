@@ -122,6 +122,18 @@ def test_a_large_frame_buffer_moves_over_fast_links_only(
     assert codes(found) == expected
 
 
+@pytest.mark.parametrize(("here", "there", "expected"), [(24_576, 512, True), (512, 24_576, True), (512, 1024, False)])
+def test_of_two_declarations_of_a_frame_buffer_the_larger_one_holds(here: int, there: int, expected: bool) -> None:
+    profiles = [
+        declared(node, link_mbps=1000, devices={"frameBuffers": [{"resource": GPU, "mebibytes": size}]})
+        for node, size in (("node-1", here), ("node-2", there))
+    ]
+
+    found = judged(devices, with_hardware(gpu_resources=(GPU,)), *profiles, there=a_host("node-2", **{GPU: 1}))
+
+    assert codes(found) == (["GpuLinkTooSlow"] if expected else [])
+
+
 @pytest.mark.parametrize(
     ("machine", "instance", "here", "there", "expected"),
     [

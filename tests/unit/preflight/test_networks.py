@@ -3,13 +3,16 @@
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from support.builders import (
     GIB,
+    NOW,
     a_cluster,
+    a_migration,
     a_migration_state,
     a_move,
     a_node,
@@ -24,9 +27,10 @@ from whimbrel.domain.guests import GuestInterface
 from whimbrel.domain.networks import NetworkAttachment
 from whimbrel.domain.records import Condition, Instance, Key, Profile
 from whimbrel.inventory.hosts import effective_hosts
+from whimbrel.inventory.journeys import RECENT
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.projections import PROJECTIONS
-from whimbrel.preflight import PreflightReason, interfaces, migration_network, networks
+from whimbrel.preflight import PreflightReason, interfaces, link_load, migration_network, networks
 from whimbrel.preflight.assessment import candidate, host_demand
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -90,8 +94,9 @@ def test_a_network_that_one_end_alone_declares_is_unknown_and_blocks_nobody(
         (["fd00::/64"], ["10.0.0.0/24"], ["IpFamilyDiffers"]),
         (["10.0.0.0/24"], ["10.0.1.0/24"], []),
         (["10.0.0.0/24", "fd00::/64"], ["fd00::/64"], []),
-        (["10.0.0.0/24"], None, []),
-        (None, ["fd00::/64"], []),
+        (["10.0.0.0/24"], None, ["IpFamilyUnknown"]),
+        (None, ["fd00::/64"], ["IpFamilyUnknown"]),
+        (None, None, []),
     ],
 )
 def test_a_guest_never_goes_between_ipv4_and_ipv6(
@@ -101,12 +106,31 @@ def test_a_guest_never_goes_between_ipv4_and_ipv6(
 
 
 @pytest.mark.parametrize(
-    ("here", "there", "expected"), [(9000, 1500, ["MtuDiffers"]), (9000, 9000, []), (9000, None, []), (None, 1500, [])]
+    ("here", "there", "expected"),
+    [
+        (9000, 1500, ["MtuDiffers"]),
+        (9000, 9000, []),
+        (9000, None, ["MtuUnknown"]),
+        (None, 1500, ["MtuUnknown"]),
+        (None, None, []),
+    ],
 )
 def test_both_ends_have_the_same_mtu_as_far_as_it_is_declared(
     here: int | None, there: int | None, expected: list[str]
 ) -> None:
     assert codes(judged(*declared({"mtu": here}, {"mtu": there}))) == expected
+
+
+@pytest.mark.parametrize("member", [{"mtu": 9000}, {"subnets": ["10.0.0.0/24"]}, {"name": "red"}])
+def test_what_one_end_alone_declares_names_the_profile_to_complete(member: dict[str, Any]) -> None:
+    for here, there, found in (
+        (member, {}, "declared at the source by HostProfile here, not at the target by HostProfile there"),
+        ({}, member, "declared at the target by HostProfile there, not at the source by HostProfile here"),
+    ):
+        (reason,) = [each for each in judged(*declared(here, there)) if each.code != UNKNOWN_PATH]
+
+        assert (reason.found, reason.judgement, reason.blocks) == (found, Judgement.UNKNOWN, False)
+        assert found in reason.cure()
 
 
 def test_all_that_keeps_two_links_apart_is_said_at_once() -> None:
@@ -170,8 +194,57 @@ def test_local_disks_that_are_copied_too_are_counted_in_bytes_and_time() -> None
     ]
 
     assert (reason.code, reason.judgement) == ("DisksCopied", Judgement.WARN)
-    assert reason.found == "up to 20.0 GB of disks, 6 min"
+    assert reason.found == "up to 20.0 GB of disks, 6 min at 494 Mbit/s"
     assert codes(judged(instance=replace(an_instance(), local_disk_bytes=4 * 1024**2))) == []
+
+
+def test_where_some_sizes_are_not_told_the_copy_takes_at_least_what_the_others_need() -> None:
+    def said_of(told: int) -> str:
+        guest = replace(an_instance(), local_disk_bytes=None, told_disk_bytes=told)
+        (reason,) = [each for each in judged(instance=guest) if each.code != UNKNOWN_PATH]
+        assert (reason.code, reason.blocks) == ("DiskSizeUnknown", False)
+        return reason.found
+
+    assert said_of(20 * 10**9) == "BlockMigration: at least 20.0 GB of disks, 6 min at 494 Mbit/s"
+    assert said_of(70 * 10**6) == "BlockMigration: at least 70 MB of disks, 2 s at 494 Mbit/s"
+    assert said_of(0) == "BlockMigration"
+
+
+@pytest.mark.parametrize(
+    ("foreign", "profile", "expected"),
+    [
+        (1, {"inbound": 1, "link_speed_mbps": 500}, []),
+        (2, {"inbound": 1, "link_speed_mbps": 500}, [166]),
+        (1, {"inbound": 1, "link_speed_mbps": 499}, [249]),
+        (1, {"inbound": 2, "link_speed_mbps": 500}, []),
+        (0, {"inbound": 1, "link_speed_mbps": 250}, []),
+    ],
+)
+def test_migrations_beyond_the_slots_must_leave_one_more_the_least_rate(
+    foreign: int, profile: dict[str, Any], expected: list[int]
+) -> None:
+    others = [an_instance(f"other-{number}", node="node-3") for number in range(foreign)]
+    moving = [a_migration(each, target="node-2") for each in others]
+
+    reasons = judged(a_profile(**profile), a_node("node-3"), *others, *moving, family=link_load)
+
+    assert {reason.code for reason in reasons} <= {"LinkCrowded"}
+    assert [reason.found for reason in reasons] == [
+        f"{foreign + 1} at once leave each {left} Mbit/s" for left in expected
+    ]
+
+
+def test_migrations_that_leave_the_source_count_as_well() -> None:
+    others = [an_instance(f"other-{number}") for number in range(2)]
+    moving = [a_migration(each, target="node-3") for each in others]
+
+    (reason,) = judged(a_profile(link_speed_mbps=600, outbound=2), a_node("node-3"), *others, *moving, family=link_load)
+
+    assert (reason.field, reason.found) == ("migrations on the link of the source", "3 at once leave each 200 Mbit/s")
+    assert (
+        judged(a_profile(link_speed_mbps=600, outbound=2), a_node("node-3"), *others, *moving[:1], family=link_load)
+        == []
+    )
 
 
 def test_only_a_finished_move_shows_that_a_host_is_reached() -> None:
@@ -193,10 +266,17 @@ def test_only_a_finished_move_shows_that_a_host_is_reached() -> None:
 def test_what_an_instance_shows_of_its_last_migration_is_evidence_if_that_succeeded(
     state: dict[str, Any], shown: bool
 ) -> None:
-    arrived = a_migration_state("uid-migration", **state)
+    arrived = a_migration_state("uid-migration", ended_at=NOW, **state)
     other = an_instance("other", node="node-2", migration=arrived)
 
     assert (judged(other) == []) is shown
+
+
+@pytest.mark.parametrize(("age", "shown"), [(RECENT, True), (RECENT + timedelta(seconds=1), False)])
+def test_a_move_of_long_ago_is_evidence_no_more(age: timedelta, shown: bool) -> None:
+    arrived = a_migration_state("uid-migration", completed=True, ended_at=NOW - age)
+
+    assert (judged(an_instance("other", node="node-2", migration=arrived)) == []) is shown
 
 
 @pytest.mark.parametrize(("phase", "shown"), [("Succeeded", True), ("Failed", False), ("Waiting", False)])
@@ -210,9 +290,13 @@ def test_a_finished_move_is_evidence_for_its_path(phase: str, shown: bool) -> No
         "bytes": unmeasured,
         "downtimeMs": unmeasured,
     }
-    move = a_move(a_plan(), other, phase=phase, attempt=an_attempt(), status={"receipt": receipt})
+    move = a_move(a_plan(), other, phase=phase, attempt=an_attempt(), status={"receipt": receipt, "finishedAt": NOW})
+    old = a_move(
+        a_plan(), other, phase=phase, attempt=an_attempt(), status={"receipt": receipt, "finishedAt": NOW - 2 * RECENT}
+    )
 
     assert (judged(other, move) == []) is shown
+    assert judged(other, old) != []
 
 
 def test_where_a_guest_is_it_needs_no_network() -> None:

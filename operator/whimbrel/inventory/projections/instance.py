@@ -1,5 +1,6 @@
 """VirtualMachineInstance: the guest, what it needs of a node, and how its migration stands (KubeVirt contract §2, §3)."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from whimbrel.domain.records import CpuDemand, Instance, MigrationState
@@ -36,6 +37,7 @@ def project(raw: Json) -> Instance | None:
     agent = reading.condition(raw, "AgentConnected")
     decentralized = reading.condition(raw, "DecentralizedLiveMigrationFailure")
     held = volumes(raw)
+    disk_bytes, complete = _local_disks(raw)
     return Instance(
         key=key,
         uid=reading.word(raw, "metadata", "uid"),
@@ -55,7 +57,7 @@ def project(raw: Json) -> Instance | None:
         node_selector=reading.shared(reading.string_map(raw, "spec", "nodeSelector")),
         owner_vm=_owner(raw, key.name),
         evacuation_node=reading.word(raw, "status", "evacuationNodeName"),
-        local_disk_bytes=_local_disk_bytes(raw),
+        local_disk_bytes=disk_bytes if complete else None,
         migration=_migration_state(raw),
         resource_version=reading.text(raw, "metadata", "resourceVersion"),
         storage_live_migratable=reading.condition(raw, "StorageLiveMigratable"),
@@ -63,6 +65,7 @@ def project(raw: Json) -> Instance | None:
         interfaces=interfaces(raw),
         volumes=held,
         changes=changes(raw),
+        told_disk_bytes=disk_bytes,
         hotplugged=any(each.hotplugged for each in held),
         eviction_strategy=reading.word(raw, "spec", "evictionStrategy"),
         selinux_told=_selinux_told(raw),
@@ -92,17 +95,41 @@ def _guest_memory(raw: Json) -> int:
     )
 
 
-def _local_disk_bytes(raw: Json) -> int | None:
-    """KubeVirt calls any migration a BlockMigration whose guest has a disk that is no claim, be it only cloud-init."""
+def _local_disks(raw: Json) -> tuple[int, bool]:
+    """What the API tells of the sizes of disks that are copied, and whether that is all of them.
+
+    KubeVirt calls any migration a BlockMigration whose guest has a disk that is no claim, be it only cloud-init.
+    """
     if reading.word(raw, "status", "migrationMethod") != "BlockMigration":
+        return 0, True
+    migrated = {
+        reading.word(each, "volumeName"): _claimed_bytes(reading.member(each, "sourcePVCInfo"))
+        for each in reading.items(raw, "status", "migratedVolumes")
+    }
+    sizes = [_copied_bytes(volume, migrated) for volume in reading.items(raw, "spec", "volumes")]
+    return sum(size or 0 for size in sizes), bool(sizes) and None not in sizes
+
+
+def _copied_bytes(volume: Json, migrated: Mapping[str, int | None]) -> int | None:
+    """Upper bound of what is copied of a volume; None where the API does not tell it."""
+    name = reading.word(volume, "name")
+    if name in migrated:
+        return migrated[name]
+    kinds = {str(member) for member in volume} - {"name"}
+    if kinds <= _SHARED_VOLUMES or reading.flag(volume, "hostDisk", "shared"):
         return 0
-    volumes = list(reading.items(raw, "spec", "volumes"))
-    if not volumes or list(reading.items(raw, "status", "migratedVolumes")):
-        return None
-    kinds = [set(volume) - {"name"} for volume in volumes]
-    if any(not kind <= _SHARED_VOLUMES | _SMALL_VOLUMES for kind in kinds):
-        return None
-    return SMALL_VOLUME_BYTES * sum(not kind <= _SHARED_VOLUMES for kind in kinds)
+    if kinds <= _SMALL_VOLUMES:
+        return SMALL_VOLUME_BYTES
+    return next((size for kind in ("emptyDisk", "hostDisk") if (size := _bytes(volume, kind, "capacity"))), None)
+
+
+def _claimed_bytes(claim: Json) -> int | None:
+    return _bytes(claim, "capacity", "storage") or _bytes(claim, "requests", "storage")
+
+
+def _bytes(document: Json, *path: str) -> int | None:
+    """A size; None where it is absent, malformed or nothing."""
+    return reading.optional_bytes(document, *path) or None
 
 
 @lru_cache(maxsize=512)
