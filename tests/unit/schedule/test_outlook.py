@@ -8,6 +8,7 @@ import pytest
 from support.builders import (
     GIB,
     MIB,
+    NOW,
     a_cluster,
     a_kubevirt,
     a_migration_state,
@@ -223,6 +224,17 @@ def test_a_whole_plan_takes_at_least_as_long_as_its_busiest_end() -> None:
     assert duration_floor_s(found, effective_hosts(snapshot)) == 27
 
 
+def test_local_disks_that_are_copied_take_their_time_too() -> None:
+    def floor_s(**disks: int | None) -> int:
+        snapshot = a_cluster(replace(an_instance(), **disks))
+        return duration_floor_s(lines(snapshot), effective_hosts(snapshot))
+
+    memory_alone = floor_s()
+    assert floor_s(local_disk_bytes=GIB) == floor_s(local_disk_bytes=None, told_disk_bytes=GIB) > memory_alone
+    assert abs(floor_s(local_disk_bytes=GIB) - 2 * memory_alone) <= 1
+    assert floor_s(local_disk_bytes=None) == memory_alone
+
+
 def test_a_plan_that_moves_nothing_takes_no_time() -> None:
     snapshot = a_cluster(an_instance(live_migratable=BROKEN))
 
@@ -232,7 +244,7 @@ def test_a_plan_that_moves_nothing_takes_no_time() -> None:
 def test_that_a_path_has_become_known_is_not_worth_a_write() -> None:
     waiting, arrived = (
         an_instance(),
-        an_instance("first", node="node-2", migration=a_migration_state("m", completed=True)),
+        an_instance("first", node="node-2", migration=a_migration_state("m", completed=True, ended_at=NOW)),
     )
     before, after = a_cluster(waiting), a_cluster(waiting, arrived)
     there = {waiting.uid: "node-2"}
