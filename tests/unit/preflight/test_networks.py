@@ -401,6 +401,7 @@ def test_a_guest_with_a_network_device_is_told_that_its_link_goes() -> None:
         ({"type": "ovn-k8s-cni-overlay", "topology": "localnet", "name": "phys"}, "phys"),
         ({"plugins": [{"type": "bridge", "bridge": "br0"}, {"type": "tuning"}]}, "br0"),
         ({"name": "phys", "plugins": [{"type": "ovn-k8s-cni-overlay", "topology": "localnet"}]}, "phys"),
+        ({"type": "bridge", "bridge": "br0", "vlan": "120"}, ""),
         ({"type": "ours"}, ""),
         ({}, ""),
     ],

@@ -37,7 +37,7 @@ def project(raw: Json) -> NetworkAttachment | None:
     configuration = _configuration(reading.text(raw, "spec", "config"))
     kind = reading.word(configuration, "type")
     resource_name = reading.word(raw, "metadata", "annotations", RESOURCE_ANNOTATION)
-    place = _place(kind, configuration) or resource_name
+    place = _place(kind, configuration, resource_name)
     tag = _vlans(configuration)
     return NetworkAttachment(
         key=key,
@@ -49,14 +49,16 @@ def project(raw: Json) -> NetworkAttachment | None:
     )
 
 
-def _place(kind: str, configuration: Json) -> str:
-    """What the network is on at each node; empty where the configuration does not name it."""
+def _place(kind: str, configuration: Json, resource_name: str) -> str:
+    """What the network is on at each node; empty where the configuration does not name it, or not which VLAN of it."""
+    if any(name in configuration and reading.optional_whole(configuration, name) is None for name in _VLANS):
+        return ""
     if kind == _OVN:
         if reading.word(configuration, "topology") != "localnet":
             return ""
         return reading.word(configuration, "physicalNetworkName") or reading.word(configuration, "name")
     named = reading.word(configuration, _PLACES.get(kind, "bridge"))
-    return named or (_DEFAULT_BRIDGE if kind in ("bridge", "cnv-bridge") else "")
+    return named or (_DEFAULT_BRIDGE if kind in ("bridge", "cnv-bridge") else resource_name)
 
 
 def _vlans(configuration: Json) -> str:
