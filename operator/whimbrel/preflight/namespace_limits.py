@@ -42,6 +42,7 @@ class Demand:
     """A launcher and the rules of its namespace."""
 
     launcher: Admission | None = None
+    """None where it is not known."""
     holder: Admission | None = None
     """The pod beside it that holds hotplugged volumes."""
     state_class: str | None = None
@@ -95,19 +96,20 @@ REASONS = (QuotaExceeded, QuotaTakenByMoves, LimitRangeViolated, NamespaceLimits
 
 
 def demand(candidate: Candidate) -> Demand:
-    """The launcher that the guest runs in, for that which is to be made."""
-    launcher, ledger = candidate.template, candidate.ledger
-    if launcher is None or launcher.admission is None:
+    """The launcher that the guest runs in, for that which is to be made. Where it is not known, claims alone are judged."""
+    launcher = candidate.template.admission if candidate.template is not None else None
+    ledger, namespace, state_class = candidate.ledger, candidate.instance.key.namespace, _state_class(candidate)
+    if launcher is None and state_class is None:
         return NOTHING
-    holder = candidate.holder.admission if candidate.holder is not None else None
-    limits, quotas = ledger.limits(launcher.key.namespace), ledger.quotas(launcher.key.namespace)
+    holder = candidate.holder.admission if candidate.holder is not None and launcher is not None else None
+    limits, quotas = ledger.limits(namespace), ledger.quotas(namespace)
     unread = tuple(kind for field, kind in _KINDS if field in candidate.snapshot.unread)
     if not limits and not quotas:
         return Demand(unread=unread) if unread else NOTHING
     if not quotas:
-        return Demand(launcher.admission, holder, limits=limits, unread=unread)
-    coming, passing = ledger.launchers_to_come(launcher.key.namespace), ledger.launchers_to_go(launcher.key.namespace)
-    return Demand(launcher.admission, holder, _state_class(candidate), limits, quotas, coming, passing, unread)
+        return Demand(launcher, holder, limits=limits, unread=unread)
+    coming, passing = ledger.launchers_to_come(namespace), ledger.launchers_to_go(namespace)
+    return Demand(launcher, holder, state_class, limits, quotas, coming, passing, unread)
 
 
 def _state_class(candidate: Candidate) -> str | None:
@@ -128,9 +130,7 @@ def judge(demand: Demand) -> Iterator[PreflightReason]:
     """Every bound that a second launcher would break."""
     for kind in demand.unread:
         yield NamespaceLimitsUnknown(field=kind, found="may not be read", needed=kind)
-    if demand.launcher is None:
-        return
-    wanted = (demand.launcher,) if demand.holder is None else (demand.launcher, demand.holder)
+    wanted = (each for each in (demand.launcher, demand.holder) if each is not None)
     pods = [_with_defaults(each, demand.limits) for each in wanted]
     for limits in demand.limits:
         found = (reason for pod in pods for reason in _against_limits(pod, limits))

@@ -266,7 +266,9 @@ STATE = "persistent-state-for-db1"
 BY_CLASS = "fast.storageclass.storage.k8s.io/"
 
 
-def of_a_guest_with_a_vtpm(quota: Quota, *modes: str, persistent: bool = True) -> list[PreflightReason]:
+def of_a_guest_with_a_vtpm(
+    quota: Quota, *modes: str, persistent: bool = True, launched: bool = True
+) -> list[PreflightReason]:
     """What a quota says of a guest that keeps the state of its vTPM on a claim with these access modes."""
     instance = replace(
         an_instance(),
@@ -274,7 +276,7 @@ def of_a_guest_with_a_vtpm(quota: Quota, *modes: str, persistent: bool = True) -
         volumes=(GuestVolume(STATE, PERSISTENT_STATE, claim=STATE),),
     )
     claim = Claim(Key("default", STATE), "uid-state", modes or ("ReadWriteOnce",), "Filesystem", "pv", "fast", GIB)
-    snapshot = a_cluster(instance, a_template(instance), claim, quota)
+    snapshot = a_cluster(instance, *([a_template(instance)] if launched else ()), claim, quota)
     asked = candidate(instance, effective_hosts(snapshot), Ledger.of(snapshot), snapshot, None)
     return list(namespace_limits.judge(namespace_limits.demand(asked)))
 
@@ -303,6 +305,14 @@ def test_a_quota_for_other_claims_or_for_pods_alone_has_no_say_in_that_claim() -
 
     assert of_a_guest_with_a_vtpm(a_quota({"slow.storageclass.storage.k8s.io/persistentvolumeclaims": 0})) == []
     assert of_a_guest_with_a_vtpm(a_quota(full, full, Requirement("NotTerminating", "Exists"))) == []
+
+
+def test_that_claim_is_counted_even_where_the_launcher_is_not_known() -> None:
+    full = a_quota({"persistentvolumeclaims": 1, "pods": 1}, {"persistentvolumeclaims": 1, "pods": 1})
+
+    (reason,) = of_a_guest_with_a_vtpm(full, launched=False)
+
+    assert (reason.code, reason.field) == ("QuotaExceeded", "ResourceQuota q: spec.hard[persistentvolumeclaims]")
 
 
 def test_where_the_state_is_shared_or_not_kept_no_second_claim_is_made() -> None:

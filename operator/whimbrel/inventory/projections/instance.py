@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
+from sys import intern
 
 from whimbrel.domain.records import CpuDemand, Instance, MigrationState
 from whimbrel.inventory.projections import configuration, reading
@@ -82,7 +83,7 @@ def _selinux_told(raw: Json) -> bool:
 
 def _active_pods(raw: Json) -> tuple[tuple[str, str], ...]:
     pods = reading.member(raw, "status", "activePods")
-    return tuple(sorted((uid, reading.word(pods, uid)) for uid in pods))
+    return tuple(sorted((intern(str(uid)), reading.word(pods, uid)) for uid in pods))
 
 
 def _guest_memory(raw: Json) -> int:

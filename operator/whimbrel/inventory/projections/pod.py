@@ -43,7 +43,7 @@ def project(raw: Json) -> Pod | None:
     left_out = _OF_ONE_POD if as_kubevirt_made_it else frozenset[str]()
     return Pod(
         key=key,
-        uid=reading.text(raw, "metadata", "uid"),
+        uid=reading.word(raw, "metadata", "uid"),
         labels=reading.shared(reading.string_map(raw, "metadata", "labels", without=left_out)),
         node=reading.word(raw, "spec", "nodeName"),
         phase=reading.word(raw, "status", "phase"),
