@@ -35,7 +35,7 @@ class Scene:
         for claim in sorted(claims | {"other"}):
             modes = ("ReadWriteMany",)
             records.append(Claim(Key("default", claim), f"uid-{claim}", modes, "Block", f"pv-{claim}", "fast", 1))
-            records.append(Volume(Key("", f"pv-{claim}"), f"uid-pv-{claim}", modes, "san", "csi", ()))
+            records.append(Volume(Key("", f"pv-{claim}"), f"uid-pv-{claim}", modes, "san", "csi", (), "Block"))
         for guest in guests:
             records.append(replace(a_launcher(guest), claims=tuple(volume.claim for volume in guest.volumes)))
             records += [attached(volume.claim, guest.node) for volume in guest.volumes]

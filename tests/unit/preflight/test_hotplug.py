@@ -125,7 +125,7 @@ def test_a_reserved_arrival_takes_both_pods_and_a_departure_gives_them_back() ->
     assert tuple(free - left for free, left in zip(before, after, strict=True)) == (2, GIB + 2_000_000)
     assert len(planned.launchers_to_come("default")) == 2
     assert ledger.launchers_to_come("default") == ()
-    planned.release_departure(guest)
+    planned.release_departures([guest])
     assert planned.free_pods("node-1") == ledger.free_pods("node-1") + 2
 
 

@@ -12,7 +12,6 @@ from support.builders import (
     GIB,
     NOW,
     a_cluster,
-    a_migration,
     a_migration_state,
     a_move,
     a_node,
@@ -30,7 +29,7 @@ from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.journeys import RECENT
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.projections import PROJECTIONS
-from whimbrel.preflight import PreflightReason, interfaces, link_load, migration_network, networks
+from whimbrel.preflight import PreflightReason, interfaces, migration_network, networks
 from whimbrel.preflight.assessment import candidate, host_demand
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -210,43 +209,6 @@ def test_where_some_sizes_are_not_told_the_copy_takes_at_least_what_the_others_n
     assert said_of(0) == "BlockMigration"
 
 
-@pytest.mark.parametrize(
-    ("foreign", "profile", "expected"),
-    [
-        (1, {"inbound": 1, "link_speed_mbps": 500}, []),
-        (2, {"inbound": 1, "link_speed_mbps": 500}, [166]),
-        (1, {"inbound": 1, "link_speed_mbps": 499}, [249]),
-        (1, {"inbound": 2, "link_speed_mbps": 500}, []),
-        (0, {"inbound": 1, "link_speed_mbps": 250}, []),
-    ],
-)
-def test_migrations_beyond_the_slots_must_leave_one_more_the_least_rate(
-    foreign: int, profile: dict[str, Any], expected: list[int]
-) -> None:
-    others = [an_instance(f"other-{number}", node="node-3") for number in range(foreign)]
-    moving = [a_migration(each, target="node-2") for each in others]
-
-    reasons = judged(a_profile(**profile), a_node("node-3"), *others, *moving, family=link_load)
-
-    assert {reason.code for reason in reasons} <= {"LinkCrowded"}
-    assert [reason.found for reason in reasons] == [
-        f"{foreign + 1} at once leave each {left} Mbit/s" for left in expected
-    ]
-
-
-def test_migrations_that_leave_the_source_count_as_well() -> None:
-    others = [an_instance(f"other-{number}") for number in range(2)]
-    moving = [a_migration(each, target="node-3") for each in others]
-
-    (reason,) = judged(a_profile(link_speed_mbps=600, outbound=2), a_node("node-3"), *others, *moving, family=link_load)
-
-    assert (reason.field, reason.found) == ("migrations on the link of the source", "3 at once leave each 200 Mbit/s")
-    assert (
-        judged(a_profile(link_speed_mbps=600, outbound=2), a_node("node-3"), *others, *moving[:1], family=link_load)
-        == []
-    )
-
-
 def test_only_a_finished_move_shows_that_a_host_is_reached() -> None:
     (reason,) = judged()
 
@@ -381,50 +343,12 @@ def test_a_guest_with_a_network_device_is_told_that_its_link_goes() -> None:
     assert [each.code for each in of_interfaces(a_guest("sriov"), a_network())] == ["LinkLoss"]
 
 
-@pytest.mark.parametrize(
-    ("configuration", "segment"),
-    [
-        ({"type": "bridge", "bridge": "br0"}, "br0"),
-        ({"type": "bridge", "bridge": "br0", "vlan": 120}, "br0/120"),
-        ({"type": "bridge"}, "cni0"),
-        (
-            {"type": "cnv-bridge", "bridge": "br0", "vlanTrunk": [{"minID": 30, "maxID": 39}, {"id": 5}]},
-            "br0/trunk-5,30-39",
-        ),
-        ({"type": "bridge", "bridge": "br0", "vlan": 7, "vlanTrunk": [{"id": 5}]}, "br0/7/trunk-5"),
-        ({"type": "ovs", "bridge": "ovs0", "trunk": [{"id": 5}, {"id": 5}]}, "ovs0/trunk-5"),
-        ({"type": "macvlan", "master": "eth1", "mode": "bridge"}, "eth1"),
-        ({"type": "ipvlan", "master": "eth1.120"}, "eth1.120"),
-        ({"type": "vlan", "master": "eth1", "vlanId": 120}, "eth1/120"),
-        ({"type": "macvlan"}, ""),
-        ({"type": "ovn-k8s-cni-overlay", "topology": "localnet", "physicalNetworkName": "rack", "vlanID": 9}, "rack/9"),
-        ({"type": "ovn-k8s-cni-overlay", "topology": "localnet", "name": "phys"}, "phys"),
-        ({"plugins": [{"type": "bridge", "bridge": "br0"}, {"type": "tuning"}]}, "br0"),
-        ({"name": "phys", "plugins": [{"type": "ovn-k8s-cni-overlay", "topology": "localnet"}]}, "phys"),
-        ({"type": "bridge", "bridge": "br0", "vlan": "120"}, ""),
-        ({"type": "ours"}, ""),
-        ({}, ""),
-    ],
-)
-def test_a_segment_is_what_the_plugin_names_with_its_vlans(configuration: dict[str, Any], segment: str) -> None:
-    network = a_projected(json.dumps(configuration))
-
-    assert (network.segment, network.spans) == (segment, False)
-
-
 def a_projected(config: str, resource_name: str = "") -> NetworkAttachment:
     annotations = {"k8s.v1.cni.cncf.io/resourceName": resource_name} if resource_name else {}
     metadata = {"name": "lan", "namespace": "prod", "uid": "uid-lan", "annotations": annotations}
     network = PROJECTIONS[resources.NETWORK_ATTACHMENTS]({"metadata": metadata, "spec": {"config": config}})
     assert isinstance(network, NetworkAttachment)
     return network
-
-
-def test_a_pool_of_devices_is_a_segment_where_no_bridge_is_named() -> None:
-    assert a_projected('{"type": "sriov"}', RESOURCE).segment == RESOURCE
-    assert a_projected('{"type": "sriov", "vlan": 120}', RESOURCE).segment == f"{RESOURCE}/120"
-    assert a_projected('{"type": "bridge", "bridge": "br0"}', "bridge.network.kubevirt.io/br0").segment == "br0"
-    assert a_projected("{}", RESOURCE).segment == RESOURCE
 
 
 @pytest.mark.parametrize(
