@@ -16,8 +16,30 @@ from whimbrel.forecast import admitted_rate
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.placement import RESOURCES, Conflict, Effort, Fact, Guest, Problem, amounts_of, room_of, solve
-from whimbrel.preflight import Assessment, Findings, PreflightReason, assess, where
+from whimbrel.placement import (
+    RESOURCES,
+    Conflict,
+    Effort,
+    Fact,
+    Guest,
+    Problem,
+    Request,
+    amounts_of,
+    place,
+    room_of,
+    solve,
+)
+from whimbrel.preflight import (
+    Assessment,
+    Findings,
+    HostFamily,
+    PreflightReason,
+    assess,
+    attach_limits,
+    pod_affinity,
+    topology_spread,
+    where,
+)
 from whimbrel.schedule.outlook import Line, duration_floor_s
 
 ANY_HOST = MigrationPlanSpec(virtual_machines=VirtualMachines(names=("any",)))
@@ -26,6 +48,8 @@ EFFORT = Effort(repair=2_000, search=10_000, explain=20_000)
 """For deciding about one host exactly: some milliseconds."""
 MOST_EXACT = 64
 """Hosts that are decided exactly at one outlook; of more it is only said that no room was found."""
+_PLANNED_AHEAD: tuple[HostFamily, ...] = (attach_limits, pod_affinity, topology_spread)
+"""Families whose answer depends on where others are, and that placement asks on where these will be."""
 _RUNS = frozenset({"Running", "Unknown"})
 
 
@@ -118,7 +142,7 @@ class _Paper:
 
     def emptied(self, node: str, guests: Sequence[Instance]) -> Evacuation:
         """One host with the guests that run on it."""
-        blockers, leaving = [], []
+        blockers, leaving, following = [], [], []
         waiting = set[str]()
         for guest in guests:
             if self._assessment.mask(guest.uid):
@@ -126,10 +150,15 @@ class _Paper:
                     leaving.append(guest)
                     if self._assessment.transient(guest.uid):
                         waiting.update(r.code for r in self._assessment.everywhere(guest.uid) if r.blocks)
+            elif self._may_follow(guest):
+                following.append(guest)
             elif (blocker := self._alone(guest)) is not None:
                 blockers.append(blocker)
-        targets, left = self._together(node, leaving)
-        lines = [self._line(guest, targets[guest.uid]) for guest in leaving if guest.uid in targets]
+        targets, left = self._with_followers(leaving, following), list[Blocker]()
+        if targets is None:
+            targets, left = self._together(node, leaving)
+        blockers += [b for guest in following if guest.uid not in targets and (b := self._alone(guest)) is not None]
+        lines = [self._line(guest, targets[guest.uid]) for guest in (*leaving, *following) if guest.uid in targets]
         return Evacuation(
             host=node,
             guests=len(guests),
@@ -172,7 +201,27 @@ class _Paper:
         codes = tuple(dict.fromkeys(reason.code for _, reason in found))
         return Blocker(guest.key, guest.uid, codes, f"On {_hosts(count)}: {in_words(first)}")
 
+    def _may_follow(self, guest: Instance) -> bool:
+        """Whether nothing but where others are now keeps it from every host, which may be otherwise once these have left."""
+        if self._assessment.lasting(guest.uid) or self._under_way(guest):
+            return False
+        mask = -1
+        for family, suits in zip(self._assessment.families, self._assessment.masks(guest.uid), strict=True):
+            mask &= -1 if family in _PLANNED_AHEAD else suits
+        return mask != 0
+
     # Together
+
+    def _with_followers(self, leaving: Sequence[Instance], following: Sequence[Instance]) -> dict[str, str] | None:
+        """Where all go as a plan would place them, rules between them and their volumes counted where they will be; None where
+        nobody follows or somebody who could leave by himself would not.
+        """
+        if not following or self._exact <= 0:
+            return None
+        self._exact -= 1
+        requests = [Request(guest, self._assessment) for guest in (*leaving, *following)]
+        targets = place(requests, self._hosts, self._ledger, EFFORT).targets
+        return dict(targets) if all(guest.uid in targets for guest in leaving) else None
 
     def _together(self, node: str, leaving: Sequence[Instance]) -> tuple[dict[str, str], list[Blocker]]:
         """Where each of these goes when all go, by UID, and those that find no room then."""

@@ -11,6 +11,7 @@ from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.placement import Placement, Request, place
 from whimbrel.preflight import assess
+from whimbrel.schedule.evacuation import Evacuation, appraise, evacuations
 from whimbrel.schedule.together import quote
 
 HOSTNAME = "kubernetes.io/hostname"
@@ -224,3 +225,33 @@ def test_the_quote_shows_a_target_for_one_that_follows_and_for_a_pair_the_rule_t
 
     assert follows == {"app": ("node-2", []), "db": ("node-2", [])}
     assert pair == dict.fromkeys(("app", "db"), ("", ["NoWayThere", "PodAffinity"]))
+
+
+def emptied(around: Sequence[Node], guests: Sequence[Instance], *pods: Pod) -> Evacuation:
+    snapshot = a_cluster(*around, *guests, *pods)
+    hosts, ledger = effective_hosts(snapshot), Ledger.of(snapshot)
+    found = evacuations(snapshot, hosts, ledger, appraise(snapshot, hosts, ledger))
+    return next(each for each in found if each.host == "node-1")
+
+
+def test_a_host_whose_guests_follow_one_another_can_be_emptied() -> None:
+    guests = [an_instance("app"), an_instance("db")]
+
+    found = emptied(nodes("", "", ""), guests, runs(guests[0], "app", asks_for("db")), runs(guests[1], "db"))
+
+    assert found.possible
+    assert found.seconds > 0
+
+
+def test_whoever_needs_somebody_that_cannot_leave_blocks_its_host() -> None:
+    guests = [an_instance("app"), an_instance("db", memory_bytes=4 * GIB)]
+    pods = [runs(guests[0], "app", asks_for("db")), runs(guests[1], "db", memory_bytes=40 * GIB)]
+    room = nodes("", "", memory_bytes=64 * GIB)
+    taken = replace(a_pod("taken", node="node-2"), memory_bytes=50 * GIB)
+
+    found = emptied(room, guests, *pods, taken)
+
+    assert [(blocker.guest.name, blocker.codes[0]) for blocker in found.blockers] == [
+        ("app", "PodAffinity"),
+        ("db", "InsufficientMemory"),
+    ]
