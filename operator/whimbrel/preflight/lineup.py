@@ -70,8 +70,8 @@ class Lineup:
     """Hosts by bit, with what was already found out about them. Lives as long as a tick looks at one snapshot."""
 
     __slots__ = (
-        "_amounts", "_bits", "_classes", "_domains", "_labels", "_supplies", "_terms", "_wanted", "common", "everybody",
-        "hosts", "terms",
+        "_amounts", "_bits", "_classes", "_domains", "_labels", "_supplies", "_terms", "_under", "_wanted", "common",
+        "everybody", "hosts", "terms",
     )  # fmt: skip
 
     def __init__(self, hosts: Mapping[str, Host], terms: Terms) -> None:
@@ -89,11 +89,18 @@ class Lineup:
         self._domains: dict[tuple[str, frozenset[str] | None], int] = {}
         self._terms: dict[tuple[NodeSelectorTerm, ...], int] = {}
         self._amounts: dict[Callable[..., int], tuple[list[int], list[int]]] = {}
+        self._under: dict[tuple[str, str, frozenset[str]], Lineup] = {}
 
     def under(self, terms: Terms) -> "Lineup":
         """The same hosts under a plan's terms, on the same ledger and snapshot: labels and amounts are found out once for
-        all plans, supplies for each, for a plan may have a say in them.
+        all plans, supplies for all that ask for the same, for a plan may have a say in them.
         """
+        asked = (terms.target.model_dump_json(), terms.bandwidth.model_dump_json(), terms.emptied)
+        if asked not in self._under:
+            self._under[asked] = self._made_for(terms)
+        return self._under[asked]
+
+    def _made_for(self, terms: Terms) -> "Lineup":
         other = Lineup({}, terms)
         other.common = self.common
         other.hosts, other.everybody, other._bits = self.hosts, self.everybody, self._bits

@@ -6,7 +6,7 @@ so nothing is asked. Called through `preflight.FAMILIES`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whimbrel.domain.quantities import bytes_per_second_of_mbps
 from whimbrel.inventory.hosts import Host
@@ -60,14 +60,19 @@ def demand(candidate: Candidate, home: Supply | None) -> Crowd | None:
 
 
 def supply(host: Host, terms: Terms) -> Supply:
-    """Who else is on the host's link."""
-    declared, least = host.migration, terms.bandwidth.min_mbps
+    """Who else is on the host's link, and what the plan asks for."""
+    return replace(itself(host, terms), least_mbps=terms.bandwidth.min_mbps)
+
+
+def itself(host: Host, terms: Terms) -> Supply:
+    """Who else is on the host's link, whatever a plan asks for."""
+    declared = host.migration
     if declared is None:
-        return Supply(least)
+        return Supply(0)
     rate, limits = usable(declared), declared.limits
     leaving, arriving = terms.ledger.outbound(host.name) + 1, terms.ledger.inbound(host.name) + 1
     return Supply(
-        least,
+        0,
         outbound=Crowd(leaving, rate // leaving) if leaving > limits.parallel_outbound else None,
         inbound=Crowd(arriving, rate // arriving) if arriving > limits.parallel_inbound else None,
     )
@@ -75,7 +80,8 @@ def supply(host: Host, terms: Terms) -> Supply:
 
 def mask(demand: Crowd | None, lineup: Lineup) -> int:
     """The hosts to which enough is left."""
-    return lineup.by_class(demand, supply, judge)
+    least = lineup.terms.bandwidth.min_mbps
+    return lineup.common.by_class(demand, itself, lambda who, offered: judge(who, replace(offered, least_mbps=least)))
 
 
 def judge(demand: Crowd | None, supply: Supply) -> Iterator[PreflightReason]:
