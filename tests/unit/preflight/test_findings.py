@@ -10,7 +10,7 @@ import pytest
 from docgen import corpus
 from docgen.corpus import Case
 from support.builders import a_cluster, a_launcher, a_plan, an_instance
-from whimbrel.api.migration_plan import MigrationPlanSpec
+from whimbrel.api.migration_plan import MigrationPlanSpec, Target
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host, effective_hosts
 from whimbrel.inventory.ledger import Ledger
@@ -200,17 +200,19 @@ class Counting:
 
 
 @pytest.mark.parametrize(("of_the_plan", "times"), [(False, 1), (True, 10)])
-def test_ten_plans_look_once_at_what_no_plan_has_a_say_in(of_the_plan: bool, times: int) -> None:
+def test_plans_look_once_at_hosts_that_they_ask_the_same_of_and_all_plans_once_at_what_none_has_a_say_in(
+    of_the_plan: bool, times: int
+) -> None:
     snapshot, instance, _ = corpus.look(corpus.world([]))
     hosts, ledger = effective_hosts(snapshot), Ledger.of(snapshot)
     family: Any = Counting(of_the_plan=of_the_plan)
     known = Findings(hosts, ledger, snapshot, (), [family])
     guest = candidate(instance, hosts, ledger, snapshot, None)
 
-    for _ in range(10):
-        Assessment.of(
-            [guest], known.lineup.under(Terms(a_spec(Random(1), list(hosts)).target, ledger, snapshot)), known
-        )
+    for number in range(10):
+        target = Target(exclude_nodes=(f"another-{number}",))
+        for _ in range(2):
+            Assessment.of([guest], known.lineup.under(Terms(target, ledger, snapshot)), known)
 
-    assert family.guests == times
+    assert family.guests == (2 * times if of_the_plan else times)
     assert family.hosts == times * len(hosts)

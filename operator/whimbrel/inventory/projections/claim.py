@@ -4,6 +4,9 @@ from whimbrel.domain.storage import Claim
 from whimbrel.inventory.projections import reading
 from whimbrel.inventory.projections.reading import Json
 
+BOUND = "pv.kubernetes.io/bind-completed"
+"""Annotation by which the scheduler knows a bound claim; the phase follows a moment later."""
+
 
 def project(raw: Json) -> Claim | None:
     """The record of a PersistentVolumeClaim; None for an object without a name."""
@@ -19,6 +22,12 @@ def project(raw: Json) -> Claim | None:
         storage_class=reading.word(raw, "spec", "storageClassName"),
         capacity_bytes=reading.memory_bytes(raw, "status", "capacity", "storage")
         or reading.memory_bytes(raw, "spec", "resources", "requests", "storage"),
-        phase=reading.word(raw, "status", "phase"),
+        phase=_phase(raw),
         deleting=reading.deleting(raw),
     )
+
+
+def _phase(raw: Json) -> str:
+    phase = reading.word(raw, "status", "phase")
+    bound = phase == "Pending" and reading.text(raw, "metadata", "annotations", BOUND)
+    return "Bound" if bound and reading.text(raw, "spec", "volumeName") else phase

@@ -9,6 +9,10 @@ from whimbrel.inventory.projections.reading import Json
 _STATE_PREFIX = "persistent-state-for-"
 
 
+_HOTPLUGGABLE = frozenset({"persistentVolumeClaim", "dataVolume", "memoryDump"})
+"""Kinds of volumes that KubeVirt plugs into a running guest."""
+
+
 def volumes(raw: Json) -> tuple[GuestVolume, ...]:
     """The volumes, sorted by name."""
     migrated = {reading.text(item, "volumeName") for item in reading.items(raw, "status", "migratedVolumes")}
@@ -47,7 +51,7 @@ def _volume(item: Json, migrated: Set[str], modes: Mapping[str, str]) -> GuestVo
         name=name,
         kind=kind,
         claim=reading.text(source, claim) if claim else "",
-        hotplugged=reading.flag(source, "hotpluggable"),
+        hotplugged=kind in _HOTPLUGGABLE and reading.flag(source, "hotpluggable"),
         migrated=name in migrated,
         shared=kind == "hostDisk" and reading.flag(source, "shared"),
         used_as=modes.get(name, "") if claim else "",
