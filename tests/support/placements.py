@@ -68,7 +68,8 @@ def a_random_problem(seed: int, *, running: bool = False) -> Problem:
         free = (dice.randint(0, 9 + 3 * failures), dice.randint(0, 8), dice.randint(0, 2))
         used = sum(guest.demand[0] for guest in guests if guest.source == number)
         restarts = (dice.randint(0, 1), 0, 0) if failures else ()
-        rooms.append(Room(f"node-{number}", free, (free[0] + used, 9, 9), restarts))
+        spare = not failures or dice.random() < 0.85
+        rooms.append(Room(f"node-{number}", free, (free[0] + used, 9, 9), restarts, spare))
     rules = [rule for _ in range(dice.choice([0, 0, 0, 1, 1, 2])) if (rule := _a_rule(dice, hosts, len(guests)))]
     dice.shuffle(guests)
     return Problem.of((*RESOURCES, "gpu"), rooms, guests, rules, failures)
@@ -210,11 +211,16 @@ class Judge:
         problem = self.problem
         k = problem.host_failures
         for index in (0, 1):
-            free = sum(max(0, row[index]) for row in after)
+            free = sum(max(0, row[index]) for row, room in zip(after, problem.rooms, strict=True) if room.spare)
             holds = []
             for number, room in enumerate(problem.rooms):
-                own = sum(g.demand[index] for g in problem.guests if g.source == number)
-                holds.append(max(0, room.free[index] + own) + (room.restarts[index] if room.restarts else 0))
+                at_home = [g for g in problem.guests if g.source == number]
+                if room.spare:
+                    held = max(0, room.free[index] + sum(g.demand[index] for g in at_home))
+                else:
+                    may_stay = [g for g in at_home if all(fact.mask & (1 << number) for fact in g.facts)]
+                    held = sum(g.demand[index] for g in may_stay)
+                holds.append(held + (room.restarts[index] if room.restarts else 0))
             if any(sum(lost) > free for lost in combinations(holds, k)):
                 yield "too little is free for what lost hosts hold"
         for guest in problem.guests:
@@ -223,7 +229,7 @@ class Judge:
                 able = [
                     n
                     for n, row in enumerate(after)
-                    if n != places[guest.uid] and row[0] >= need[0] and row[1] >= need[1]
+                    if n != places[guest.uid] and problem.rooms[n].spare and row[0] >= need[0] and row[1] >= need[1]
                 ]
                 if len(able) < k:
                     yield f"{guest.name} has no other host"

@@ -20,9 +20,9 @@ from whimbrel.domain.resources import (
     OWN_KINDS,
     Resource,
 )
+from whimbrel.inventory.hosts import SCHEDULABLE_LABEL
 from whimbrel.inventory.projections import PROJECTIONS, capabilities
 from whimbrel.inventory.snapshot import FIELDS, Snapshot
-from whimbrel.preflight.target import SCHEDULABLE_LABEL
 
 PAGE = 500
 LISTS = 3

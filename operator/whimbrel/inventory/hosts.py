@@ -13,6 +13,8 @@ from whimbrel.domain.records import Node, Profile
 from whimbrel.inventory.labels import carries
 from whimbrel.inventory.snapshot import Snapshot
 
+SCHEDULABLE_LABEL = "kubevirt.io/schedulable"
+"""Label by which KubeVirt says that virt-handler is well there (KubeVirt contract §10)."""
 _NOTHING_DECLARED = HostCpu()
 
 
@@ -48,6 +50,12 @@ class Host:
     def enabled(self) -> bool:
         """Whether plans may use it as source and target."""
         return self.migration is not None and self.migration.enabled
+
+    @property
+    def takes_guests(self) -> bool:
+        """Whether guests can be started there at all, whatever room it has."""
+        node = self.node
+        return node.ready and not node.unschedulable and node.labels.get(SCHEDULABLE_LABEL) == "true"
 
 
 @dataclass(frozen=True, slots=True)

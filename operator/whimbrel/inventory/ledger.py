@@ -169,6 +169,15 @@ class Ledger:
         self._gone |= {instance.uid for instance in instances}
         self._neighbours = self._attached = None
 
+    def settled(self) -> "Ledger":
+        """As it will be when everything that is under way has arrived, and nothing else has changed."""
+        other = self.copy()
+        flights = [flight for key, flight in self._facts.unfinished.items() if flight.target not in ("", flight.source)]
+        instances = (self._facts.snapshot.instances.get(flight.migration.instance_key) for flight in flights)
+        other.release_departures([instance for instance in instances if instance is not None])
+        other._outbound, other._inbound, other._in_flight = Counter(), Counter(), 0
+        return other
+
     def outbound(self, node: str) -> int:
         """Unfinished migrations that leave the node."""
         return self._outbound[node]

@@ -69,16 +69,28 @@ class Frame:
         self.domain_maps = {domains: domain_of(domains, len(problem.rooms)) for domains in distinct}
         """By the domains of a rule, and by room, the number of its domain or -1."""
         self.freest: list[int] = []
-        """Of memory and of CPU, what all rooms have when none of the guests is anywhere."""
+        """Of memory and of CPU, what all spare rooms have when none of the guests is anywhere."""
         self.failing: list[int] = []
         """What the hosts that may be lost hold at most, of memory and of CPU."""
+        stay = self._stay()
         for resource in range(min(2, len(problem.resources))):
             holds = [
-                max(0, row[resource]) + (room.restarts[resource] if room.restarts else 0)
-                for row, room in zip(self.base, problem.rooms, strict=True)
+                (max(0, row[resource]) if room.spare else sum(demand[resource] for demand in stay.get(number, ())))
+                + (room.restarts[resource] if room.restarts else 0)
+                for number, (row, room) in enumerate(zip(self.base, problem.rooms, strict=True))
             ]
-            self.freest.append(sum(max(0, row[resource]) for row in self.base))
+            rows = zip(self.base, problem.rooms, strict=True)
+            self.freest.append(sum(max(0, row[resource]) for row, room in rows if room.spare))
             self.failing.append(sum(sorted(holds, reverse=True)[: problem.host_failures]))
+
+    def _stay(self) -> Mapping[int, list[Amounts]]:
+        """By room that is no spare one the demands of guests that may stay there."""
+        found: dict[int, list[Amounts]] = {}
+        for guest, domain in zip(self.problem.guests, self.domains, strict=True):
+            home = guest.source
+            if home is not None and domain >> home & 1 and not self.problem.rooms[home].spare:
+                found.setdefault(home, []).append(guest.demand)
+        return found
 
     def reserve(self, room: int, percent: int) -> int:
         """Memory that stays free under a headroom, rounded up."""
@@ -200,7 +212,7 @@ class Board:
         for resource, amount in enumerate(self.frame.problem.guests[guest].demand):
             before = row[resource]
             row[resource] = after = before - factor * amount
-            if resource < 2:
+            if resource < 2 and self.frame.problem.rooms[room].spare:
                 self.free[resource] += max(0, after) - max(0, before)
 
     def sit(self, guest: int) -> None:
@@ -337,12 +349,13 @@ class Board:
         return True
 
     def _with_room(self, needed: Amounts, enough: int) -> set[int]:
-        """Rooms with so much memory and CPU free, the last found first; no more than enough."""
+        """Spare rooms with so much memory and CPU free, the last found first; no more than enough."""
         found: set[int] = set()
         for room in chain(self._witnesses, range(len(self.frame.base))):
             if len(found) == enough:
                 break
-            if all(amount <= left for amount, left in zip(needed, self.left[room], strict=False)):
+            spare = self.frame.problem.rooms[room].spare
+            if spare and all(amount <= left for amount, left in zip(needed, self.left[room], strict=False)):
                 found.add(room)
         self._witnesses = sorted(found)
         return found

@@ -198,16 +198,16 @@ def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger)
     between = Between(((request.instance, request.assessment) for request in requests), ledger)
     volumes = Volumes((request.instance for request in requests), hosts, ledger)
     scarce = _scarce(requests, hosts, ledger)
+    emptied = frozenset[str]().union(*{request.assessment.terms.emptied for request in requests})
+    rooms = (
+        room_of(hosts[name], ledger, scarce, _restarts(hosts[name], ledger, scarce, moving) if failures else ())
+        for name in names
+    )
     return Problem.of(
         (*RESOURCES, *scarce, *volumes.names),
         [
-            _with_places(
-                room_of(
-                    hosts[name], ledger, scarce, _restarts(hosts[name], ledger, scarce, moving) if failures else ()
-                ),
-                volumes,
-            )
-            for name in names
+            _with_places(replace(room, spare=name not in emptied and hosts[name].takes_guests), volumes)
+            for name, room in zip(names, rooms, strict=True)
         ],
         [_guest(request, position, ledger, scarce, volumes, between) for request in requests],
         between.rules(requests[0].assessment) if requests else (),

@@ -36,6 +36,8 @@ class Room:
     """Headroom is a percentage of the first."""
     restarts: Amounts = ()
     """What of its fixed occupants must start elsewhere if the host is lost; empty: nothing."""
+    spare: bool = True
+    """Whether guests of a lost host could start here: a host that takes no pods, or that is being emptied, is no spare one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,9 @@ class Problem:
     guests: tuple[Guest, ...]
     rules: tuple[Rule, ...] = ()
     host_failures: int = 0
-    """So many hosts can be lost after the placement: of memory and of CPU, what all hosts have free is no less than what
-    the so many largest hold for guests, taken or free; and each guest has room on as many hosts beside its own.
+    """So many hosts can be lost after the placement: of memory and of CPU, what all spare hosts have free is no less than what
+    the so many largest hold for guests, taken or free (others than spare ones: taken); and each guest has room on as many spare
+    hosts beside its own.
     """
 
     @classmethod

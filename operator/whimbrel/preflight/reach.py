@@ -8,11 +8,10 @@ away. Taints, affinity, room and selectors by host-model, which are not known fo
 from collections.abc import Collection
 
 from whimbrel.domain.records import Instance
-from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.hosts import SCHEDULABLE_LABEL, Host
 from whimbrel.preflight import cpu, node_selector
 from whimbrel.preflight.family import Reach
 from whimbrel.preflight.lineup import Lineup, Terms
-from whimbrel.preflight.target import SCHEDULABLE_LABEL
 
 _MOST_SHOWN = 6
 _NOT_NAMED = frozenset({"", "host-model", "host-passthrough"})

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 from whimbrel.api.migration_plan import NodeTerm
-from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.hosts import SCHEDULABLE_LABEL, Host
 from whimbrel.inventory.labels import carries
 from whimbrel.preflight import heartbeat, where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
 from whimbrel.preflight.heartbeat import Heartbeat
-from whimbrel.preflight.target import SCHEDULABLE_LABEL
 
 OF_THE_PLAN = True
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from whimbrel.domain.records import Taint
 from whimbrel.domain.scheduling import Toleration
-from whimbrel.inventory.hosts import Host
+from whimbrel.inventory.hosts import SCHEDULABLE_LABEL, Host
 from whimbrel.preflight import heartbeat, where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
 from whimbrel.preflight.heartbeat import Heartbeat
@@ -22,7 +22,6 @@ OF_THE_PLAN = True
 OF_THE_MOMENT = False
 NEEDS = ""
 
-SCHEDULABLE_LABEL = "kubevirt.io/schedulable"
 DRAIN_TAINT = "kubevirt.io/drain"
 _SAID_ELSEWHERE = frozenset(
     {

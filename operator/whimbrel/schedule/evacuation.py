@@ -6,7 +6,7 @@ others, and exactly where greed leaves somebody over. Called by `engine` at each
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from itertools import chain
 
@@ -25,6 +25,7 @@ from whimbrel.placement import (
     Problem,
     Request,
     amounts_of,
+    no_way,
     place,
     room_of,
     solve,
@@ -127,7 +128,23 @@ def evacuations(
     for instance in residents(snapshot):
         at_home[instance.node].append(instance)
     paper = _Paper(hosts, ledger, assessment)
-    return tuple(paper.emptied(name, at_home.get(name, ())) for name in sorted(hosts))
+    found = [paper.emptied(name, at_home.get(name, ())) for name in sorted(hosts)]
+    crowded = [each.host for each in found if each.host in paper.crowded]
+    if not crowded or not ledger.in_flight:
+        return tuple(found)
+    settled, guests = ledger.settled(), [guest for name in crowded for guest in at_home[name]]
+    later = _Paper(hosts, settled, assess(guests, ANY_HOST, hosts, settled, snapshot))
+    return tuple(
+        _once_settled(each, later.emptied(each.host, at_home[each.host])) if each.host in paper.crowded else each
+        for each in found
+    )
+
+
+def _once_settled(now: Evacuation, later: Evacuation) -> Evacuation:
+    """Who only lacks what is freed when everything in flight has arrived blocks nobody: that passes, and is waited for."""
+    block = {blocker.uid for blocker in later.blockers}
+    passing = {code for blocker in now.blockers if blocker.uid not in block for code in blocker.codes}
+    return replace(later, waiting=tuple(sorted({*now.waiting, *later.waiting, *passing})))
 
 
 class _Paper:
@@ -138,6 +155,8 @@ class _Paper:
         ranked = sorted((-ledger.free_memory_bytes(name), name) for name in hosts)
         self._by_room = [(name, assessment.bit(name)) for _, name in ranked]
         self._exact = MOST_EXACT
+        self.crowded: set[str] = set()
+        """Hosts that somebody blocks for reasons of the moment."""
         self._rates: dict[tuple[str, str], int] = {}
 
     def emptied(self, node: str, guests: Sequence[Instance]) -> Evacuation:
@@ -154,10 +173,10 @@ class _Paper:
                 following.append(guest)
             elif (blocker := self._alone(guest)) is not None:
                 blockers.append(blocker)
-        targets, left = self._with_followers(leaving, following), list[Blocker]()
-        if targets is None:
-            targets, left = self._together(node, leaving)
-        blockers += [b for guest in following if guest.uid not in targets and (b := self._alone(guest)) is not None]
+        targets, left = self._planned(node, leaving, following) or self._together(node, leaving)
+        left += [b for guest in following if guest.uid not in targets and (b := self._alone(guest)) is not None]
+        if left or any(not self._assessment.lasting(blocker.uid) for blocker in blockers):
+            self.crowded.add(node)
         lines = [self._line(guest, targets[guest.uid]) for guest in (*leaving, *following) if guest.uid in targets]
         return Evacuation(
             host=node,
@@ -212,16 +231,38 @@ class _Paper:
 
     # Together
 
-    def _with_followers(self, leaving: Sequence[Instance], following: Sequence[Instance]) -> dict[str, str] | None:
-        """Where all go as a plan would place them, rules between them and their volumes counted where they will be; None where
-        nobody follows or somebody who could leave by himself would not.
+    def _planned(
+        self, node: str, leaving: Sequence[Instance], following: Sequence[Instance]
+    ) -> tuple[dict[str, str], list[Blocker]] | None:
+        """Where all go as a plan would place them, rules between them and their volumes counted where they will be, and those
+        that find no place then; None where none of that matters.
         """
-        if not following or self._exact <= 0:
+        if self._exact <= 0 or not (following or any(self._is_bound(guest) for guest in leaving)):
             return None
         self._exact -= 1
         requests = [Request(guest, self._assessment) for guest in (*leaving, *following)]
-        targets = place(requests, self._hosts, self._ledger, EFFORT).targets
-        return dict(targets) if all(guest.uid in targets for guest in leaving) else None
+        found = place(requests, self._hosts, self._ledger, EFFORT)
+        keys = {guest.uid: guest.key for guest in (*leaving, *following)}
+        left = []
+        for guest in leaving:
+            if guest.uid in found.stuck:
+                stuck = found.stuck[guest.uid]
+                own = {uid for uid, key in keys.items() if key.namespace == guest.key.namespace}
+                known, told_owner = no_way(stuck.words), no_way(stuck.told(own))
+                texts = (f"{reason.code}: {reason.cure()}" for reason in (known, told_owner))
+                left.append(Blocker(guest.key, guest.uid, (known.code,), *texts))
+            elif guest.uid not in found.targets:
+                told = found.explained.get(guest.uid)
+                left.append(self._without_room(guest, node, [told] if told is not None else [], keys))
+        return dict(found.targets), left
+
+    def _is_bound(self, guest: Instance) -> bool:
+        """Whether rules between pods, or places for volumes, have a say in where it goes beside others."""
+        launcher = self._ledger.source_launcher(guest)
+        rules = launcher.scheduling if launcher is not None else None
+        if rules is not None and (rules.affinity or rules.anti_affinity or rules.spread):
+            return True
+        return bool(launcher is not None and launcher.claims and self._ledger.attached.limited)
 
     def _together(self, node: str, leaving: Sequence[Instance]) -> tuple[dict[str, str], list[Blocker]]:
         """Where each of these goes when all go, by UID, and those that find no room then."""

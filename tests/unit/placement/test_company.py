@@ -255,3 +255,13 @@ def test_whoever_needs_somebody_that_cannot_leave_blocks_its_host() -> None:
         ("app", "PodAffinity"),
         ("db", "InsufficientMemory"),
     ]
+
+
+def test_guests_that_must_keep_apart_and_have_but_one_host_to_go_to_block_theirs() -> None:
+    guests = [an_instance("a"), an_instance("b")]
+    pods = [runs(guest, "web", apart=[asks_for("web")]) for guest in guests]
+
+    found = emptied(nodes("", ""), guests, *pods)
+
+    assert [blocker.codes for blocker in found.blockers] == [("NoRoomTogether",)]
+    assert "must stay apart" in found.blockers[0].message

@@ -65,6 +65,16 @@ def test_a_cluster_that_must_be_able_to_lose_a_host_is_not_filled() -> None:
     assert solve(a_problem(rooms, more)).feasible
 
 
+def test_only_spare_hosts_count_for_those_of_a_lost_one() -> None:
+    guests = [a_guest("x", memory=4, source=0, hosts=0b110)]
+    rooms = [a_room("a", memory=8), a_room("b", memory=8), a_room("c", memory=8)]
+    emptied = [a_room("a", memory=8, spare=False), a_room("b", memory=8), a_room("c", memory=3)]
+
+    assert solve(a_problem(rooms, guests, host_failures=1)).feasible
+    assert not solve(a_problem(emptied, guests, host_failures=1)).feasible
+    assert solve(a_problem([*emptied[:2], a_room("c", memory=8)], guests, host_failures=1)).feasible
+
+
 def test_a_guest_that_no_other_host_has_room_for_at_once_needs_a_host_that_has() -> None:
     """Enough is free in all, but in pieces."""
     rooms = [a_room("a", memory=8), a_room("b", memory=5), a_room("c", memory=5)]

@@ -13,6 +13,7 @@ from whimbrel.inventory.ledger import Ledger
 from whimbrel.placement import Placement, Request, capacity_reasons, place, planned
 from whimbrel.placement.posing import pose
 from whimbrel.preflight import Assessment, assess
+from whimbrel.schedule.evacuation import appraise, evacuations
 
 
 def a_guest(name: str, *claims: str, node: str = "node-1") -> Instance:
@@ -140,3 +141,12 @@ def test_places_are_no_amount_of_the_problem_where_there_are_plenty() -> None:
         return pose(scene.requests(), scene.hosts, scene.ledger).resources
 
     assert [*amounts(plenty), "attachable-volumes-csi-san"] == [*amounts(few)]
+
+
+def test_hosts_count_the_volumes_of_all_that_leave_together() -> None:
+    scene = Scene({"node-2": 3}, with_two_volumes(2))
+    found = evacuations(scene.snapshot, scene.hosts, scene.ledger, appraise(scene.snapshot, scene.hosts, scene.ledger))
+    (blocker,) = next(each for each in found if each.host == "node-1").blockers
+
+    assert blocker.codes == ("NoRoomTogether",)
+    assert "node-2 has 3 of attachable-volumes-csi-san free" in blocker.message

@@ -258,3 +258,18 @@ def test_a_host_can_be_emptied_exactly_if_some_assignment_exists_and_the_order_o
     for items in fields.values():
         shuffler.shuffle(items)
     assert emptied(replace(snapshot, **{name: dict(items) for name, items in fields.items()})) == found
+
+
+def test_who_only_lacks_the_room_that_somebody_is_leaving_blocks_nobody_and_waits() -> None:
+    big, leaving = an_instance("big", memory_bytes=6 * GIB), an_instance("z", node="node-2", memory_bytes=6 * GIB)
+    around = nodes(node_1=8, node_2=8, node_3=8)
+
+    at_rest = emptied(a_full_cluster(around, [big, replace(leaving, node="node-3")]))["node-1"]
+    during = emptied(a_full_cluster(around, [big, leaving], a_migration(leaving, target="node-3")))["node-1"]
+    for_good = emptied(a_full_cluster(around, [big, leaving, an_instance("y", node="node-3", memory_bytes=6 * GIB)]))
+
+    assert at_rest.at_once
+    assert during.possible
+    assert not during.at_once
+    assert during.waiting == ("InsufficientMemory",)
+    assert blocked(for_good["node-1"]) == {"big": ("InsufficientMemory",)}

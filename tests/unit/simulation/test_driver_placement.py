@@ -130,6 +130,18 @@ def test_a_plan_that_asks_for_it_leaves_the_cluster_able_to_lose_a_host() -> Non
     assert "the cluster must be able to lose 1 host" in conflict["message"]
 
 
+def test_the_host_that_a_plan_empties_is_none_that_others_could_start_on() -> None:
+    simulation, _ = simulate(Topology(hosts(2), [big("a", "node-0")]))
+    selected = {"onNodes": {"names": ["node-0"]}}
+    simulation.apply(a_plan("drain", {"virtualMachines": selected, "target": {"headroom": {"hostFailures": 1}}}))
+
+    simulation.run(60)
+
+    (conflict,) = quote(simulation, "drain")["conflicts"]
+    assert "the cluster must be able to lose 1 host" in conflict["message"]
+    assert nodes(simulation) == {"a": "node-0"}
+
+
 def test_a_plan_brings_nobody_to_a_host_that_it_empties() -> None:
     simulation, checker = simulate(Topology(hosts(3), [big("a", "node-0"), big("b", "node-1")]))
     simulation.apply(a_plan("drain", {"virtualMachines": {"onNodes": {"names": ["node-0", "node-1"]}}}))
