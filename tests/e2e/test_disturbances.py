@@ -11,7 +11,7 @@ from whimbrel_lab.lab import INSTANCE, MIGRATION
 
 pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module")]
 
-SLOW = {"bandwidth": {"minMbps": 100, "maxMbps": 100}}
+SLOW = {"bandwidth": {"maxMbps": 100}}
 """About two seconds for each of these guests: long enough to be disturbed."""
 
 

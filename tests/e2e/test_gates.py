@@ -8,7 +8,7 @@ from support.lab_scenarios import Scene, plan_of
 pytestmark = [pytest.mark.lab, pytest.mark.asyncio(loop_scope="module")]
 
 APPROVE = "whimbrel.dev/approve"
-SLOW = {"bandwidth": {"minMbps": 200, "maxMbps": 200}}
+SLOW = {"bandwidth": {"maxMbps": 200}}
 """About a second for each of these guests."""
 
 

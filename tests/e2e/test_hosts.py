@@ -25,7 +25,7 @@ from whimbrel_lab.topology import LabGuest, LabHost
 
 pytestmark = pytest.mark.lab
 
-SLOW = {"bandwidth": {"minMbps": 100, "maxMbps": 100}}
+SLOW = {"bandwidth": {"maxMbps": 100}}
 SMALL_LINKS = {"minMbps": 160}
 
 

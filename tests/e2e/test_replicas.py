@@ -10,7 +10,7 @@ from whimbrel_lab.controlplane.real.server import Endpoint
 
 pytestmark = pytest.mark.lab
 
-SLOW = {"bandwidth": {"minMbps": 200, "maxMbps": 200}}
+SLOW = {"bandwidth": {"maxMbps": 200}}
 
 
 def holder(stage: Scene) -> str:

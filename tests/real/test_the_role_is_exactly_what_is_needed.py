@@ -29,7 +29,7 @@ Right = tuple[str, str, str, str]
 NOT_A_REQUEST: set[Right] = {("update", "migrationplans.whimbrel.dev/finalizers", "", "")}
 """Asked for by the server's admission itself; the last test of this file shows that it is needed."""
 FORBIDDEN = 403
-SLOW = {"bandwidth": {"minMbps": 100, "maxMbps": 100}}
+SLOW = {"bandwidth": {"maxMbps": 100}}
 OWN = "/apis/whimbrel.dev/v1alpha1"
 KUBEVIRT = "/apis/kubevirt.io/v1"
 

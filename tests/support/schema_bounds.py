@@ -34,9 +34,7 @@ NO_BOUNDS = frozenset(
 UNDECLARED = "Undeclared"
 MATCHES_NO_PATTERN = "- -"
 LONGEST_SUBNET = "0000:0000:0000:0000:0000:ffff:192.168.100.100/128"
-BY_RULES: dict[tuple[str, Any], Object] = {
-    ("bandwidth.minMbps", 1_000_000): {"minMbps": 1_000_000},
-    ("bandwidth.maxMbps", 9): {"minMbps": 9, "maxMbps": 9},
+BY_RULES: dict[tuple[str, str], Object] = {
     ("disruption.stun", "Never"): {"stun": "Never"},
     ("matchExpressions[0].operator", "Exists"): {"key": "tier", "operator": "Exists"},
     ("matchExpressions[0].operator", "DoesNotExist"): {"key": "tier", "operator": "DoesNotExist"},
@@ -91,7 +89,7 @@ def _case(keyword: str, bound: Any, node: Schema, document: Object, place: Place
     # `None` on the bound: the document itself is.
 
     def case(on: Any, past: Any, says: str, where: str = here) -> Case:
-        accepted = () if on is None else (_by_rules(document, place, on),)
+        accepted = () if on is None else (put(document, place, on),)
         return Case(here, keyword, accepted, put(document, place, past), where, says)
 
     match keyword:
@@ -110,7 +108,7 @@ def _case(keyword: str, bound: Any, node: Schema, document: Object, place: Place
         case "format":
             yield case(None, UNDECLARED, f"in body must be of type {bound}")
         case "enum":
-            accepted = tuple(_by_rules(document, place, each) for each in bound)
+            accepted = tuple(_enumerated(document, place, each) for each in bound)
             supported = ", ".join(f'"{each}"' for each in bound)
             refused = put(document, place, UNDECLARED)
             yield Case(here, keyword, accepted, refused, here, f"supported values: {supported}")
@@ -136,7 +134,7 @@ def _case(keyword: str, bound: Any, node: Schema, document: Object, place: Place
             raise NoCase(f"{here}: nobody knows how to try {keyword}")
 
 
-def _by_rules(document: Object, place: Place, value: Any) -> Object:
+def _enumerated(document: Object, place: Place, value: Any) -> Object:
     for (end, of), instead in BY_RULES.items():
         if of == value and field(place).endswith(end):
             return put(document, place[:-1], instead)

@@ -165,7 +165,7 @@ class Ledger:
     def release_departures(self, instances: Sequence[Instance]) -> None:
         """Count that instances have left their nodes, as planning ahead does: their launchers are no neighbours any more."""
         for instance in instances:
-            self._take(instance.node, self.demand(instance), -1)
+            self._take(instance.node, self._taken(instance), -1)
         self._gone |= {instance.uid for instance in instances}
         self._neighbours = self._attached = None
 
@@ -262,6 +262,13 @@ class Ledger:
         pod = self.source_launcher(instance)
         demand = PodDemand(instance.memory_bytes, 0) if pod is None else self._facts.pods.demand(pod)
         return demand.beside(self._facts.pods.holders.like(pod)) if instance.hotplugged else demand
+
+    def _taken(self, instance: Instance) -> PodDemand:
+        """What the instance takes of its node now, of what is seen; nothing that stands in for a pod that nobody sees."""
+        pod = self.source_launcher(instance)
+        if pod is None or not instance.hotplugged or self._facts.pods.holders.seen(pod) is not None:
+            return self.demand(instance)
+        return self._facts.pods.demand(pod)
 
     def holder(self, instance: Instance) -> Pod | None:
         """What holds the guest's hotplugged volumes beside its launcher, or what stands in for it; None: it has none."""
@@ -395,7 +402,9 @@ def _in_flight(
     hostname = migration.added_node_selector.get(HOSTNAME_LABEL)
     asked = by_hostname.get(hostname, "") if hostname else ""
     source = (handed_off.source_node if handed_off else "") or (instance.node if instance is not None else "")
-    target = (handed_off.target_node if handed_off else "") or (arrival.node if arrival is not None else "") or asked
+    bound = arrival.node if arrival is not None else ""
+    nominated = arrival.nomination.node if arrival is not None and arrival.nomination is not None else ""
+    target = (handed_off.target_node if handed_off else "") or bound or nominated or asked
     if target:
         return InFlight(migration, source, target, (target,))
     attempt = _attempt_of(migration, snapshot)

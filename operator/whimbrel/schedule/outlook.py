@@ -39,7 +39,7 @@ from whimbrel.placement import (
     undecided,
 )
 from whimbrel.preflight import Assessment, PreflightReason, where
-from whimbrel.schedule.verdicts import MAX_NOTES, MAX_REFUSALS, refusals, same_refusals, verdict
+from whimbrel.schedule.verdicts import MAX_NOTES, MAX_REFUSALS, refusals, verdict
 
 ALREADY_THERE = "AlreadyThere"
 UNDECIDED = undecided().code
@@ -237,19 +237,23 @@ def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
     )
 
 
-def still_says(stored: VirtualMachineMoveSpec, quoted: VirtualMachineMoveSpec, *, started: bool) -> bool:
+def still_says(stored: VirtualMachineMoveSpec, quoted: VirtualMachineMoveSpec) -> bool:
     """Whether a stored move says what the quote says.
 
     Not worth a write is that something has become known meanwhile: the first move on a path would cost one for each that
-    waits to follow it. Nor is what keeps it from other hosts, once the plan has started (a write would hold up the plan's
-    next start) or where the same reasons only hold on other hosts.
+    waits to follow it. Nor is what keeps it from other hosts: one node that is cordoned would cost one for each move of each
+    plan, and hold up their starts. Nor what an earlier release did not store.
     """
     if stored == quoted:
         return True
     notes = tuple(note for note in stored.notes if note in quoted.notes or note.judgement != Judgement.UNKNOWN)
-    update: dict[str, object] = {"notes": notes}
-    if started or same_refusals(stored.refusals, quoted.refusals):
-        update |= {"refusals": quoted.refusals, "refusals_omitted": quoted.refusals_omitted}
+    update: dict[str, object] = {
+        "notes": notes,
+        "refusals": quoted.refusals,
+        "refusals_omitted": quoted.refusals_omitted,
+    }
+    if not stored.instance.node:
+        update["instance"] = stored.instance.model_copy(update={"node": quoted.instance.node})
     return stored.model_copy(update=update) == quoted
 
 

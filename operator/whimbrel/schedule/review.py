@@ -10,6 +10,7 @@ from enum import Enum, auto
 
 from whimbrel.api.migration_plan import (
     FINALIZER,
+    Approval,
     MigrationPlanSpec,
     MigrationPlanStatus,
     NonMigratable,
@@ -115,7 +116,7 @@ def review(
         return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, unselected, ())
     left = [e for uid, e in open_moves.items() if uid not in docket.selected]
     changes: list[Write | Announcement] = [
-        *_converge(plan, lines, open_moves, survey, started=started),
+        *_converge(plan, lines, open_moves, survey),
         *_gone(left, now, started=started),
         *_out_of_attempts(list(evidence.values()), spec, now),
     ]
@@ -159,7 +160,11 @@ def _goes_on(plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus) -
 def _resting(
     plan: Plan, spec: MigrationPlanSpec, stored: MigrationPlanStatus, survey: Survey, known: Known | None
 ) -> Review:
-    """The same between two outlooks, on the stored quote: what was blocked stays so, what waits may ask for its turn."""
+    """The same between two outlooks, on the stored quote: what was blocked stays so, what waits may ask for its turn.
+
+    Before anything of a plan that has to be approved has begun, its moves may be quoted anew and the plan not say so yet: only
+    an outlook, which looks at both, lets the first of them start.
+    """
     evidence = [survey.evidence[move.key] for move in survey.moves_of(plan)]
     started = stored.started_at is not None or any(begun(e) or terminal(e) for e in evidence)
     nothing = Selection()
@@ -181,7 +186,8 @@ def _resting(
     waiting: dict[Key, tuple[Evidence, Candidate | None]] = {}
     if gate == Gate.OPEN:
         candidates += _begun_candidates(plan, spec, survey)
-    if gate == Gate.OPEN and not _may_be_stuck(plan, spec, survey):
+    unseen = spec.approval is Approval.MANUAL and not started
+    if gate == Gate.OPEN and not unseen and not _may_be_stuck(plan, spec, survey):
         for e in evidence:
             held = before.get(e.move.key)
             candidate = held[1] if held is not None and held[0] is e else _waiting(plan, spec, e, survey)
@@ -247,7 +253,7 @@ def _out_of_attempts(evidence: list[Evidence], spec: MigrationPlanSpec, now: dat
 
 
 def _converge(
-    plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey, *, started: bool
+    plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey
 ) -> Iterator[Write | Announcement]:
     """The writes that make the stored moves say what the quote says; none when they do."""
     for line in lines:
@@ -268,7 +274,7 @@ def _converge(
             yield from _status(evidence.move, status, f"attempt {stored.attempt.number} is specified anew")
             continue
         spec = move_spec(line, survey.snapshot)
-        if not still_says(evidence.move.move.spec, spec, started=started):
+        if not still_says(evidence.move.move.spec, spec):
             yield writes.requote_move(plan, evidence.move, spec)
         else:
             yield from _status(evidence.move, _quoted_status(line, stored), "quoted")

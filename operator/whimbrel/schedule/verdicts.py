@@ -54,11 +54,6 @@ def verdicts_of(reasons: Sequence[Reason]) -> tuple[Verdict, ...]:
     return tuple(map(verdict, reasons[:MAX_VERDICTS]))
 
 
-def same_refusals(told: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
-    """Whether the same things speak against other hosts, apart from what comes and goes with the machines there."""
-    return _lasting(told) == _lasting(now)
-
-
 def same_verdicts(told: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
     """Whether a machine that cannot move is still held by the same, and on as many nodes.
 
@@ -66,10 +61,6 @@ def same_verdicts(told: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
     code counts: that a host has a little more or less room now is not worth a write.
     """
     return _gist(told) == _gist(now)
-
-
-def _lasting(verdicts: Iterable[Verdict]) -> set[tuple[str, str]]:
-    return {(each.code, each.field) for each in verdicts if each.code not in OF_THE_MOMENT}
 
 
 def _gist(verdicts: Iterable[Verdict]) -> set[tuple[object, ...]]:

@@ -6,7 +6,7 @@ from whimbrel.api.virtual_machine_move import Judgement, Verdict
 from whimbrel.domain.verdict import Reason
 from whimbrel.preflight.capacity import InsufficientMemory
 from whimbrel.preflight.target import HostCordoned, HostTainted
-from whimbrel.schedule.verdicts import MAX_VERDICTS, refusals, same_refusals, same_verdicts, verdict, verdicts_of
+from whimbrel.schedule.verdicts import MAX_VERDICTS, refusals, same_verdicts, verdict, verdicts_of
 
 
 def cordoned(count: int, node: str = "node-2") -> Reason:
@@ -72,10 +72,3 @@ def test_for_a_machine_that_cannot_move_it_is_news_how_many_nodes_are_left() -> 
 def test_that_a_node_has_more_or_less_room_now_is_no_news() -> None:
     assert same_verdicts(verdicts_of([lacking(40)]), verdicts_of([lacking(3, "node-7")]))
     assert not same_verdicts(verdicts_of([lacking(40)]), verdicts_of([cordoned(40)]))
-
-
-def test_for_a_machine_that_can_move_only_another_lasting_reason_is_news() -> None:
-    before = refusals((cordoned(40),))
-
-    assert same_refusals(before, refusals((cordoned(3, "node-7"), lacking(5))))
-    assert not same_refusals(before, refusals((cordoned(40), TAINTED)))

@@ -1,0 +1,98 @@
+"""Nothing starts but what was approved, whenever the approval comes, and whenever the world changes."""
+
+from support.stage import Stage
+from whimbrel.domain.records import Key
+from whimbrel.domain.resources import INSTANCES, MIGRATIONS, VIRTUAL_MACHINES
+from whimbrel.simulation.topology import GuestShape
+
+PLAN = Key("default", "plan")
+
+
+def quoted(stage: Stage) -> str:
+    return str(stage.status_of()["quote"]["hash"])
+
+
+def target(stage: Stage) -> str:
+    return str(stage.move()["spec"]["attempt"]["targetNode"])
+
+
+def between_outlooks(stage: Stage) -> None:
+    stage.outlook_due = False
+    stage.settle()
+
+
+def see_that_it_asks_again(stage: Stage, approved: str) -> None:
+    assert not stage.world.objects(MIGRATIONS) or not stage.migrations()
+    stage.outlook_due = True
+    stage.seconds += 20
+    stage.settle()
+    assert stage.status_of()["phase"] == "AwaitingApproval"
+    assert quoted(stage) != approved
+    stage.approve(PLAN, quoted(stage))
+    stage.seconds += 20
+    stage.settle()
+    assert len(stage.migrations()) == 1
+
+
+def test_an_approval_that_comes_when_the_moves_were_quoted_anew_starts_none_of_them() -> None:
+    stage = Stage()
+    stage.plan(approval="Manual")
+    stage.settle()
+    first = quoted(stage)
+    stage.node(target(stage), unschedulable=True)
+    stage.tick()
+
+    stage.approve(PLAN, first)
+    between_outlooks(stage)
+
+    see_that_it_asks_again(stage, first)
+
+
+def test_an_approval_that_comes_with_the_change_starts_nothing_either() -> None:
+    stage = Stage()
+    stage.plan(approval="Manual")
+    stage.settle()
+    first = quoted(stage)
+    stage.node(target(stage), unschedulable=True)
+    stage.approve(PLAN, first)
+
+    stage.tick()
+    between_outlooks(stage)
+
+    see_that_it_asks_again(stage, first)
+
+
+def test_what_waits_approved_and_is_quoted_anew_does_not_start_when_a_slot_comes_free() -> None:
+    guests = [GuestShape("db1", "node-1"), GuestShape("x", "node-1")]
+    stage = Stage(*guests, migrations={"parallelMigrationsPerCluster": 1})
+    stage.plan(virtualMachines={"names": ["db1"]}, approval="Manual")
+    stage.foreign_migration("x")
+    stage.settle()
+    first = quoted(stage)
+    stage.approve(PLAN, first)
+    stage.settle()
+    stage.node(target(stage), unschedulable=True)
+    stage.tick()
+
+    stage.outlook_due = False
+    stage.hand_off("x", to="node-3")
+    stage.copy("x")
+    stage.arrive("x")
+    stage.settle()
+
+    assert not stage.migrations("db1")
+
+
+def test_a_machine_that_came_to_match_after_the_quote_is_not_moved_on_its_approval() -> None:
+    stage = Stage(GuestShape("db1", "node-1", labels={"app": "x"}), GuestShape("db2", "node-1", labels={"app": "y"}))
+    stage.plan(approval="Manual", virtualMachines={"selector": {"matchLabels": {"app": "x"}}})
+    stage.settle()
+    first = quoted(stage)
+    for resource in (VIRTUAL_MACHINES, INSTANCES):
+        stage.edit(resource, Key("default", "db2"), "metadata", "labels", value={"app": "x"})
+    stage.tick()
+
+    stage.approve(PLAN, first)
+    between_outlooks(stage)
+
+    assert not stage.world.objects(MIGRATIONS)
