@@ -1,9 +1,10 @@
 """What a migration will take: duration, bytes, downtime and convergence, each with its uncertainty; and its floor.
 
-The quote and the ladder use its floor (`admitted_rate`, `pass_seconds`, `time_budget_units`) so far; the rest is held against the
-lab's fluid model and real QEMU by the benches, and is what they will ask next. `guest` checks what the cluster told, `predict` forecasts an attempt, `chance` says how likely it stays within what is
-permitted, `price` what a refusal would cost; `sighting`,
-`eta` and `progress` follow a running one, `pause_if_suspended_now` and `pause_in_all_s` are for whoever suspends guests.
+The quote and the ladder use its floor (`admitted_rate`, `pass_seconds`, `time_budget_units`) so far. The rest is held
+against the lab's fluid model and real QEMU by the benches, and is what they are to ask next: `guest` checks what the cluster
+told, `predict` forecasts an attempt, `chance` says how likely it stays within what is permitted, `price` what a refusal would
+cost; `sighting`, `eta` and `progress` follow a running one, `pause_if_suspended_now` and `pause_in_all_s` are for whoever
+suspends guests.
 """
 
 from whimbrel.domain.quantities import time_budget_units
