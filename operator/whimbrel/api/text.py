@@ -1,7 +1,17 @@
 """Text that others wrote – annotations, KubeVirt's and the API server's messages – made safe for terminals, logs and people.
 
-Used where such text enters something that is shown: reasons, messages of a status, Events, the plugin's tables.
+Used where such text enters something that is shown: reasons, messages of a status, Events, the plugin's tables. And how
+many names are told as a few.
 """
+
+from collections.abc import Sequence
+
+
+def listed(names: Sequence[str], most: int | None = None, more: int = 0) -> str:
+    """`a, b and 7 more`: all of these, or the first `most` of them, and how many others there are beyond those named."""
+    shown = names[:most]
+    more += len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from whimbrel.api import VirtualMachineMove
 from whimbrel.api.quote import BlockedSummary
+from whimbrel.api.text import listed
 from whimbrel.api.virtual_machine_move import Judgement, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Conflict, Failure, PlanObject
@@ -81,7 +82,7 @@ def _by_reason(blocked: Sequence[BlockedSummary]) -> str:
     """What keeps virtual machines where they are, by reason, as the plan's status counts it."""
     lines = ["What keeps virtual machines where they are:"]
     for each in blocked:
-        names = words.names(each.virtual_machines, each.count - len(each.virtual_machines))
+        names = listed(each.virtual_machines, more=each.count - len(each.virtual_machines))
         lines.append(f"  {each.reason}  {each.count}  {names}")
     return "\n".join(lines)
 
@@ -133,7 +134,7 @@ def _in_words(move: VirtualMachineMove) -> str:
         code = _short(verdict.code)
         named.setdefault(code, []).extend(verdict.nodes)
         unnamed[code] = unnamed.get(code, 0) + verdict.nodes_unnamed
-    told = (f"{code}: {words.names(at, unnamed.get(code, 0), MOST_NAMED)}" for code, at in named.items())
+    told = (f"{code}: {listed(at, MOST_NAMED, unnamed.get(code, 0))}" for code, at in named.items())
     return "; ".join(told) or NOT_TOLD
 
 

@@ -6,6 +6,7 @@ Judged here and now with the user's own rights; no operator is asked and none ne
 import argparse
 from collections.abc import Iterable, Sequence
 
+from whimbrel.api.text import listed
 from whimbrel.cli import words
 from whimbrel.cli.appraisal import NO, UNKNOWN, WAITS, YES, Appraisal, HostRow, Machine, Obstacle, appraise
 from whimbrel.cli.cluster import Failure
@@ -74,9 +75,7 @@ def blocked_by(host: HostRow) -> str:
         return f"(waits for: {', '.join(host.waiting)})"
     if not host.blockers:
         return f"(unknown: {'; '.join(host.unknown)})" if host.unknown else ""
-    named = [f"{machine} ({codes[0]})" for machine, codes, _ in host.blockers[:MOST_BLOCKERS]]
-    more = len(host.blockers) - MOST_BLOCKERS
-    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+    return listed([f"{machine} ({codes[0]})" for machine, codes, _ in host.blockers], MOST_BLOCKERS)
 
 
 def describe_one(appraisal: Appraisal, node: str) -> Answer:
@@ -152,9 +151,7 @@ def obstacle_lines(obstacle: Obstacle) -> Iterable[str]:
 
 def hosts_in_words(obstacle: Obstacle) -> str:
     """The hosts that a reason is about."""
-    named = obstacle.hosts[:MOST_HOSTS]
-    more = obstacle.count - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    return listed(obstacle.hosts, MOST_HOSTS, obstacle.count - len(obstacle.hosts))
 
 
 VERB = Verb("hosts", "can each host be emptied now, in how long, and who blocks it", configure, run)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from html import escape
 
+from whimbrel.api.text import listed
 from whimbrel.cli import words
 from whimbrel.cli.appraisal import NO, UNKNOWN, Appraisal, HostRow, Machine, Obstacle
 
@@ -69,8 +70,7 @@ def _waits(codes: Iterable[str]) -> str:
 
 
 def _machine(machine: Machine) -> str:
-    more = machine.target_count - len(machine.targets)
-    where = escape(", ".join(machine.targets)) + (f" and {more} more" if more else "")
+    where = escape(listed(machine.targets, more=machine.target_count - len(machine.targets)))
     if len(machine.targets) > 3:
         where = _folded(f"{machine.target_count} hosts", where)
     told = f"<dl>{''.join(_obstacle(obstacle) for obstacle in machine.obstacles)}</dl>" if machine.obstacles else ""

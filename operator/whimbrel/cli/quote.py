@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from whimbrel.api import VirtualMachineMove
 from whimbrel.api.quote import Quote, QuotedMove, TargetChoice
+from whimbrel.api.text import listed
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, Judgement, Verdict
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
@@ -149,13 +150,8 @@ def beforehand(namespace: str, moves: Iterable[VirtualMachineMove]) -> str:
             about = machines.setdefault((note.code, note.remedy), [])
             if name not in about:
                 about.append(name)
-    told = [f"  {code}: {_first(names)}\n      {remedy}" for (code, remedy), names in machines.items()]
+    told = [f"  {code}: {listed(names, MOST_NAMED)}\n      {remedy}" for (code, remedy), names in machines.items()]
     return "\n".join(["To be known beforehand:", *told]) if told else ""
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def why_not(virtual_machine: str, verdicts: Iterable[Verdict], omitted: int) -> str:
@@ -190,7 +186,7 @@ def together(verdicts: Iterable[Verdict]) -> Mapping[tuple[str, str, str, str, s
         said = (each.code, each.field, each.found, each.needed, each.remedy)
         named.setdefault(said, []).extend(each.nodes)
         unnamed[said] = unnamed.get(said, 0) + each.nodes_unnamed
-    return {said: words.names(nodes, unnamed[said]) for said, nodes in named.items()}
+    return {said: listed(nodes, more=unnamed[said]) for said, nodes in named.items()}
 
 
 VERB = Verb("quote", "what will happen, before anything moves", takes_plan, run)

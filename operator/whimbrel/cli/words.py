@@ -1,7 +1,5 @@
 """Figures as people read them. Pure; used by the verbs and by the lab's demo."""
 
-from collections.abc import Sequence
-
 from whimbrel.api.virtual_machine_move import Measure, MeasureSource
 from whimbrel.domain.quantities import MIB
 
@@ -38,13 +36,6 @@ def size(value_bytes: float | None) -> str:
     if value_bytes < 1024 * MIB:
         return f"{value_bytes / MIB:.0f} MiB"
     return f"{value_bytes / MIB / 1024:.1f} GiB"
-
-
-def names(named: Sequence[str], unnamed: int, most: int | None = None) -> str:
-    """`a, b and 7 more`: all that are named, or the first `most` of them, and how many others there are."""
-    shown = named[:most]
-    more = len(named) - len(shown) + unnamed
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def shortened(text: str, most: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from whimbrel.api.migration_plan import Exclusion, MigrationPlanSpec, NodeTerm, VirtualMachines
+from whimbrel.api.text import listed
 from whimbrel.domain.records import Instance, Key, Labels, Plan
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.labels import carries, matches
@@ -170,7 +171,7 @@ def _machine_problems(
     term: VirtualMachines, scope: list[_Candidate], namespaces: frozenset[str]
 ) -> Iterator[SelectionProblem]:
     there = {candidate.key.name for candidate in scope}
-    where = f"virtual machine in {_listed(sorted(namespaces)) or 'no namespace'}"
+    where = f"virtual machine in {listed(sorted(namespaces), _MOST_NAMED) or 'no namespace'}"
     named = (("names", term.names), ("exclude.names", term.exclude.names if term.exclude else None))
     for field, names in named:
         yield from _unknown(
@@ -179,7 +180,7 @@ def _machine_problems(
     if term.selector is not None and not any(matches(term.selector, candidate.labels) for candidate in scope):
         yield _no_match(
             "spec.virtualMachines.selector",
-            f"no virtual machine in {_listed(sorted(namespaces)) or 'no namespace'} has these labels",
+            f"no virtual machine in {listed(sorted(namespaces), _MOST_NAMED) or 'no namespace'} has these labels",
         )
 
 
@@ -221,7 +222,9 @@ def _profile_problems(snapshot: Snapshot) -> Iterator[SelectionProblem]:
     if not snapshot.profiles:
         message = "there is no HostProfile, so no node may be source or target"
     elif broken:
-        message = f"no node may be source or target, because these HostProfiles break a rule: {_listed(broken)}"
+        message = (
+            f"no node may be source or target, because these HostProfiles break a rule: {listed(broken, _MOST_NAMED)}"
+        )
         remedy = "Correct them; the condition Ready of each says which rule it breaks."
     else:
         message = "no HostProfile selects any node"
@@ -234,14 +237,12 @@ def _unknown(
     missing = sorted({name for name in names if not exists(name)})
     if missing:
         yield SelectionProblem(
-            code, field, f"there is no {kind} named {_listed(missing)}", f"Correct or remove the names in {field}."
+            code,
+            field,
+            f"there is no {kind} named {listed(missing, _MOST_NAMED)}",
+            f"Correct or remove the names in {field}.",
         )
 
 
 def _no_match(field: str, message: str) -> SelectionProblem:
     return SelectionProblem("NoMatch", field, message, f"Change {field}, or label what it should match.")
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more

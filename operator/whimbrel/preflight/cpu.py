@@ -9,6 +9,7 @@ Called through `preflight.FAMILIES`.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from whimbrel.api.text import listed
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.snapshot import Snapshot
@@ -211,7 +212,7 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
     if demand.model and demand.model not in offered:
         yield CpuModelMissing(
             field=f"{MIGRATION_MODEL if demand.by_host_model else MODEL}/{demand.model}",
-            found=_listed(offered) or "no models",
+            found=listed(sorted(offered), _MOST_SHOWN) or "no models",
             needed=demand.model,
         )
     if demand.unlabelled:
@@ -220,13 +221,9 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         yield CpuFeatureMissing(field=f"{FEATURE}/{feature}", found="absent", needed=feature)
     if not demand.vendors <= supply.vendors:
         yield CpuVendorMismatch(
-            field=VENDOR, found=_listed(supply.vendors) or "no label", needed=_listed(demand.vendors)
+            field=VENDOR,
+            found=listed(sorted(supply.vendors), _MOST_SHOWN) or "no label",
+            needed=listed(sorted(demand.vendors), _MOST_SHOWN),
         )
     if demand.by_host_model and supply.obsolete:
         yield HostModelObsolete(field=OBSOLETE_LABEL, found="present", needed="absent")
-
-
-def _listed(names: frozenset[str]) -> str:
-    ordered = sorted(names)
-    more = f" and {len(ordered) - _MOST_SHOWN} more" if len(ordered) > _MOST_SHOWN else ""
-    return ", ".join(ordered[:_MOST_SHOWN]) + more

@@ -8,6 +8,7 @@ devices are free counts as capacity. Called through `preflight.FAMILIES`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from whimbrel.api.text import listed
 from whimbrel.inventory.hosts import Host
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown
@@ -107,7 +108,7 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
     """One reason for each segment and device that is not there, and for each segment that nobody declared."""
     for network, segment in demand.segments:
         lacking = [
-            f"{end}: {_listed(declared)}"
+            f"{end}: {listed(sorted(declared), _MOST_SHOWN)}"
             for end, declared in (("source", demand.home), ("target", supply.segments))
             if declared is not None and segment not in declared
         ]
@@ -141,9 +142,3 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
             yield NetworkDeviceMissing(
                 field=f"status.allocatable (network {network})", found="none offered", needed=resource
             )
-
-
-def _listed(segments: frozenset[str]) -> str:
-    names = sorted(segments)
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return ", ".join(names[:_MOST_SHOWN]) + more

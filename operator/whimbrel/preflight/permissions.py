@@ -7,6 +7,7 @@ through `preflight.FAMILIES`. Kinds that may not be *read* are no matter of this
 
 from collections.abc import Iterator
 
+from whimbrel.api.text import listed
 from whimbrel.preflight.family import Candidate, PreflightReason
 
 OF_THE_PLAN = False
@@ -35,7 +36,5 @@ def demand(candidate: Candidate) -> tuple[str, ...]:
 def judge(demand: tuple[str, ...]) -> Iterator[PreflightReason]:
     """One reason for all that is missing: it is mended in one place."""
     if demand:
-        more = f" and {len(demand) - MOST_NAMED} more" if len(demand) > MOST_NAMED else ""
-        yield OperatorLacksPermission(
-            field="ClusterRole", found="not permitted", needed=", ".join(demand[:MOST_NAMED]) + more
-        )
+        needed = listed(demand, MOST_NAMED)
+        yield OperatorLacksPermission(field="ClusterRole", found="not permitted", needed=needed)

@@ -7,6 +7,7 @@ away. Taints, affinity, room and selectors by host-model, which are not known fo
 
 from collections.abc import Collection
 
+from whimbrel.api.text import listed
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import SCHEDULABLE_LABEL, Host
 from whimbrel.preflight import cpu, node_selector
@@ -36,7 +37,7 @@ class Surroundings:
         known = (possible & self._allowed, possible & self._open & ~self._allowed)
         if known not in self._texts:
             allowed, stray = (self._lineup.names(mask) for mask in known)
-            self._texts[known] = Reach(allowed, _listed(stray))
+            self._texts[known] = Reach(allowed, listed(stray, _MOST_SHOWN))
         return self._texts[known]
 
     def _possible(self, instance: Instance) -> int:
@@ -55,8 +56,3 @@ def _enabled(host: Host, _terms: Terms) -> bool:
 
 def _open(host: Host, _terms: Terms) -> bool:
     return not host.node.unschedulable
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return ", ".join(names[:_MOST_SHOWN]) + more

@@ -13,6 +13,7 @@ from whimbrel.api.host_profile import (
     OverriddenNode,
     UnknownFact,
 )
+from whimbrel.api.text import listed
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import ReplaceStatus
 from whimbrel.domain.records import Profile
@@ -75,7 +76,7 @@ def _warnings(spec: HostProfileSpec) -> Iterator[Claim]:
     if spec.node_names is not None or not own or len(own) < enough:
         return
     does = "give itself to this profile" if spec.migration.enabled else "escape this profile"
-    named = ", ".join(own[:MOST_LABELS]) + (f" and {len(own) - MOST_LABELS} more" if len(own) > MOST_LABELS else "")
+    named = listed(own, MOST_LABELS)
     yield Claim(
         "NodesTrusted",
         False,
