@@ -125,8 +125,20 @@ def test_a_reserved_arrival_takes_both_pods_and_a_departure_gives_them_back() ->
     assert tuple(free - left for free, left in zip(before, after, strict=True)) == (2, GIB + 2_000_000)
     assert len(planned.launchers_to_come("default")) == 2
     assert ledger.launchers_to_come("default") == ()
-    planned.release_departures([guest])
-    assert planned.free_pods("node-1") == ledger.free_pods("node-1") + 2
+
+
+def test_a_departure_gives_back_what_was_seen_and_no_more() -> None:
+    guest = a_guest()
+    launcher = its_launcher(guest)
+    nodes = (a_node("node-1"), a_node("node-2"))
+    seen = Ledger.of(a_cluster(guest, launcher, a_holder(launcher), *nodes))
+    unseen = Ledger.of(a_cluster(guest, launcher, *nodes))
+
+    for ledger in (seen, unseen):
+        ledger.release_departures([guest])
+
+    assert seen.free_pods("node-1") == unseen.free_pods("node-1") == 110
+    assert seen.free_memory_bytes("node-1") == unseen.free_memory_bytes("node-1")
 
 
 @pytest.mark.parametrize(("holder", "taken", "to_come"), [(None, 2, 1), ("unbound", 2, 0), ("bound", 2, 0)])
