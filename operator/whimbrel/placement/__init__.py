@@ -18,7 +18,7 @@ from whimbrel.placement.problem import (
     Room,
     Together,
 )
-from whimbrel.placement.reasons import REASONS, conflicting, no_way, undecided
+from whimbrel.placement.reasons import REASONS, NoWayThere, PlacementConflict, conflicting, no_way, undecided
 from whimbrel.placement.sequence import Sequence, Step, Stuck, sequence
 from whimbrel.placement.solving import Effort, Solution, solve
 from whimbrel.placement.wording import names
@@ -35,7 +35,9 @@ __all__ = [
     "Guest",
     "Kind",
     "Member",
+    "NoWayThere",
     "Placement",
+    "PlacementConflict",
     "Problem",
     "Request",
     "Room",

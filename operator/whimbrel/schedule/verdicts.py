@@ -3,11 +3,13 @@
 Called by `outlook` and `review`.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from whimbrel.api.virtual_machine_move import Verdict
 from whimbrel.domain.verdict import Reason
+from whimbrel.placement import NoWayThere, PlacementConflict
 from whimbrel.preflight import BY_HOST
 
 MAX_VERDICTS = 64
@@ -17,6 +19,13 @@ REFUSALS_LENGTH = 1536
 """Characters of texts and names; with what JSON adds a move's refusals stay near 2 KiB, be there 10 000 moves or not."""
 OF_THE_MOMENT = frozenset(reason.__name__ for family in BY_HOST if family.OF_THE_MOMENT for reason in family.REASONS)
 """Codes that come and go as machines do."""
+TOLD_IN_FULL = frozenset({PlacementConflict.__name__, NoWayThere.__name__})
+"""Codes of which what is found is the whole of what is told: who, and by which rule."""
+_FOUND_LENGTH = 256
+_COMPARED_LENGTH = 192
+"""Of a conflict's text without amounts: where it was cut off, its end shifts as the amounts get longer or shorter."""
+_AMOUNT = re.compile(r"(?<=\bhas )\d\S*(?: GiB)?(?= of )")
+"""As in "node-2 has 23.7 GiB of memory free"."""
 
 
 @lru_cache(maxsize=4096)
@@ -29,7 +38,7 @@ def verdict(reason: Reason) -> Verdict:
         further_nodes=reason.further_nodes,
         node_count=reason.node_count or int(bool(reason.node)),
         field=reason.field[:256],
-        found=reason.found[:256],
+        found=reason.found[:_FOUND_LENGTH],
         needed=reason.needed[:256],
         remedy=reason.cure()[:4096],
     )
@@ -58,7 +67,8 @@ def same_verdicts(told: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
     """Whether a machine that cannot move is still held by the same, and on as many nodes.
 
     Somebody who uncordons one node after the other wants to see how many are left. Where machines come and go only the
-    code counts: that a host has a little more or less room now is not worth a write.
+    code counts: that a host has a little more or less room now is not worth a write. Of a conflict the members count, without
+    the amounts.
     """
     return _gist(told) == _gist(now)
 
@@ -67,6 +77,22 @@ def _gist(verdicts: Iterable[Verdict]) -> set[tuple[object, ...]]:
     return {
         (each.judgement, each.code, each.field)
         if each.code in OF_THE_MOMENT
-        else (each.judgement, each.code, each.field, each.needed, each.node, each.further_nodes, each.node_count)
+        else (
+            each.judgement,
+            each.code,
+            each.field,
+            each.needed,
+            each.node,
+            each.further_nodes,
+            each.node_count,
+            _members(each),
+        )
         for each in verdicts
     }
+
+
+def _members(told: Verdict) -> str:
+    """Who and what stands in a conflict, by its text without the amounts; empty for other codes."""
+    if told.code not in TOLD_IN_FULL:
+        return ""
+    return _AMOUNT.sub("…", told.found)[:_COMPARED_LENGTH]

@@ -4,6 +4,7 @@ import json
 
 from whimbrel.api.virtual_machine_move import Judgement, Verdict
 from whimbrel.domain.verdict import Reason
+from whimbrel.placement import conflicting, no_way
 from whimbrel.preflight.capacity import InsufficientMemory
 from whimbrel.preflight.target import HostCordoned, HostTainted
 from whimbrel.schedule.verdicts import MAX_VERDICTS, refusals, same_verdicts, verdict, verdicts_of
@@ -72,3 +73,40 @@ def test_for_a_machine_that_cannot_move_it_is_news_how_many_nodes_are_left() -> 
 def test_that_a_node_has_more_or_less_room_now_is_no_news() -> None:
     assert same_verdicts(verdicts_of([lacking(40)]), verdicts_of([lacking(3, "node-7")]))
     assert not same_verdicts(verdicts_of([lacking(40)]), verdicts_of([cordoned(40)]))
+
+
+def conflict(who: str, free: str) -> Reason:
+    return conflicting(
+        f"{who} cannot all be placed: and node-2 has {free} of memory free, and node-2 has 3 of pods free."
+    )
+
+
+def test_whom_a_machine_is_in_conflict_with_is_news_and_how_much_room_there_is_is_not() -> None:
+    before = verdicts_of([conflict("a and b", "23.7 GiB")])
+
+    assert same_verdicts(before, verdicts_of([conflict("a and b", "7.1 GiB")]))
+    assert same_verdicts(
+        before, verdicts_of([conflicting(conflict("a and b", "0.0 GiB").found.replace("has 3 ", "has 12 "))])
+    )
+    assert not same_verdicts(before, verdicts_of([conflict("a and c", "23.7 GiB")]))
+    assert not same_verdicts(
+        before, verdicts_of([conflicting(conflict("a and b", "1m").found.replace("node-2", "node-3"))])
+    )
+
+
+def test_behind_whom_a_machine_is_stuck_is_news() -> None:
+    before = verdicts_of([no_way("a can go to node-2 only after b")])
+
+    assert same_verdicts(before, verdicts_of([no_way("a can go to node-2 only after b")]))
+    assert not same_verdicts(before, verdicts_of([no_way("a can go to node-2 only after c")]))
+
+
+def test_where_a_long_conflict_is_cut_off_is_no_news() -> None:
+    who = ", ".join(f"shop/machine-{number}" for number in range(9))
+    for name in ("x" * 14, "x" * 19, "x" * 40):
+        told, now = (verdicts_of([conflict(f"{who}, shop/{name}", free)]) for free in ("9.1 GiB", "109.1 GiB"))
+
+        assert len(now[0].found) == 256
+        assert told != now
+        assert same_verdicts(told, now)
+        assert not same_verdicts(told, verdicts_of([conflict(f"shop/a, {who}, shop/{name}", "9.1 GiB")]))
