@@ -320,9 +320,10 @@ class Ledger:
                 beside.append(self.holder(instance) if instance is not None else None)
         return _asked([*moving.values(), *(pod for pod in beside if pod is not None)])
 
-    def nominated(self, node: str) -> tuple[Pod, ...]:
-        """Pods that are not bound and for which the scheduler makes room on the node, in no particular order."""
-        return self._facts.pods.nominated.get(node, ())
+    @property
+    def nominated(self) -> Mapping[str, tuple[Pod, ...]]:
+        """Pods that are not bound and for which the scheduler makes room, by node and in no particular order."""
+        return self._facts.pods.nominated
 
     def unfinished_migration(self, instance: Key) -> Migration | None:
         """The migration of the instance that has not ended; of several the one that KubeVirt handed to the nodes."""

@@ -17,6 +17,9 @@ from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight.lineup import Lineup, Terms
 
+ANOTHER_POD = "a pod of another namespace"
+"""Stands for the name of a pod that the owner of a guest may know nothing of."""
+
 
 class PreflightReason(Reason):
     """Base of all reasons of this room."""
@@ -25,6 +28,8 @@ class PreflightReason(Reason):
     """Where to see it for oneself: one of `preflight.where`, or words. For the reference page; a test asks for it."""
     remedies: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """What to do instead of `remedy`, by what was found up to a colon, where causes are mended in different places."""
+    example: ClassVar[str] = ""
+    """Of what it says, for the reference page, where neither the blocker corpus nor docgen makes one."""
     transient: ClassVar[bool] = False
     """True: it passes without anybody's doing, so the virtual machine waits instead of being blocked."""
 

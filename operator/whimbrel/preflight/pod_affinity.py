@@ -13,12 +13,12 @@ from whimbrel.domain.scheduling import PodTerm
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.neighbours import Neighbours, Occupied, is_about_itself, labels_to_come
 from whimbrel.preflight import where
-from whimbrel.preflight.family import Candidate, PreflightReason
+from whimbrel.preflight.family import ANOTHER_POD, Candidate, PreflightReason
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_PLAN = False
 OF_THE_MOMENT = True
-NEEDS = "surroundings that the rules between pods ask for"
+NEEDS = "neighbourhood of pods"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +47,8 @@ class Demand:
 
     apart: tuple[Apart, ...] = ()
     near: tuple[Near, ...] = ()
+    namespace: str = ""
+    """The launchers', where somebody is to be kept apart; pods of others are not named to their owner."""
 
 
 NOTHING = Demand()
@@ -95,13 +97,14 @@ def among(instance: Instance, launcher: Pod, around: Neighbours) -> Demand:
     if not apart and not near and not against:
         return NOTHING
     is_one_of_them = bool(near) and around.matches_itself(near, namespace, labels)
+    reader = namespace if apart or against else ""
 
     def made() -> Demand:
         own = [Apart(around.occupied(term), term, theirs=False) for term in apart]
         theirs = [Apart(occupied, term, theirs=True) for term, occupied in against]
-        return Demand((*own, *theirs), tuple(_near(near, around, is_one_of_them)))
+        return Demand((*own, *theirs), tuple(_near(near, around, is_one_of_them)), reader)
 
-    return around.remembered(("pod affinity", apart, near, is_one_of_them, against), made)
+    return around.remembered(("pod affinity", apart, near, is_one_of_them, against, reader), made)
 
 
 def _near(terms: tuple[PodTerm, ...], around: Neighbours, is_one_of_them: bool) -> Iterator[Near]:
@@ -146,9 +149,13 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
         value = supply.labels.get(key)
         if value is None or value not in apart.occupied.values:
             continue
-        pod = apart.occupied.pods[value]
+        pod, field = apart.occupied.pods[value], "spec.affinity.podAntiAffinity"
+        if not pod.startswith(f"{demand.namespace}/"):
+            pod = ANOTHER_POD
+        if apart.theirs:
+            field = f"{field} of {pod}" if pod == ANOTHER_POD else f"Pod {pod}: {field}"
         reason = PodAntiAffinity(
-            field=f"Pod {pod}: spec.affinity.podAntiAffinity" if apart.theirs else "spec.affinity.podAntiAffinity",
+            field=field,
             found=f"{pod} in {_domain(key, value)}",
             needed=f"no pod with {apart.term.selector or 'nothing'} in the same {key}",
         )

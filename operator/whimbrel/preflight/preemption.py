@@ -9,9 +9,10 @@ launcher in the middle of a migration too. Called through `preflight.FAMILIES`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from whimbrel.domain.records import Key
 from whimbrel.inventory.hosts import Host
 from whimbrel.preflight import where
-from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
+from whimbrel.preflight.family import ANOTHER_POD, Candidate, PreflightReason, PreflightWarning
 from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_PLAN = False
@@ -23,12 +24,21 @@ NEEDS = ""
 class Supply:
     """The highest of the pods that the scheduler makes room for on a host; one value for nearly all hosts."""
 
-    pod: str = ""
-    """Its key; empty: there is none."""
+    pod: Key | None = None
+    """None: there is none."""
     priority: int = 0
 
 
 NOBODY = Supply()
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A launcher that may be evicted."""
+
+    priority: int
+    namespace: str
+    """Pods of others are not named to its owner. Empty where the scheduler makes room for nobody."""
 
 
 class PreemptionRisk(PreflightWarning):
@@ -44,32 +54,34 @@ class PreemptionRisk(PreflightWarning):
 REASONS = (PreemptionRisk,)
 
 
-def demand(candidate: Candidate, home: Supply | None) -> int:
-    """The priority of the guest's launcher."""
+def demand(candidate: Candidate, home: Supply | None) -> Demand:
+    """The guest's launcher."""
     launcher = candidate.template
-    return launcher.scheduling.priority if launcher is not None and launcher.scheduling is not None else 0
+    priority = launcher.scheduling.priority if launcher is not None and launcher.scheduling is not None else 0
+    return Demand(priority, candidate.instance.key.namespace if candidate.ledger.nominated else "")
 
 
 def supply(host: Host, terms: Terms) -> Supply:
     """For whom the scheduler makes room there."""
-    nominated = terms.ledger.nominated(host.name)
+    nominated = terms.ledger.nominated.get(host.name)
     if not nominated:
         return NOBODY
-    ranked = [(pod.nomination.priority, str(pod.key)) for pod in nominated if pod.nomination is not None]
+    ranked = [(pod.nomination.priority, pod.key) for pod in nominated if pod.nomination is not None]
     highest = max(priority for priority, _ in ranked)
-    return Supply(min(name for priority, name in ranked if priority == highest), highest)
+    return Supply(min(key for priority, key in ranked if priority == highest), highest)
 
 
-def mask(demand: int, lineup: Lineup) -> int:
+def mask(demand: Demand, lineup: Lineup) -> int:
     """All hosts: a risk keeps nobody from moving."""
     return lineup.everybody
 
 
-def judge(demand: int, supply: Supply) -> Iterator[PreflightReason]:
+def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
     """The risk, where there is one."""
-    if supply.pod and supply.priority > demand:
+    if supply.pod is not None and supply.priority > demand.priority:
+        pod = f"Pod {supply.pod}" if supply.pod.namespace == demand.namespace else ANOTHER_POD
         yield PreemptionRisk(
             field="spec.priority of the launcher",
-            found=f"Pod {supply.pod} of priority {supply.priority}",
-            needed=f"at least {supply.priority} (it is {demand})",
+            found=f"{pod} of priority {supply.priority}",
+            needed=f"at least {supply.priority} (it is {demand.priority})",
         )

@@ -108,7 +108,7 @@ def review(
     selection, now = survey.selections[plan.uid], survey.snapshot.now
     if docket is None or quoted is None:
         return Review(plan, stored, Gate.UNKNOWN_CAPABILITIES, selection, (), stored.quote, (), ())
-    quoted = replace(quoted, lines=told_of_claims(quoted.lines, plan.uid, survey))
+    quoted = replace(quoted, lines=told_of_claims(quoted.lines, plan, survey))
     evidence, started, open_moves, lines = docket.evidence, docket.started, docket.open_moves, quoted.lines
     if not started and selection.problems:
         left_over = [e for uid, e in open_moves.items() if uid not in docket.selected]

@@ -15,7 +15,7 @@ from whimbrel.domain.resources import (
     NODES,
     VIRTUAL_MACHINE_MOVES,
 )
-from whimbrel.simulation.topology import GuestShape
+from whimbrel.simulation.topology import GuestShape, a_plan, apply
 
 PLAN = Key("default", "plan")
 STUCK = GuestShape("stuck", "node-1", live_migratable=False)
@@ -385,6 +385,20 @@ def test_a_plan_says_before_anything_moves_which_of_its_machines_an_older_plan_h
     note = younger["spec"]["notes"][0]
     assert (note["code"], note["judgement"], note["found"]) == ("ClaimedByPlan", "Warn", "default/older")
     assert younger["spec"]["attempt"]["targetNode"]
+
+
+def test_a_plan_of_another_namespace_that_has_a_machine_is_not_named() -> None:
+    stage = Stage(GuestShape("db1", "node-1"))
+    stage.plan("older", suspend=True)
+    stage.seconds += 5
+    spec = {"virtualMachines": {"names": ["db1"], "namespaces": {"names": ["default"]}}, "suspend": True}
+    apply(stage.world, a_plan("younger", spec, "shop"))
+
+    stage.settle()
+
+    (younger,) = (b for key, b in stage.world.objects(VIRTUAL_MACHINE_MOVES).items() if key.namespace == "shop")
+    assert younger["spec"]["notes"][0]["found"] == "a plan of another namespace"
+    assert "default/older" not in str(younger)
 
 
 def test_a_plan_says_it_too_of_a_machine_that_cannot_move() -> None:

@@ -72,8 +72,8 @@ def test_room_that_the_scheduler_makes_for_a_pod_is_taken_and_that_of_a_target_l
     ledger = Ledger.of(snapshot)
 
     assert ledger.free_memory_bytes("node-2") == (64 - 2 - 5) * GIB
-    assert {pod.key.name for pod in ledger.nominated("node-2")} == {coming.key.name, "big"}
-    assert ledger.nominated("node-1") == ()
+    assert {pod.key.name for pod in ledger.nominated["node-2"]} == {coming.key.name, "big"}
+    assert "node-1" not in ledger.nominated
 
 
 def test_headroom_is_a_share_of_what_the_node_has() -> None:

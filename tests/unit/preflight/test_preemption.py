@@ -7,7 +7,7 @@ import pytest
 
 from support.builders import GIB, a_cluster, a_launcher, a_node, a_plan, a_pod, an_instance
 from whimbrel.domain import resources
-from whimbrel.domain.records import Pod
+from whimbrel.domain.records import Key, Pod
 from whimbrel.domain.scheduling import Nomination, Scheduling
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
@@ -47,6 +47,15 @@ def test_where_room_is_made_for_a_pod_of_higher_priority_the_launcher_may_be_evi
     assert (reason.code, reason.blocks) == ("PreemptionRisk", False)
     assert reason.found == "Pod default/bigger of priority 2000"
     assert reason.needed == "at least 2000 (it is 10)"
+
+
+def test_a_pod_of_another_namespace_that_room_is_made_for_is_not_named() -> None:
+    salaries = replace(nominated("salary-db", 2000), key=Key("hr-secret", "salary-db"))
+
+    (reason,) = judged(preemption, 10, salaries)
+
+    assert reason.found == "a pod of another namespace of priority 2000"
+    assert "hr-secret" not in reason.cure()
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,41 @@ def test_a_pods_own_rule_keeps_the_launcher_away_too() -> None:
     assert refused(pod_affinity, a_template(an_instance(), app="web"), hermit) == {}
 
 
+def test_a_pod_of_another_namespace_that_is_in_the_way_is_not_named() -> None:
+    everywhere = PodTerm(HOSTNAME, DB, (), LabelSelector())
+    theirs = another("salary-db", "node-2", key=Key("hr-secret", "salary-db"))
+    hermit = replace(theirs, labels={}, scheduling=Scheduling(anti_affinity=(everywhere,)))
+
+    own = refused(pod_affinity, a_template(an_instance(), app="web", anti_affinity=(everywhere,)), theirs)
+    others = refused(pod_affinity, a_template(an_instance()), hermit)
+
+    assert [own["node-2"][0].field, own["node-2"][0].found] == [
+        "spec.affinity.podAntiAffinity",
+        "a pod of another namespace in kubernetes.io/hostname=node-2",
+    ]
+    assert [others["node-2"][0].field, others["node-2"][0].found] == [
+        "spec.affinity.podAntiAffinity of a pod of another namespace",
+        "a pod of another namespace in kubernetes.io/hostname=node-2",
+    ]
+    assert "hr-secret" not in str([own, others]) + own["node-2"][0].cure() + others["node-2"][0].cure()
+
+
+def test_guests_of_two_namespaces_under_one_rule_are_each_told_of_their_own_pods_only() -> None:
+    everywhere = PodTerm(HOSTNAME, DB, (), LabelSelector())
+    guests = [an_instance("db1"), an_instance("db1", "hr-secret")]
+    launchers = [a_template(guest, app="web", anti_affinity=(everywhere,)) for guest in guests]
+    theirs = another("salary-db", "node-2", key=Key("hr-secret", "salary-db"))
+    ledger = Ledger.of(a_cluster(*guests, *launchers, *NODES, theirs))
+
+    demands = [pod_affinity.among(*each, ledger.neighbours) for each in zip(guests, launchers, strict=True)]
+    found = [next(pod_affinity.judge(each, pod_affinity.Supply(NODES[1].labels))).found for each in demands]
+
+    assert found == [
+        "a pod of another namespace in kubernetes.io/hostname=node-2",
+        "hr-secret/salary-db in kubernetes.io/hostname=node-2",
+    ]
+
+
 def test_rules_look_at_the_namespaces_that_they_name() -> None:
     elsewhere = another("db2", "node-2", key=Key("shop", "db2"))
     launcher = a_template(an_instance(), app="web", anti_affinity=(a_term(HOSTNAME),))

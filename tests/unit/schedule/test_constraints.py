@@ -108,6 +108,16 @@ def test_a_virtual_machine_that_an_older_plan_has_is_left_to_it() -> None:
     assert blocks(claims, candidate, snapshot, {candidate.instance.uid: PLAN.uid}) is None
 
 
+def test_a_plan_of_another_namespace_that_has_a_virtual_machine_is_not_named() -> None:
+    candidate = a_candidate(plan=replace(PLAN, key=Key("shop", "plan")))
+    snapshot = a_cluster(PLAN, candidate.instance)
+
+    wait = blocks(claims, candidate, snapshot, {candidate.instance.uid: "older"})
+
+    assert wait is not None
+    assert wait.message == ("A plan of another namespace has this virtual machine; it goes on when that plan is done.")
+
+
 @pytest.mark.parametrize(
     ("kubevirt", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.schedule.candidate import Candidate, Circumstances, Wait
+from whimbrel.schedule.reasons import ANOTHER_PLAN, plan_as_known
 
 
 def blocks(candidate: Candidate, _ledger: Ledger, circumstances: Circumstances) -> Wait | None:
@@ -9,5 +10,6 @@ def blocks(candidate: Candidate, _ledger: Ledger, circumstances: Circumstances) 
     owner = circumstances.claims.get(candidate.instance.uid)
     if owner is None or owner == candidate.plan_uid:
         return None
-    name = circumstances.plan_names.get(owner, owner)
-    return Wait("ClaimedByPlan", f"The older plan {name} has this virtual machine; it goes on when that plan is done.")
+    name = plan_as_known(circumstances.plan_names.get(owner, owner), candidate.plan_key.namespace)
+    subject = name.capitalize() if name == ANOTHER_PLAN else f"The older plan {name}"
+    return Wait("ClaimedByPlan", f"{subject} has this virtual machine; it goes on when that plan is done.")
