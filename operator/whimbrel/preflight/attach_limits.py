@@ -15,7 +15,7 @@ from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_PLAN = False
 OF_THE_MOMENT = True
-NEEDS = "free places for its volumes"
+NEEDS = "free places for volumes"
 
 _UNLIMITED = 1 << 31
 

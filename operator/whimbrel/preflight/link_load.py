@@ -17,7 +17,7 @@ from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_PLAN = True
 OF_THE_MOMENT = True
-NEEDS = "migration link that others leave enough of"
+NEEDS = "free migration bandwidth"
 
 _MBIT = 125_000
 

@@ -15,7 +15,7 @@ from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_PLAN = False
 OF_THE_MOMENT = False
-NEEDS = "labels of its node affinity"
+NEEDS = "node-affinity labels"
 
 _SAID_ELSEWHERE = "node-labeller.kubevirt.io/obsolete-host-model"
 """KubeVirt adds it for guests with host-model, and `cpu` says in words what it means."""

@@ -20,7 +20,7 @@ from whimbrel.preflight.lineup import Lineup, Terms
 
 OF_THE_PLAN = False
 OF_THE_MOMENT = True
-NEEDS = "room in its domain that the spread constraints ask for"
+NEEDS = "place for an even spread"
 
 _FIELD = "spec.topologySpreadConstraints"
 
