@@ -106,8 +106,9 @@ class HostCpu(ApiModel):
     performance_counters: ShortText | None = Field(
         None,
         description="Name shared by nodes with compatible performance counters. A guest whose VirtualMachine has the "
-        "annotation whimbrel.dev/performance-counters: Required moves only between nodes that declare the same name, or "
-        "the same baseline.",
+        "annotation whimbrel.dev/performance-counters: Required moves only between nodes that declare the same name or, "
+        "where one of them declares none, the same baseline. Guests with host-passthrough do not move between nodes that "
+        "declare different names either.",
     )
 
 

@@ -86,12 +86,13 @@ class CpuBaselineUnknown(PreflightUnknown):
 
 
 class PerformanceCountersMismatch(PreflightReason):
-    """The guest counts on performance counters, and those of source and target are not declared compatible."""
+    """The guest counts on performance counters, or sees its host's, and those of the target are not declared compatible."""
 
     evidence = where.PROFILES
     remedy = (
         "Declare the same name in spec.cpu.performanceCounters of the HostProfiles of nodes whose counters are compatible, "
-        "move to nodes that declare {needed}, or remove the annotation whimbrel.dev/performance-counters."
+        "move to nodes that declare {needed}, or do without: remove the annotation whimbrel.dev/performance-counters, and give "
+        "a virtual machine with host-passthrough a named CPU model."
     )
 
 
@@ -150,7 +151,10 @@ def mask(demand: Demand, lineup: Lineup) -> int:
 
 
 def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
-    """Every reason against the target's processor. Equal baselines have equal counters too."""
+    """Every reason against the target's processor. Equal baselines have equal counters too, unless both ends declare others.
+
+    A host-passthrough guest sees the counters whether it counts on them or not, so other ones are kept from it as well.
+    """
     home = demand.home
     declared_alike = home.baseline != "" and home.baseline == supply.baseline
     alike = declared_alike and not home.contradicts(supply)
@@ -173,12 +177,14 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
             found=f"source: {home.baseline or _UNDECLARED}, target: {supply.baseline or _UNDECLARED}",
             needed=home.baseline or "the same name at source and target",
         )
-    same_counters = home.performance_counters != "" and home.performance_counters == supply.performance_counters
-    if demand.counters and not alike and not same_counters:
+    here, there = home.performance_counters, supply.performance_counters
+    differ = here != "" and there != "" and here != there
+    unproven = not alike and (here == "" or here != there)
+    if (differ and (demand.counters or demand.passthrough)) or (unproven and demand.counters):
         yield PerformanceCountersMismatch(
             field=COUNTERS_FIELD,
-            found=supply.performance_counters or _UNDECLARED,
-            needed=home.performance_counters or "what the source declares, which is nothing yet",
+            found=there or _UNDECLARED,
+            needed=here or "what the source declares, which is nothing yet",
         )
 
 

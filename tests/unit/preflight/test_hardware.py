@@ -140,6 +140,23 @@ def test_identical_processors_have_compatible_performance_counters() -> None:
     assert judged(cpu_compatibility, COUNTING, *profiles({"baseline": "gold"}, {"baseline": "gold"})) == []
 
 
+@pytest.mark.parametrize("guest", [COUNTING, PASSTHROUGH], ids=["counts on them", "sees its host's"])
+def test_counters_that_are_declared_different_are_different_whatever_the_baseline(guest: Any) -> None:
+    lake, well = ({"baseline": "gold", "performance_counters": name} for name in ("lake", "well"))
+
+    (reason,) = judged(cpu_compatibility, guest, *profiles(lake, well))
+
+    assert (reason.code, reason.found, reason.needed) == ("PerformanceCountersMismatch", "well", "lake")
+    for here, there in ((lake, lake), (lake, {"baseline": "gold"}), ({"baseline": "gold"}, well)):
+        assert judged(cpu_compatibility, guest, *profiles(here, there)) == []
+
+
+def test_counters_that_are_declared_different_do_not_matter_to_a_guest_with_a_named_model() -> None:
+    other = profiles({"performance_counters": "lake"}, {"performance_counters": "well"})
+
+    assert judged(cpu_compatibility, an_instance(cpu_model="Haswell"), *other) == []
+
+
 def test_the_virtual_machine_can_say_that_its_guest_needs_performance_counters() -> None:
     owner = a_virtual_machine("db1", annotations=COUNTERS)
 
