@@ -56,7 +56,10 @@ class BlockedSummary(ApiModel):
 
 
 class PlacementConflict(ApiModel):
-    """Virtual machines that cannot all be placed: none of them, and none of the rules, could be left out of it."""
+    """Virtual machines that cannot all be placed: none of them, and none of the rules, could be left out of it.
+
+    Of one that has a place and no order of moves that leads there, what it is stuck behind.
+    """
 
     virtual_machines: tuple[ShortText, ...] = Field(
         min_length=1, max_length=16, description="The first of them, `namespace/name`."
@@ -86,7 +89,7 @@ class Quote(ApiModel):
         (),
         max_length=16,
         description="Why not all can be placed: the first minimal sets of virtual machines and rules that cannot be had "
-        "together. No two name the same virtual machine.",
+        "together, and those that no order of moves leads to their place. No two name the same virtual machine.",
     )
     conflicts_omitted: int = Field(0, ge=0, description="How many further conflicts there are.")
     undecided: int = Field(

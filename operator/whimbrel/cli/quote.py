@@ -127,7 +127,7 @@ def withheld(namespace: str, lines: Iterable[QuotedMove]) -> str:
 
 def conflicts(quote: Quote) -> str:
     """Why not all can be placed, one line for each conflict."""
-    lines = ["Not all can be placed. Each of these is resolved by changing any one thing that it names:"]
+    lines = ["Not all can be placed. Each of these is resolved by changing one thing of it:"]
     lines += [f"  {conflict.message}" for conflict in quote.conflicts]
     if quote.conflicts_omitted:
         lines.append(f"  and {quote.conflicts_omitted} more")

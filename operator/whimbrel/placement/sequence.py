@@ -345,5 +345,6 @@ def _behind(
     if rule is not None:
         return f"{name} cannot go to {target} in any order: {rule_in_words(rule, [name])}"
     if before:
-        return f"{name} can go to {target} only after {names(before)}, and no other host can take one in between"
+        between = "no host that the plan admits can take one of them in between"
+        return f"{name} can go to {target} only after {names(before)}, and {between}"
     return f"{name} cannot go to {target} in any order: a rule stands against every state in between"

@@ -14,6 +14,7 @@ from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.placement import (
     Conflict,
+    NoWayThere,
     Placement,
     Request,
     place,
@@ -70,7 +71,7 @@ class Quoted:
 
     lines: tuple[Line, ...]
     conflicts: tuple[Grounds, ...] = ()
-    """Those that name an instance of the plan."""
+    """Those that name an instance of the plan, then one for each that no order of moves leads to its place."""
     stuck: bool = False
     """Whether something of it cannot move, and nothing that is under way in the plan can change that."""
 
@@ -363,16 +364,21 @@ class _Desk:
         unplaced = {line.instance.uid for line in lines if line.target is None and not line.settled}
         conflicts = [c for c in (*together.conflicts, *apart.placement.conflicts) if not unplaced.isdisjoint(c.guests)]
         conflicts.sort(key=lambda conflict: (len(conflict.guests) == 1, conflict.guests))
-        return Quoted(
-            tuple(lines),
-            tuple(_grounds(conflict, readers, readable or frozenset()) for conflict in conflicts),
-            self.stuck(apart, together),
-        )
+        told = [_grounds(conflict, readers, readable or frozenset()) for conflict in conflicts]
+        return Quoted(tuple(lines), (*told, *_without_way(lines)), self.stuck(apart, together))
 
 
 def _grounds(conflict: Conflict, readers: _Readers, readable: Set[str]) -> Grounds:
     named = sorted(readers.instances[uid].key for uid in conflict.guests if uid in readable)
     return Grounds(tuple(map(str, named)), len(conflict.guests) - len(named), conflict.told(readable))
+
+
+def _without_way(lines: Iterable[Line]) -> Iterator[Grounds]:
+    """Those that no order of moves leads to their place, as their lines say it; these are in no conflict."""
+    for line in lines:
+        for reason in line.reasons:
+            if isinstance(reason, NoWayThere):
+                yield Grounds((str(line.instance.key),), 0, f"{reason.found}.")
 
 
 def _is_there(instance: Instance, spec: MigrationPlanSpec, hosts: Mapping[str, Host], assessment: Assessment) -> bool:

@@ -139,8 +139,8 @@ def test_two_full_hosts_with_nowhere_to_turn_cannot_swap_and_say_so() -> None:
 
     assert found.targets == {}
     assert {stuck.words for stuck in found.stuck.values()} == {
-        "default/a can go to node-2 only after default/b, and no other host can take one in between",
-        "default/b can go to node-1 only after default/a, and no other host can take one in between",
+        "default/a can go to node-2 only after default/b, and no host that the plan admits can take one of them in between",
+        "default/b can go to node-1 only after default/a, and no host that the plan admits can take one of them in between",
     }
 
 

@@ -76,8 +76,8 @@ def test_a_swap_without_a_spare_host_is_stuck_and_says_so() -> None:
 
     assert order.steps == ()
     assert [stuck.words for stuck in order.stuck] == [
-        "vm-a can go to b only after vm-b, and no other host can take one in between",
-        "vm-b can go to a only after vm-a, and no other host can take one in between",
+        "vm-a can go to b only after vm-b, and no host that the plan admits can take one of them in between",
+        "vm-b can go to a only after vm-a, and no host that the plan admits can take one of them in between",
     ]
 
 

@@ -102,7 +102,8 @@ def test_places_that_a_departure_frees_are_taken_after_it() -> None:
     assert set(found.targets) == {guest.uid for guest in guests}
     assert swap.targets == {}
     assert swap.stuck[guests[0].uid].words == (
-        "default/coming can go to node-2 only after default/leaving, and no other host can take one in between"
+        "default/coming can go to node-2 only after default/leaving, "
+        "and no host that the plan admits can take one of them in between"
     )
 
 

@@ -301,6 +301,22 @@ def test_who_stands_in_the_way_is_named_only_within_the_namespace() -> None:
     (line,) = quoted(first, second, hosts=2)["second"].lines
 
     assert [reason.found for reason in line.reasons if reason.code == "NoWayThere"] == [
-        "shop/site can go to node-1 only after a virtual machine of another namespace, and no other host can take one in "
-        "between"
+        "shop/site can go to node-1 only after a virtual machine of another namespace, and no host that the plan "
+        "admits can take one of them in between"
+    ]
+
+
+def test_those_that_no_order_of_moves_leads_to_their_place_stand_among_the_conflicts() -> None:
+    first = asks("first", big("annex", namespace="bank"), to=("node-2",), namespace="bank", leave=True)
+    second = asks("second", big("site", "node-2", "shop"), to=("node-1",), namespace="shop", leave=True)
+
+    found = quoted(first, second, hosts=2)["second"]
+
+    assert [(c.virtual_machines, c.unnamed, c.words) for c in found.conflicts] == [
+        (
+            ("shop/site",),
+            0,
+            "shop/site can go to node-1 only after a virtual machine of another namespace, and no host that the plan admits "
+            "can take one of them in between.",
+        )
     ]
