@@ -8,7 +8,7 @@ from whimbrel.preflight import PreflightReason
 
 
 def page(reasons: Iterable[type[PreflightReason]], examples: Mapping[str, PreflightReason]) -> str:
-    """The page as Markdown; the docstring of a reason is its cause. Examples come from the blocker corpus."""
+    """The page as Markdown; the docstring of a reason is its cause. A reason without one of these examples has its own."""
     ordered = sorted(reasons, key=lambda each: each.__name__)
     lines = [
         "# Reasons",
@@ -26,8 +26,9 @@ def page(reasons: Iterable[type[PreflightReason]], examples: Mapping[str, Prefli
         "`Unknown` what decides is not known; *blocks* says which of those keep it from moving as well. What *passes by "
         "itself* makes the virtual machine wait; whatever else blocks needs somebody to mend it.",
         "",
-        "The examples are what preflight says of the [blocker corpus](../../tests/data/README.md); words in capitals are "
-        "for you to fill in.",
+        "The examples are what preflight says of the [blocker corpus](../../tests/data/README.md), what the other rooms say of "
+        "small cases, and for what only holds a move back the words of `status.waits`; words in capitals are for you to fill "
+        "in.",
         "",
         "| Code | Judgement | Passes by itself | Cause |",
         "| --- | --- | --- | --- |",
@@ -54,6 +55,8 @@ def _section(reason: type[PreflightReason], example: PreflightReason | None) -> 
         at = f" at {example.node}" if example.node else ""
         cure = "" if example.cure() == reason.remedy else f" {example.cure()}"
         yield f"- **Example**: `{example.field}`{at}: found `{example.found}`, needed `{example.needed}`.{cure}"
+    elif reason.example:
+        yield f"- **Example**: {reason.example}"
 
 
 def _cause(reason: type[PreflightReason]) -> str:

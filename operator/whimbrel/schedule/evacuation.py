@@ -61,6 +61,11 @@ class NoRoomTogether(PreflightReason):
     remedy = "Free room on the hosts that it could go to, add hosts, or move some of the guests of {node} beforehand."
 
 
+def no_room_together(node: str) -> NoRoomTogether:
+    """That a guest of this host finds no room beside the others."""
+    return NoRoomTogether("status.allocatable", "no room beside the others", "room on another host", node)
+
+
 REASONS: tuple[type[PreflightReason], ...] = (NoRoomTogether,)
 """Beside preflight's, for the reference documentation."""
 
@@ -292,7 +297,7 @@ class _Paper:
     def _without_room(
         self, guest: Instance, node: str, conflicts: Sequence[Conflict], keys: Mapping[str, Key]
     ) -> Blocker:
-        reason = NoRoomTogether("status.allocatable", "no room beside the others", "room on another host", node)
+        reason = no_room_together(node)
         code, cure = reason.code, reason.cure()
         conflict = next((c for c in conflicts if guest.uid in c.guests), next(iter(conflicts), None))
         if conflict is None:

@@ -52,6 +52,11 @@ class AlreadyThere(PreflightReason):
     remedy = "Nothing is to be done; to move it all the same, select it by virtualMachines.onNodes."
 
 
+def already_there(node: str) -> AlreadyThere:
+    """That a virtual machine runs on a node that the target admits."""
+    return AlreadyThere("status.nodeName", node, "a node that spec.target admits")
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of a quote. Without a target it cannot move now; `reasons` then says why, completely."""
@@ -116,8 +121,7 @@ class Line:
 
 def settled_line(instance: Instance) -> Line:
     """A line of a virtual machine that is where the plan wants it."""
-    reason = AlreadyThere("status.nodeName", instance.node, "a node that spec.target admits")
-    return Line(instance, None, (), 0, (reason,), capacity_only=False)
+    return Line(instance, None, (), 0, (already_there(instance.node),), capacity_only=False)
 
 
 def unplaced_line(

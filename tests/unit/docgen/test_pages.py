@@ -2,20 +2,22 @@
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import whimbrel
-from docgen import corpus, embedded_server, fields, metrics, reasons
+from docgen import corpus, embedded_server, fields, metrics, others, reasons
 from docgen.__main__ import ROOMS
 from whimbrel.api import KINDS, MigrationPlan
 from whimbrel.preflight import ALL_REASONS
 from whimbrel.preflight.family import PreflightReason, PreflightUnknown, PreflightWarning
+from whimbrel.schedule import reasons as waits
 from whimbrel_lab.controlplane.embedded.deviations import Deviation
 
-EXAMPLES = corpus.examples(corpus.cases())
+EXAMPLES = {**others.examples(), **corpus.examples(corpus.cases())}
 
 
 def test_every_field_of_a_kind_has_a_line_with_its_meaning() -> None:
@@ -94,10 +96,67 @@ def test_every_code_is_told_with_cause_evidence_remedy_and_example(reason: type[
 
 
 @pytest.mark.parametrize("reason", ROOMS, ids=lambda reason: reason.__name__)
-def test_every_reason_of_other_rooms_is_told_with_cause_evidence_and_remedy(reason: type[PreflightReason]) -> None:
+def test_every_reason_of_other_rooms_is_told_with_cause_evidence_remedy_and_example(
+    reason: type[PreflightReason],
+) -> None:
     assert reason.__dict__.get("__doc__")
     assert reason.evidence
     assert reason.remedy
+    assert reason.__name__ in EXAMPLES or reason.example, (
+        f"{reason.__name__} needs an example: here, or in docgen.others"
+    )
+
+
+def test_no_reason_on_the_page_is_without_an_example() -> None:
+    sections = reasons.page(ROOMS, EXAMPLES).split("\n## ")[1:]
+
+    assert len(sections) == len(ROOMS)
+    assert [section.split("\n")[0] for section in sections if "- **Example**: " not in section] == []
+
+
+def test_a_reason_without_a_made_example_is_told_with_its_own() -> None:
+    class Waits(PreflightReason):
+        """It waits."""
+
+        example = "node-2 is full."
+
+    assert "- **Example**: node-2 is full.\n" in reasons.page([Waits], {})
+
+
+def wait_words(path: Path) -> Iterator[tuple[str, str]]:
+    """Every code that a source file gives a `Wait`, with a pattern of how its words begin where they stand there."""
+    tree = ast.parse(path.read_text())
+    named = {
+        target.id: each.value
+        for each in ast.walk(tree)
+        if isinstance(each, ast.Assign)
+        for target in each.targets
+        if isinstance(target, ast.Name)
+    }
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Wait":
+            words = call.args[1]
+            words = named.get(words.id, words) if isinstance(words, ast.Name) else words
+            parts = words.values if isinstance(words, ast.JoinedStr) else [words]
+            pattern = "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".+" for part in parts)
+            for code in ast.walk(call.args[0]):
+                if isinstance(code, ast.Constant):
+                    yield str(code.value), pattern
+
+
+def test_the_example_of_what_a_move_waits_for_is_in_the_words_of_the_code() -> None:
+    package = Path(whimbrel.__file__).parent
+    said = [
+        each for path in (*(package / "schedule").rglob("*.py"), package / "engine.py") for each in wait_words(path)
+    ]
+    own = {
+        reason.__name__: reason.example for reason in waits.REASONS if reason.example and reason is not waits.NoTarget
+    }
+
+    true = {code for code, pattern in said if code in own and re.match(pattern, own[code])}
+
+    assert all(pattern != ".+" for code, pattern in said if code in own)
+    assert sorted(own.keys() - true) == []
 
 
 def wait_codes(path: Path) -> Iterator[str]:
