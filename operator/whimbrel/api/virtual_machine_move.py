@@ -115,6 +115,9 @@ class AttemptSpec(ApiModel):
         description="Whether the target is a stop on the way: no order of moves leads to the place it will have directly. A "
         "further attempt follows, which `attempts` of the plan does not count.",
     )
+    final_node: ShortText = Field(
+        "", description="Node that it is to have in the end, where the target is, or was, a stop on the way."
+    )
     configuration: KubeVirtConfiguration = Field(description="The configuration of KubeVirt that it must run under.")
     policy_name: ShortText = Field(
         "",
@@ -131,6 +134,11 @@ class AttemptSpec(ApiModel):
     def names_target(self) -> bool:
         """Whether its migration says where to; otherwise the scheduler chooses among the allowed nodes."""
         return not self.allowed_nodes
+
+    @property
+    def stays_on(self) -> str:
+        """Node that it is to have in the end; empty where that is not known."""
+        return self.final_node or ("" if self.detour else self.target_node)
 
     @property
     def landing_nodes(self) -> tuple[str, ...]:

@@ -19,8 +19,9 @@ from whimbrel.placement.problem import (
     Together,
 )
 from whimbrel.placement.reasons import REASONS, NoWayThere, PlacementConflict, conflicting, no_way, undecided
-from whimbrel.placement.sequence import Sequence, Step, Stuck, sequence
+from whimbrel.placement.sequence import sequence
 from whimbrel.placement.solving import Effort, Solution, solve
+from whimbrel.placement.steps import Sequence, Step, Stuck
 from whimbrel.placement.wording import names
 
 __all__ = [

@@ -16,8 +16,9 @@ from whimbrel.placement.assign import seat
 from whimbrel.placement.between import Between
 from whimbrel.placement.board import Board, Frame
 from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Problem, Room
-from whimbrel.placement.sequence import Step, Stuck, sequence
-from whimbrel.placement.solving import Effort, solve
+from whimbrel.placement.sequence import sequence
+from whimbrel.placement.solving import Effort, Solution, solve
+from whimbrel.placement.steps import Step, Stuck
 from whimbrel.placement.volumes import Volumes
 from whimbrel.preflight import Assessment, HostFamily, elsewhere, pod_affinity, topology_spread
 
@@ -33,6 +34,8 @@ class Request:
     """Of its plan: whom it was assessed with decides nothing."""
     keep: str = ""
     """The target chosen before, which stays chosen while it is possible; empty: none was."""
+    via: str = ""
+    """The stop on the way there that was chosen before; empty: none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,11 @@ def place(
     if not asked:
         return Placement({})
     problem = pose(asked, hosts, ledger)
-    solution = solve(problem, effort)
     names = [room.name for room in problem.rooms]
+    before = _chosen_before(problem)
+    if len(before.targets) == len(asked):
+        return _placement(names, before, Solution({}, (), ()))
+    solution = solve(problem, effort)
     way = _Way(problem, solution.assignment)
     anew = _without_stale(problem, way)
     if anew is not problem:
@@ -81,13 +87,16 @@ def place(
         other_way = _Way(anew, other.assignment)
         if len(other_way.targets) > len(way.targets):
             solution, way = other, other_way
-    if len(way.targets) < len(asked):
-        way = _steady(problem, way)
+    way = _steady(problem, way, before)
     explained = {uid for conflict in solution.conflicts for uid in conflict.guests}.union(solution.undecided)
     for guest in problem.guests:
         if guest.uid not in way.targets and guest.uid not in explained:
             words = f"{guest.name} finds room only once a conflict of others is resolved"
             way.stuck.setdefault(guest.uid, Stuck(guest.uid, words))
+    return _placement(names, way, solution)
+
+
+def _placement(names: Sequence[str], way: "_Way", solution: Solution) -> Placement:
     return Placement(
         {uid: names[room] for uid, room in way.targets.items()},
         solution.conflicts,
@@ -107,26 +116,42 @@ def _without_stale(problem: Problem, way: "_Way") -> Problem:
     return replace(problem, guests=guests)
 
 
-def _steady(problem: Problem, found: "_Way") -> "_Way":
-    """What was chosen before, as far as it is possible, where the way that was found places no more guests than that.
-
-    Where not all can be placed there are several ways to place some; without this an unchanged world could go back and
-    forth between them.
-    """
-    board = Board(Frame(problem))
+def _chosen_before(problem: Problem) -> "_Way":
+    """The targets that were chosen before, as far as they are possible together and an order leads there."""
     kept = {number: guest.keep for number, guest in enumerate(problem.guests) if guest.keep is not None}
+    if not kept:
+        return _Way(problem, {})
+    board = Board(Frame(problem))
     seat(board, board.guests, kept)
-    before = _Way(
-        problem, {guest.uid: board.place[n] for n, guest in enumerate(problem.guests) if n in kept and board.placed(n)}
-    )
-    if len(before.targets) < len(found.targets) or before.targets == found.targets:
+    return _Way(problem, {problem.guests[number].uid: board.place[number] for number in kept if board.placed(number)})
+
+
+def _steady(problem: Problem, found: "_Way", before: "_Way | None" = None) -> "_Way":
+    """What was chosen `before`, as far as it is possible, unless the way that was found places more guests and will stand.
+
+    There are several ways to place all or some; without this an unchanged world could go back and forth between them.
+    """
+    before = before or _chosen_before(problem)
+    if all(guest.keep is None for guest in problem.guests):
         return found
+    while len(found.targets) > len(before.targets):
+        again = _chosen_before(_as_chosen(problem, found))
+        again.stuck = found.stuck | again.stuck
+        if len(again.targets) >= len(found.targets):
+            return found
+        found = again
     before.stuck = {uid: stuck for uid, stuck in found.stuck.items() if uid not in before.targets} | before.stuck
     for guest in problem.guests:
         if guest.uid not in before.targets and guest.uid in found.targets:
             words = f"{guest.name} has a place only instead of another that keeps its own"
             before.stuck.setdefault(guest.uid, Stuck(guest.uid, words))
     return before
+
+
+def _as_chosen(problem: Problem, way: "_Way") -> Problem:
+    """The problem as it will be posed once this way is the one that was chosen before."""
+    guests = (replace(g, keep=way.targets.get(g.uid), via=way.detours.get(g.uid)) for g in problem.guests)
+    return replace(problem, guests=tuple(guests))
 
 
 class _Way:
@@ -298,6 +323,7 @@ def _guest(
         target.headroom.memory_percent,
         target.strategy,
         position.get(request.keep),
+        position.get(request.via),
     )
 
 

@@ -64,6 +64,8 @@ class Guest:
     strategy: Strategy = Strategy.SPREAD
     keep: int | None = None
     """Position of the room chosen before, which stays chosen while it is possible."""
+    via: int | None = None
+    """Position of the room that it was to go to first, on its way there."""
 
 
 @dataclass(frozen=True, slots=True)

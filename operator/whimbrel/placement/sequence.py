@@ -4,61 +4,28 @@ A guest takes room at its target before it gives back its source, so two full ho
 them first goes to a third host. Rules are asked of each arrival, as the scheduler does. Called once placement is solved.
 """
 
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import replace
 from functools import partial
 
 from whimbrel.placement.assign import by_preference
 from whimbrel.placement.board import Board, Frame, rooms_of
 from whimbrel.placement.detours import MOST_GUESTS, State, way
-from whimbrel.placement.problem import Apart, Guest, Meter, Problem, Rule, Telling
-from whimbrel.placement.wording import as_read, names, rule_in_words
+from whimbrel.placement.problem import Apart, Meter, Problem
+from whimbrel.placement.steps import Sequence, Step, Stuck, behind
 
 _TARGETS = 8
 """Detour hosts that are considered for one guest."""
-_EXPLORED = 20_000
-"""Moves that are looked at where simple detours fail."""
+_EXPLORED = 80_000
+"""Moves that are looked at in all where simple detours fail."""
+_EXPLORED_AT_ONCE = 20_000
+"""Moves that one question may take of them."""
+_CALLED_BACK = 8
+"""So often those are called back that are stuck on their way; after that, everybody who went aside."""
 _ASIDE = 4
 """At most so many guests make way for one that is stuck."""
 _RECONSIDERED = 32
 """Guests that are looked at once more: those that found no way, and those that went aside. It costs a replay of all steps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One migration, possible when all steps before it have ended."""
-
-    guest: str
-    """UID."""
-    source: int | None
-    target: int
-    detour: bool
-    """Whether the target is not where it is to stay."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stuck:
-    """A guest that has a place to go and no way there."""
-
-    guest: str
-    """UID."""
-    words: str
-    """For whoever may read the names of all guests."""
-    retell: Telling | None = field(default=None, compare=False, repr=False)
-
-    def told(self, readable: Set[str]) -> str:
-        """The words for whoever may read the names of these guests only, by UID."""
-        return self.words if self.retell is None else self.retell(readable)
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    """The steps in order, and who cannot be moved by any order that was found."""
-
-    steps: tuple[Step, ...]
-    stuck: tuple[Stuck, ...]
-    rerouted: Mapping[str, int]
-    """Guests that end in another room than assigned, because no order leads there; as good for everything that must be."""
 
 
 def sequence(problem: Problem, assignment: Mapping[str, int]) -> Sequence:
@@ -74,6 +41,7 @@ class _Journey:
         self._steps: list[Step] = []
         self._target: dict[int, int] = {}
         self._detoured: set[int] = set()
+        self._meter = Meter(_EXPLORED)
         self._placed: dict[int, int] = {}
         """Rooms as assigned, be it their own; the other guests are not ours to move."""
         for number, guest in enumerate(problem.guests):
@@ -84,62 +52,138 @@ class _Journey:
         self._begin_anew()
 
     def run(self) -> Sequence:
-        """The order that was found, made shorter where that is possible.
+        """The best order that was found: fewest guests are stuck, then fewest steps.
 
-        Who is stuck after a detour does not even begin, and nobody counts on the room that it would have left.
+        Who is stuck does not even begin, and nobody counts on the room that it would have left.
         """
-        stranded: list[Stuck] = []
-        stuck = self._ordered()
-        while adrift := [each for each in stuck if self._has_moved(each.guest)]:
-            stranded += adrift
-            for each in adrift:
-                del self._placed[self._frame.positions[each.guest]]
-            self._begin_anew()
-            stuck = self._ordered()
-        guests = self._frame.problem.guests
+        self._walk()
+        if self._waiting():
+            self._choose(self._follow)
+        if self._waiting():
+            self._choose(self._find)
+        self._polish()
+        waiting = self._waiting()
+        stuck = tuple(self._explain(guest, waiting) for guest in waiting)
+        guests, last = self._frame.problem.guests, {step.guest: number for number, step in enumerate(self._steps)}
+        steps = tuple(replace(step, detour=number != last[step.guest]) for number, step in enumerate(self._steps))
         rerouted = {guests[g].uid: room for g, room in sorted(self._target.items()) if self._placed.get(g) != room}
-        return Sequence(tuple(self._steps), (*stuck, *stranded), rerouted)
+        return Sequence(steps, stuck, rerouted)
 
-    def _has_moved(self, uid: str) -> bool:
-        guest = self._frame.positions[uid]
-        return self._board.place.get(guest) != self._board.source(guest)
+    def _choose(self, search: Callable[[], None]) -> None:
+        """Begin anew, and keep what is found unless it is no better than what was found before."""
+        steps, targets, waiting = list(self._steps), dict(self._target), len(self._waiting())
+        self._begin_anew()
+        search()
+        self._walk()
+        self._stay_on_the_way()
+        self._call_back()
+        if (len(self._waiting()), len(self._steps)) >= (waiting, len(steps)):
+            self._return_to(steps, targets)
 
-    def _ordered(self) -> list[Stuck]:
-        """Find the order; who is stuck."""
-        stuck = self._proceed(list(self._target))
-        if 0 < len(stuck) <= _RECONSIDERED:
-            stuck = self._stuck_first(stuck)
-        if len(self._placed) > MOST_GUESTS:
+    def _walk(self, barred: Set[int] = frozenset()) -> bool:
+        """Who can go to its target goes, and after it who can go then; nobody to a barred room. Whether anybody went."""
+        began, waiting = len(self._steps), self._waiting()
+        while waiting:
+            left = [g for g in waiting if self._target[g] in barred or not self._go(g, self._target[g])]
+            if len(left) == len(waiting):
+                break
+            waiting = left
+        return len(self._steps) > began
+
+    def _follow(self) -> None:
+        """By way of the rooms that were chosen before, by those that cannot do without; until then these are left to them."""
+        guests = self._frame.problem.guests
+        via = {guest: room for guest in self._waiting() if (room := guests[guest].via) is not None}
+        while self._walk(frozenset(via.values())) or self._go_aside(via) or self._walk():
+            via = {guest: room for guest, room in via.items() if self._board.place.get(guest) != self._target[guest]}
+
+    def _go_aside(self, via: dict[int, int]) -> bool:
+        """The first that can goes aside, and is on its way from then on."""
+        for guest, room in via.items():
+            if room != self._board.place.get(guest) and self._go(guest, room):
+                del via[guest]
+                return True
+        return False
+
+    def _find(self) -> None:
+        """By detours, by looking further, and once more with another beginning."""
+        self._proceed(list(self._target))
+        self._stay_on_the_way()
+        self._call_back()
+        waiting = self._waiting()
+        if 0 < len(waiting) <= _RECONSIDERED:
+            self._choose(partial(self._stuck_first, waiting))
+
+    def _polish(self) -> None:
+        """With fewer moves, where that is possible."""
+        stuck = bool(self._waiting())
+        if len(self._placed) <= MOST_GUESTS:
+            if stuck or len(self._steps) > self._fewest():
+                self._shorten(complete=not stuck)
+        elif not stuck:
             self._settle_on_the_way()
-        elif (stuck or len(self._steps) > self._fewest()) and self._shorten(complete=not stuck):
-            return []
-        return stuck
 
-    def _proceed(self, waiting: list[int]) -> list[Stuck]:
+    def _adrift(self) -> list[int]:
+        """Who is stuck on its way."""
+        return [guest for guest in self._waiting() if self._board.place.get(guest) != self._board.source(guest)]
+
+    def _stay_on_the_way(self) -> None:
+        """Who is stuck on its way stays where it is if all rules that name it hold there."""
+        for guest in self._adrift():
+            if self._board.holds(guest):
+                self._target[guest] = self._board.place[guest]
+
+    def _call_back(self) -> None:
+        """Who is stuck on its way does not even begin. What is not possible without its steps is not done either.
+
+        Who was called back goes directly or not at all, so that each round leaves fewer who may be stuck on their way.
+        """
+        positions = self._frame.positions
+        called: set[int] = set()
+        rounds = 0
+        while adrift := self._adrift():
+            rounds += 1
+            if rounds > _CALLED_BACK:
+                adrift = [positions[step.guest] for step in self._steps if step.detour] + adrift
+            called.update(adrift)
+            steps = self._steps[:]
+            self._undo(0)
+            for guest in adrift:
+                self._aim(guest)
+            for step in steps:
+                guest = positions[step.guest]
+                if guest not in called and guest in self._target and self._board.place.get(guest) != step.target:
+                    self._go(guest, step.target)
+            self._walk()
+
+    def _aim(self, guest: int) -> None:
+        """At the room that it was assigned."""
+        room = self._placed[guest]
+        self._target.pop(guest, None)
+        if not self._board.stays(guest, room):
+            self._target[guest] = room
+
+    def _proceed(self, waiting: list[int]) -> None:
         """Move whoever can move; where nobody can, let somebody make way; where that does not help, look further."""
         while waiting:
             left = [guest for guest in waiting if not self._go(guest, self._target[guest])]
             if len(left) == len(waiting) and not any(self._make_way(guest, left) for guest in left):
-                knots = [knot for knot in self._knots(left) if not self._wander(knot)]
-                return [self._explain(guest, left) for knot in knots for guest in knot]
+                for knot in self._knots(left):
+                    self._wander(knot)
+                return
             waiting = [guest for guest in left if self._board.place.get(guest) != self._target[guest]]
-        return []
 
-    def _stuck_first(self, stuck: list[Stuck]) -> list[Stuck]:
-        """Once more from the beginning, those first that found no way: who could go at once may have taken their detour."""
-        steps, targets = list(self._steps), dict(self._target)
-        first = [self._frame.positions[each.guest] for each in stuck]
-        self._begin_anew()
-        self._proceed(first)
+    def _stuck_first(self, first: list[int]) -> None:
+        """Those first that found no way: who could go at once may have taken their detour."""
+        self._proceed([guest for guest in first if guest in self._target])
         self._proceed([guest for guest in self._waiting() if guest not in first])
         self._proceed(self._waiting())
-        left = self._waiting()
-        if len(left) < len(stuck):
-            return [self._explain(guest, left) for guest in left]
+
+    def _return_to(self, steps: Iterable[Step], targets: dict[int, int]) -> None:
+        """What was found before."""
         self._undo(0)
         self._target = targets
         self._repeat(steps)
-        return stuck
 
     def _waiting(self) -> list[int]:
         return [guest for guest, room in self._target.items() if self._board.place.get(guest) != room]
@@ -159,7 +203,8 @@ class _Journey:
 
     def _settle_on_the_way(self) -> None:
         """Who went aside stays there instead of going on, where that is as good: a move less."""
-        for guest in sorted(self._detoured)[:_RECONSIDERED]:
+        detoured = sorted({self._frame.positions[step.guest] for step in self._steps if step.detour})
+        for guest in detoured[:_RECONSIDERED]:
             steps, target = list(self._steps), self._target[guest]
             own = [number for number, step in enumerate(steps) if self._frame.positions[step.guest] == guest]
             if len(own) < 2:
@@ -169,9 +214,7 @@ class _Journey:
             others = (step for number, step in enumerate(steps) if number != own[-1])
             if all(self._go(self._frame.positions[step.guest], step.target) for step in others) and self._is_as_good():
                 continue
-            self._undo(0)
-            self._target[guest] = target
-            self._repeat(steps)
+            self._return_to(steps, self._target | {guest: target})
 
     def _is_as_good(self) -> bool:
         """Whether everybody who was assigned a room is in one that suits, with everybody counted."""
@@ -179,22 +222,18 @@ class _Journey:
         suits = all(board.domains[guest] >> board.place[guest] & 1 for guest in self._placed)
         return suits and not any(board.overfull(room) for room in board.arrivals) and board.keeps()
 
-    def _shorten(self, *, complete: bool) -> bool:
+    def _shorten(self, *, complete: bool) -> None:
         """Among a handful of guests, the cheapest of all ways instead of the one that was found, where that is dearer.
 
         `complete`: whether the one that was found leads everybody to a target.
         """
         company = sorted(self._placed)
         if len(company) > MOST_GUESTS or any(self._board.source(guest) is None for guest in company):
-            return False
+            return
         steps, targets = list(self._steps), dict(self._target)
         self._begin_anew()
-        if self._search_way(company) and not (complete and len(self._steps) >= len(steps)):
-            return True
-        self._undo(0)
-        self._target = targets
-        self._repeat(steps)
-        return False
+        if not self._search_way(company) or (complete and len(self._steps) >= len(steps)):
+            self._return_to(steps, targets)
 
     def _repeat(self, steps: Iterable[Step]) -> None:
         """Take steps that are known to be possible."""
@@ -218,21 +257,19 @@ class _Journey:
             knots = [*apart, (mask, group)]
         return [sorted(group) for _, group in knots]
 
-    def _wander(self, knot: list[int]) -> bool:
+    def _wander(self, knot: list[int]) -> None:
         """Any way to where these are to go, else to where they can be as well; also of others that are in their way.
 
         With a handful of moves in all, from the very beginning.
         """
         if len(knot) > MOST_GUESTS:
-            return False
+            return
         gone = list(self._steps) if len(self._target) <= MOST_GUESTS else []
         if gone:
             self._undo(0)
         company = self._company(list(self._target) if gone else knot)
-        if self._search_way(company):
-            return True
-        self._repeat(gone)
-        return False
+        if not self._search_way(company):
+            self._repeat(gone)
 
     def _company(self, knot: list[int]) -> list[int]:
         """These and, as far as a handful goes, others in the rooms that they leave or want."""
@@ -251,8 +288,8 @@ class _Journey:
             suits = all(room is not None and mask >> room & 1 for room, mask in zip(state, suitable, strict=True))
             return suits and not any(board.overfull(room) for room in board.arrivals) and board.keeps()
 
-        direct = way(board, company, rooms, lambda state: state == wanted, Meter(_EXPLORED))
-        found = way(board, company, rooms, as_good, Meter(_EXPLORED))
+        direct = self._way(company, rooms, lambda state: state == wanted)
+        found = self._way(company, rooms, as_good)
         if direct is not None and (found is None or len(direct) <= len(found)):
             found = direct
         if found is None:
@@ -265,6 +302,15 @@ class _Journey:
             board.take(guest)
             board.put(guest, room)
         return True
+
+    def _way(
+        self, company: list[int], rooms: list[list[int]], done: Callable[[State], bool]
+    ) -> list[tuple[int, int]] | None:
+        """The cheapest way, as far as the steps of this sequence go."""
+        meter = Meter(min(self._meter.left, _EXPLORED_AT_ONCE))
+        found = way(self._board, company, rooms, done, meter)
+        self._meter.spend(min(meter.spent, self._meter.left))
+        return found
 
     def _rooms_near(self, guest: int, waiting: list[int]) -> list[int]:
         """Rooms that are of interest to a guest: those of the others, and some that it would prefer."""
@@ -332,19 +378,5 @@ class _Journey:
         refusing = [problem.rules[number] for number in self._board.refusing(guest, room, here)]
         self._board.back(guest, here)
         rule = next((rule for rule in refusing if not isinstance(rule, Apart)), None)
-        retell = partial(_behind, problem.guests[guest], problem.rooms[room].name, leaving, rule)
+        retell = partial(behind, problem.guests[guest], problem.rooms[room].name, leaving, rule)
         return Stuck(problem.guests[guest].uid, retell(), retell)
-
-
-def _behind(
-    guest: Guest, target: str, leaving: Iterable[Guest], rule: Rule | None, readable: Set[str] | None = None
-) -> str:
-    """What a guest that is stuck stands behind: a rule, or others. Only names of `readable` guests are spelled; None: all."""
-    before = sorted(as_read(other, readable).name for other in leaving)
-    name = names([as_read(guest, readable).name])
-    if rule is not None:
-        return f"{name} cannot go to {target} in any order: {rule_in_words(rule, [name])}"
-    if before:
-        between = "no host that the plan admits can take one of them in between"
-        return f"{name} can go to {target} only after {names(before)}, and {between}"
-    return f"{name} cannot go to {target} in any order: a rule stands against every state in between"

@@ -48,15 +48,14 @@ def docket(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Docket | None
     subjects = [i for uid, i in selected.items() if uid in open_moves or (not started and uid not in evidence)]
     if not started and selection.problems:
         subjects = []
-    keep = {
-        uid: e.attempt.target_node for uid, e in open_moves.items() if e.attempt is not None and not e.attempt.detour
-    }
+    attempts = {uid: e.attempt for uid, e in open_moves.items() if e.attempt is not None}
     block = spec.virtual_machines.non_migratable == NonMigratable.BLOCK
     asked = Asked(
         plan_uid=plan.uid,
         spec=spec,
         instances=subjects,
-        keep=keep,
+        keep={uid: final for uid, attempt in attempts.items() if (final := attempt.stays_on)},
+        via={uid: attempt.target_node for uid, attempt in attempts.items() if attempt.detour},
         on_their_way=frozenset(on_its_way),
         far_travelled=frozenset(far),
         namespace=plan.key.namespace,

@@ -266,7 +266,7 @@ def _next_attempt(
     following = attempt_for(line, last.number + 1, history, survey.snapshot) or _repeated(last, instance)
     ahead.specify(instance, following.target_node)
     if last.detour and following.target_node == last.target_node:
-        return following.model_copy(update={"detour": True})
+        return following.model_copy(update={"detour": True, "final_node": last.final_node})
     return following
 
 

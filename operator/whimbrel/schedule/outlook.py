@@ -207,6 +207,7 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
         target_hostname=line.target.node.hostname,
         allowed_nodes=line.allowed_nodes,
         detour=bool(line.final),
+        final_node=line.final,
         configuration=offer.configuration,
         policy_name=policy_name(offer.configuration, pairs) if needed else "",
         policy_labels=pairs if needed else 0,

@@ -5,7 +5,7 @@ Called by `engine` at each outlook, and by `following` for a single next attempt
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from whimbrel.api.migration_plan import MigrationPlanSpec, NonMigratable
 from whimbrel.domain.records import Instance
@@ -35,6 +35,8 @@ class Asked:
     instances: Sequence[Instance]
     keep: Mapping[str, str]
     """Instance UID → target that it already has."""
+    via: Mapping[str, str] = field(default_factory=dict)
+    """Instance UID → stop on the way there that it already has."""
     on_their_way: frozenset[str] = frozenset()
     """UIDs of instances that have reached a detour."""
     far_travelled: frozenset[str] = frozenset()
@@ -264,7 +266,8 @@ class _Desk:
         claimed, rest = list[Request](), list[Request]()
         for instance in asked.instances:
             if instance.uid not in there:
-                request = Request(instance, assessment, asked.keep.get(instance.uid, ""))
+                uid = instance.uid
+                request = Request(instance, assessment, asked.keep.get(uid, ""), asked.via.get(uid, ""))
                 (claimed if claims.get(instance.uid) == asked.plan_uid else rest).append(request)
         return cls(asked, assessment, hosts, there, tuple(claimed), tuple(rest))
 
