@@ -15,11 +15,11 @@ from whimbrel.inventory.ledger import Ledger, PodDemand
 from whimbrel.placement.assign import seat
 from whimbrel.placement.between import Between
 from whimbrel.placement.board import Board, Frame
-from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Problem, Room
+from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Kind, Problem, Room
 from whimbrel.placement.sequence import sequence
 from whimbrel.placement.solving import Effort, Solution, solve
 from whimbrel.placement.steps import Step, Stuck
-from whimbrel.placement.volumes import Volumes
+from whimbrel.placement.volumes import Volumes, sharers
 from whimbrel.preflight import Assessment, HostFamily, elsewhere, pod_affinity, topology_spread
 
 RESOURCES = ("memory_bytes", "cpu_millicores", "pods")
@@ -88,12 +88,34 @@ def place(
         if len(other_way.targets) > len(way.targets):
             solution, way = other, other_way
     way = _steady(problem, way, before)
+    solution = _proven(solution, asked, ledger)
     explained = {uid for conflict in solution.conflicts for uid in conflict.guests}.union(solution.undecided)
     for guest in problem.guests:
         if guest.uid not in way.targets and guest.uid not in explained:
             words = f"{guest.name} finds room only once a conflict of others is resolved"
             way.stuck.setdefault(guest.uid, Stuck(guest.uid, words))
     return _placement(names, way, solution)
+
+
+def _proven(solution: Solution, requests: Sequence[Request], ledger: Ledger) -> Solution:
+    """Without conflicts that could be for counting a volume more than once: their guests are undecided."""
+    if not solution.conflicts:
+        return solution
+    shared = sharers((request.instance for request in requests), ledger)
+    doubtful = [
+        conflict
+        for conflict in solution.conflicts
+        if any(member.kind is Kind.CAPACITY for member in conflict.members)
+        and any(len(users.intersection(conflict.guests)) > 1 for users in shared)
+    ]
+    if not doubtful:
+        return solution
+    undecided = {uid for conflict in doubtful for uid in conflict.guests if uid not in solution.assignment}
+    return replace(
+        solution,
+        conflicts=tuple(conflict for conflict in solution.conflicts if conflict not in doubtful),
+        undecided=tuple(sorted({*solution.undecided, *undecided})),
+    )
 
 
 def _placement(names: Sequence[str], way: "_Way", solution: Solution) -> Placement:

@@ -18,6 +18,19 @@ _PREFIX = "attachable-volumes-csi-"
 _UNLIMITED = 1 << 40
 
 
+def sharers(instances: Iterable[Instance], ledger: Ledger) -> tuple[frozenset[str], ...]:
+    """UIDs of guests that use one volume of a driver with limits, for each volume that several of these use. Where they are in
+    one host it takes one place there, and is counted with each: a conflict of theirs is no proof.
+    """
+    users: dict[tuple[str, str], set[str]] = {}
+    attached = ledger.attached
+    for instance in instances if attached.limited else ():
+        for driver, volumes in attached.of_guest(instance, ledger.source_launcher(instance)):
+            for volume in volumes:
+                users.setdefault((driver, volume), set()).add(instance.uid)
+    return tuple(frozenset(found) for found in users.values() if len(found) > 1)
+
+
 class Volumes:
     """The volumes of some guests that are placed together, of drivers whose places could run out."""
 

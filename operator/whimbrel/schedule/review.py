@@ -143,7 +143,7 @@ def review(
     if gate == Gate.OPEN and readable:
         leave = spec.virtual_machines.non_migratable == NonMigratable.LEAVE
         left_out = tuple(line for line in lines if leave or line.settled)
-        changes += _skip(left_out, open_moves, evidence, now)
+        changes += _skip(left_out, open_moves, evidence, survey)
     candidates: list[Candidate] = []
     if gate in (Gate.OPEN, Gate.QUOTING) and _goes_on(plan, spec, stored):
         candidates += _begun_candidates(plan, spec, survey)
@@ -326,10 +326,13 @@ def _gone(left: list[Evidence], now: datetime, *, started: bool) -> Iterator[Wri
 
 
 def _skip(
-    lines: tuple[Line, ...], open_moves: dict[str, Evidence], evidence: Mapping[str, Evidence], now: datetime
+    lines: tuple[Line, ...], open_moves: dict[str, Evidence], evidence: Mapping[str, Evidence], survey: Survey
 ) -> list[Write]:
-    """Moves that cannot be, where the plan leaves them; those that only lack room wait until the plan is still."""
-    busy = any(not terminal(e) and uid not in _blocked_uids(lines) for uid, e in evidence.items())
+    """Moves that cannot be, where the plan leaves them; those that only lack room wait until the plan is still, and everything
+    else that is under way: whoever leaves makes room.
+    """
+    now, blocked = survey.snapshot.now, _blocked_uids(lines)
+    busy = survey.ledger.in_flight > 0 or any(not terminal(e) and uid not in blocked for uid, e in evidence.items())
     skipped: list[Write] = []
     for line in lines:
         move = open_moves.get(line.instance.uid)

@@ -151,3 +151,15 @@ def test_hosts_count_the_volumes_of_all_that_leave_together() -> None:
 
     assert blocker.codes == ("NoRoomTogether",)
     assert "node-2 has 3 of attachable-volumes-csi-san free" in blocker.message
+
+
+def test_two_that_use_one_volume_are_not_said_to_be_in_conflict_over_a_place_that_they_would_share() -> None:
+    shared = [a_guest("a", "both"), a_guest("b", "both")]
+    apart = [a_guest("a", "one"), a_guest("b", "two")]
+
+    undecided, conflict = Scene({"node-2": 1}, shared).placed(), Scene({"node-2": 1}, apart).placed()
+
+    assert not undecided.conflicts
+    assert len(undecided.targets) == 1
+    assert len(undecided.undecided) == 1
+    assert [len(each.guests) for each in conflict.conflicts] == [2]
