@@ -56,6 +56,15 @@ class Attached:
         return found
 
     @cached_property
+    def nodes_of(self) -> Mapping[tuple[str, str], frozenset[str]]:
+        """By driver and name of a volume the nodes where pods use it."""
+        found: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for (node, driver), users in self._used.items():
+            for volume in users:
+                found[driver, volume].add(node)
+        return {volume: frozenset(nodes) for volume, nodes in found.items()}
+
+    @cached_property
     def _left(self) -> frozenset[tuple[str, str]]:
         """Node and name of each volume that those use who are gone: it is detached behind them."""
         return frozenset(

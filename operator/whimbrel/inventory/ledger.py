@@ -8,36 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from whimbrel.api.virtual_machine_move import AttemptSpec
-from whimbrel.domain.naming import (
-    ANNOTATION_MOVE,
-    ANNOTATION_PLAN,
-    HOSTNAME_LABEL,
-    LABEL_ATTEMPT,
-    is_our_migration,
-)
 from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.records import Instance, Key, Migration, Node, Pod
 from whimbrel.domain.scheduling import Admission
+from whimbrel.inventory import flights
 from whimbrel.inventory.attached import Attached
+from whimbrel.inventory.flights import InFlight
 from whimbrel.inventory.journeys import Journeys
 from whimbrel.inventory.neighbours import Arrival, Crowds, Neighbours
 from whimbrel.inventory.pods import PodDemand, Pods
 from whimbrel.inventory.snapshot import Snapshot
 
 __all__ = ["InFlight", "Ledger", "PodDemand"]
-
-
-@dataclass(frozen=True, slots=True)
-class InFlight:
-    """An unfinished migration and the nodes that it binds; an unknown one is empty and counts nowhere."""
-
-    migration: Migration
-    source: str
-    target: str
-    """Where it arrives; as long as the scheduler may still choose, where it is expected."""
-    arrivals: tuple[str, ...]
-    """Nodes where it takes an inbound slot: its target, or each that the scheduler may still choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +80,18 @@ class Ledger:
         if pods is None or pods.records is not snapshot.pods:
             pods = Pods(snapshot.pods)
         by_hostname = {node.hostname: node.name for node in snapshot.nodes.values()}
-        flights = [
-            _in_flight(migration, snapshot, pods.arrival(migration), by_hostname)
+        unfinished = [
+            flights.in_flight(migration, snapshot, pods.arrival(migration), by_hostname)
             for migration in snapshot.migrations.values()
-            if not migration.final and not _abandoned(migration, snapshot, pods.arrival(migration))
+            if not migration.final and not flights.abandoned(migration, snapshot, pods.arrival(migration))
         ]
         ledger = cls(
             _Facts(
                 snapshot=snapshot,
                 nodes={node.name: node for node in snapshot.nodes.values()},
                 pods=pods,
-                unfinished=_by_instance(flights, snapshot),
-                lingering=Counter(node for flight in flights for node in _lingering(flight, snapshot)),
+                unfinished=flights.by_instance(unfinished, snapshot),
+                lingering=Counter(node for flight in unfinished for node in flights.lingering(flight, snapshot)),
                 crowds=Crowds(snapshot),
                 journeys=Journeys(snapshot),
                 quotas=_by_namespace(snapshot.quotas),
@@ -122,7 +104,7 @@ class Ledger:
             for pod in waiting:
                 if not pod.migration_uid:  # a target launcher is reserved for by its migration, below
                     ledger._take(node, PodDemand(pod.memory_bytes, pod.cpu_millicores, pod.requests))
-        for flight in flights:
+        for flight in unfinished:
             instance = snapshot.instances.get(flight.migration.instance_key)
             ledger._count_migration(flight.source, flight.arrivals)
             arrival = pods.arrival(flight.migration)
@@ -169,12 +151,14 @@ class Ledger:
         self._gone |= {instance.uid for instance in instances}
         self._neighbours = self._attached = None
 
+    def leaving(self) -> tuple[Instance, ...]:
+        """Instances that migrations are about to bring elsewhere, sorted by key; not those that nobody will end."""
+        return flights.leaving(self._facts.unfinished, self._facts.snapshot)
+
     def settled(self) -> "Ledger":
         """As it will be when everything that is under way has arrived, and nothing else has changed."""
         other = self.copy()
-        flights = [flight for key, flight in self._facts.unfinished.items() if flight.target not in ("", flight.source)]
-        instances = (self._facts.snapshot.instances.get(flight.migration.instance_key) for flight in flights)
-        other.release_departures([instance for instance in instances if instance is not None])
+        other.release_departures(self.leaving())
         other._outbound, other._inbound, other._in_flight = Counter(), Counter(), 0
         return other
 
@@ -377,74 +361,6 @@ def _asked(pods: Iterable[Pod]) -> tuple[Admission, ...]:
     return tuple(sorted((pod.admission for pod in pods if pod.admission is not None), key=repr))
 
 
-def _abandoned(migration: Migration, snapshot: Snapshot, arrival: Pod | None) -> bool:
-    """Whether only a finalizer keeps it: KubeVirt deletes a migration whose instance is gone, and leaves its finalizer on.
-
-    It can get no target launcher any more, so it takes no slot, in KubeVirt's count neither (KubeVirt contract §1.6, §6.1).
-    """
-    waiting = migration.deleting and migration.phase in ("", "Pending")
-    return waiting and migration.instance_key not in snapshot.instances and (arrival is None or arrival.ended)
-
-
 def _counts_itself(arrival: Pod | None) -> bool:
     """Whether a target launcher is bound, and so among its node's pods; or has ended, and takes nothing any more."""
     return arrival is not None and (bool(arrival.node) or arrival.ended)
-
-
-def _in_flight(
-    migration: Migration, snapshot: Snapshot, arrival: Pod | None, by_hostname: Mapping[str, str]
-) -> InFlight:
-    """Where a migration leaves and arrives: by the handed-off state, the target launcher, the selector it asks with, or
-    what its move expects.
-    """
-    instance = snapshot.instances.get(migration.instance_key)
-    state = instance.migration if instance is not None else None
-    handed_off = state if state is not None and state.migration_uid == migration.uid else None
-    hostname = migration.added_node_selector.get(HOSTNAME_LABEL)
-    asked = by_hostname.get(hostname, "") if hostname else ""
-    source = (handed_off.source_node if handed_off else "") or (instance.node if instance is not None else "")
-    bound = arrival.node if arrival is not None else ""
-    nominated = arrival.nomination.node if arrival is not None and arrival.nomination is not None else ""
-    target = (handed_off.target_node if handed_off else "") or bound or nominated or asked
-    if target:
-        return InFlight(migration, source, target, (target,))
-    attempt = _attempt_of(migration, snapshot)
-    if attempt is None or attempt.names_target:
-        return InFlight(migration, source, "", ())
-    return InFlight(migration, source, attempt.target_node, attempt.allowed_nodes)
-
-
-def _lingering(flight: InFlight, snapshot: Snapshot) -> set[str]:
-    """Nodes beside its source where KubeVirt counts an unfinished migration as outbound: it takes the guest's node and the
-    source that the instance still shows, be that of an earlier migration.
-    """
-    instance = snapshot.instances.get(flight.migration.instance_key)
-    if instance is None:
-        return set()
-    shown = instance.migration.source_node if instance.migration is not None else ""
-    return {instance.node, shown} - {"", flight.source}
-
-
-def _attempt_of(migration: Migration, snapshot: Snapshot) -> AttemptSpec | None:
-    """The specification that a migration of ours carries out; None for anybody else's."""
-    namespace = migration.annotations.get(ANNOTATION_PLAN, "").partition("/")[0]
-    record = snapshot.moves.get(Key(namespace, migration.annotations.get(ANNOTATION_MOVE, "")))
-    if record is None or not is_our_migration(migration.key.name, migration.instance_name, migration.labels):
-        return None
-    attempt = record.move.status.attempt or record.move.spec.attempt
-    return attempt if attempt is not None and migration.labels.get(LABEL_ATTEMPT) == str(attempt.number) else None
-
-
-def _by_instance(flights: list[InFlight], snapshot: Snapshot) -> Mapping[Key, InFlight]:
-    """One unfinished migration per instance: the one handed off, else the oldest."""
-
-    def rank(flight: InFlight) -> tuple[bool, object, Key]:
-        instance = snapshot.instances.get(flight.migration.instance_key)
-        state = instance.migration if instance is not None else None
-        handed_off = state is not None and state.migration_uid == flight.migration.uid
-        return (not handed_off, flight.migration.created_at, flight.migration.key)
-
-    chosen: dict[Key, InFlight] = {}
-    for flight in sorted(flights, key=rank):
-        chosen.setdefault(flight.migration.instance_key, flight)
-    return chosen

@@ -19,8 +19,8 @@ from whimbrel.placement.problem import Amounts, Conflict, Fact, Guest, Kind, Pro
 from whimbrel.placement.sequence import sequence
 from whimbrel.placement.solving import Effort, Solution, solve
 from whimbrel.placement.steps import Step, Stuck
-from whimbrel.placement.volumes import Volumes, sharers
-from whimbrel.preflight import Assessment, HostFamily, elsewhere, pod_affinity, topology_spread
+from whimbrel.placement.volumes import PREFIX, Volumes, counted_twice
+from whimbrel.preflight import Assessment, HostFamily, attach_limits, elsewhere, pod_affinity, topology_spread
 
 RESOURCES = ("memory_bytes", "cpu_millicores", "pods")
 
@@ -75,6 +75,16 @@ def place(
     if not asked:
         return Placement({})
     problem = pose(asked, hosts, ledger)
+    found = _placed(problem, effort)
+    if found.conflicts:
+        doubted = counted_twice((request.instance for request in asked), ledger)
+        if not all(_is_proof(conflict, problem, doubted) for conflict in found.conflicts):
+            return _placed(pose(asked, hosts, ledger, places=False), effort)
+    return found
+
+
+def _placed(problem: Problem, effort: Effort | None) -> Placement:
+    asked = problem.guests
     names = [room.name for room in problem.rooms]
     before = _chosen_before(problem)
     if len(before.targets) == len(asked):
@@ -88,7 +98,6 @@ def place(
         if len(other_way.targets) > len(way.targets):
             solution, way = other, other_way
     way = _steady(problem, way, before)
-    solution = _proven(solution, asked, ledger)
     explained = {uid for conflict in solution.conflicts for uid in conflict.guests}.union(solution.undecided)
     for guest in problem.guests:
         if guest.uid not in way.targets and guest.uid not in explained:
@@ -97,25 +106,13 @@ def place(
     return _placement(names, way, solution)
 
 
-def _proven(solution: Solution, requests: Sequence[Request], ledger: Ledger) -> Solution:
-    """Without conflicts that could be for counting a volume more than once: their guests are undecided."""
-    if not solution.conflicts:
-        return solution
-    shared = sharers((request.instance for request in requests), ledger)
-    doubtful = [
-        conflict
-        for conflict in solution.conflicts
-        if any(member.kind is Kind.CAPACITY for member in conflict.members)
-        and any(len(users.intersection(conflict.guests)) > 1 for users in shared)
-    ]
-    if not doubtful:
-        return solution
-    undecided = {uid for conflict in doubtful for uid in conflict.guests if uid not in solution.assignment}
-    return replace(
-        solution,
-        conflicts=tuple(conflict for conflict in solution.conflicts if conflict not in doubtful),
-        undecided=tuple(sorted({*solution.undecided, *undecided})),
+def _is_proof(conflict: Conflict, problem: Problem, doubted: Set[str]) -> bool:
+    """Whether a conflict holds however volumes are counted."""
+    lacks_places = any(
+        member.kind is Kind.CAPACITY and problem.resources[member.resource].startswith(PREFIX)
+        for member in conflict.members
     )
+    return not lacks_places or doubted.isdisjoint(conflict.guests)
 
 
 def _placement(names: Sequence[str], way: "_Way", solution: Solution) -> Placement:
@@ -236,14 +233,17 @@ def _overfull(room: Room, left: Sequence[int], arrived: Guest) -> bool:
     )
 
 
-def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger) -> Problem:
-    """The problem of these requests. Of their plans the one that asks for most host failures is heard."""
+def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger, *, places: bool = True) -> Problem:
+    """The problem of these requests. Of their plans the one that asks for most host failures is heard.
+
+    `places`: whether places for volumes are counted for all together, or what preflight says of each by itself stands.
+    """
     names = sorted(hosts)
     position = {name: number for number, name in enumerate(names)}
     failures = max((request.assessment.terms.target.headroom.host_failures for request in requests), default=0)
     moving = frozenset(request.instance.uid for request in requests) if failures else frozenset()
     between = Between(((request.instance, request.assessment) for request in requests), ledger)
-    volumes = Volumes((request.instance for request in requests), hosts, ledger)
+    volumes = Volumes((request.instance for request in requests) if places else (), hosts, ledger)
     scarce = _scarce(requests, hosts, ledger)
     emptied = frozenset[str]().union(*{request.assessment.terms.emptied for request in requests})
     rooms = (
@@ -256,7 +256,7 @@ def pose(requests: Sequence[Request], hosts: Mapping[str, Host], ledger: Ledger)
             _with_places(replace(room, spare=name not in emptied and hosts[name].takes_guests), volumes)
             for name, room in zip(names, rooms, strict=True)
         ],
-        [_guest(request, position, ledger, scarce, volumes, between) for request in requests],
+        [_guest(request, position, ledger, scarce, volumes, between, places=places) for request in requests],
         between.rules(requests[0].assessment) if requests else (),
         failures,
     )
@@ -333,6 +333,8 @@ def _guest(
     scarce: Sequence[str],
     volumes: Volumes,
     between: Between,
+    *,
+    places: bool,
 ) -> Guest:
     instance, assessment = request.instance, request.assessment
     target = assessment.terms.target
@@ -340,7 +342,7 @@ def _guest(
         instance.uid,
         str(instance.key),
         (*amounts_of(ledger.demand(instance), scarce), *volumes.of(instance)),
-        _facts(tuple(assessment.families), _masks(request, between)),
+        _facts(tuple(assessment.families), _masks(request, between), _COUNTED_BY_PREFLIGHT if places else _WITH_PLACES),
         position.get(instance.node),
         target.headroom.memory_percent,
         target.strategy,
@@ -350,17 +352,20 @@ def _guest(
 
 
 @lru_cache(maxsize=4096)
-def _facts(families: tuple[HostFamily, ...], masks: tuple[int, ...]) -> tuple[Fact, ...]:
+def _facts(
+    families: tuple[HostFamily, ...], masks: tuple[int, ...], counted: tuple[HostFamily, ...]
+) -> tuple[Fact, ...]:
     """What lasts of what preflight says; what changes as guests come and go is counted by the problem itself."""
     return tuple(
         Fact(family.NEEDS, mask)
         for family, mask in zip(families, masks, strict=True)
-        if not family.OF_THE_MOMENT or family in _COUNTED_BY_PREFLIGHT
+        if not family.OF_THE_MOMENT or family in counted
     )
 
 
 _COUNTED_BY_PREFLIGHT: tuple[HostFamily, ...] = (elsewhere, pod_affinity, topology_spread)
 """Of the families that change from moment to moment, those that the problem does not count itself, or not all of them."""
+_WITH_PLACES = (*_COUNTED_BY_PREFLIGHT, attach_limits)
 
 
 def _masks(request: Request, between: Between) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Attach limits as amounts of the problem: how many more volumes of a CSI driver each host takes.
 
 Never more than there are: a volume that several guests of the problem use counts with each, be it on one host once they are
-there, and what they leave is free only as far as nobody who stays uses it. Called by `placement.posing`.
+there, and what they leave is free only as far as nobody who stays uses it. Where only that stands against a placement
+(`counted_twice`) it is posed without, on what preflight says of each guest by itself. Called by `placement.posing`.
 """
 
 from collections import Counter
@@ -13,29 +14,32 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.placement.problem import Amounts
 
-_PREFIX = "attachable-volumes-csi-"
+PREFIX = "attachable-volumes-csi-"
 """How Kubernetes calls such places where it lists them as a resource."""
 _UNLIMITED = 1 << 40
 
 
-def sharers(instances: Iterable[Instance], ledger: Ledger) -> tuple[frozenset[str], ...]:
-    """UIDs of guests that use one volume of a driver with limits, for each volume that several of these use. Where they are in
-    one host it takes one place there, and is counted with each: a conflict of theirs is no proof.
+def counted_twice(instances: Iterable[Instance], ledger: Ledger) -> frozenset[str]:
+    """UIDs of guests one of whose volumes another of these uses, or somebody on another node: on a host where it is already it
+    takes no place, and is counted all the same.
     """
     users: dict[tuple[str, str], set[str]] = {}
+    found: set[str] = set()
     attached = ledger.attached
     for instance in instances if attached.limited else ():
         for driver, volumes in attached.of_guest(instance, ledger.source_launcher(instance)):
             for volume in volumes:
                 users.setdefault((driver, volume), set()).add(instance.uid)
-    return tuple(frozenset(found) for found in users.values() if len(found) > 1)
+                if attached.nodes_of.get((driver, volume), frozenset()) - {instance.node}:
+                    found.add(instance.uid)
+    return frozenset(found.union(*(uids for uids in users.values() if len(uids) > 1)))
 
 
 class Volumes:
     """The volumes of some guests that are placed together, of drivers whose places could run out."""
 
     def __init__(self, instances: Iterable[Instance], hosts: Mapping[str, Host], ledger: Ledger) -> None:
-        """Linear in guests and their volumes."""
+        """Linear in guests and their volumes; of no guests it counts nothing."""
         self._attached = ledger.attached
         self._demands: dict[str, DriverVolumes] = {}
         self._drivers: tuple[str, ...] = ()
@@ -63,7 +67,7 @@ class Volumes:
     @property
     def names(self) -> Sequence[str]:
         """Names of the amounts."""
-        return [_PREFIX + driver for driver in self._drivers]
+        return [PREFIX + driver for driver in self._drivers]
 
     def of(self, instance: Instance) -> Amounts:
         """How many places the guest takes wherever it runs."""

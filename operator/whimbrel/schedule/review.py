@@ -332,7 +332,7 @@ def _skip(
     else that is under way: whoever leaves makes room.
     """
     now, blocked = survey.snapshot.now, _blocked_uids(lines)
-    busy = survey.ledger.in_flight > 0 or any(not terminal(e) and uid not in blocked for uid, e in evidence.items())
+    busy = bool(survey.ledger.leaving()) or any(not terminal(e) and uid not in blocked for uid, e in evidence.items())
     skipped: list[Write] = []
     for line in lines:
         move = open_moves.get(line.instance.uid)

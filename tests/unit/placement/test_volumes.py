@@ -128,13 +128,6 @@ def test_what_a_guest_shares_with_one_that_stays_is_not_free_when_it_leaves() ->
     assert "node-2 has 0 of attachable-volumes-csi-san free" in kept_out.conflicts[0].words
 
 
-def test_a_volume_that_two_of_them_share_counts_twice_at_most() -> None:
-    both = [a_guest("a", "shared"), a_guest("b", "shared")]
-
-    assert set(Scene({"node-2": 2}, both).placed().targets.values()) == {"node-2"}
-    assert len(Scene({"node-2": 1}, both).placed().targets) == 1
-
-
 def test_places_are_no_amount_of_the_problem_where_there_are_plenty() -> None:
     plenty, few = Scene({"node-2": 10}, with_two_volumes(5)), Scene({"node-2": 9}, with_two_volumes(5))
 
@@ -153,13 +146,33 @@ def test_hosts_count_the_volumes_of_all_that_leave_together() -> None:
     assert "node-2 has 3 of attachable-volumes-csi-san free" in blocker.message
 
 
-def test_two_that_use_one_volume_are_not_said_to_be_in_conflict_over_a_place_that_they_would_share() -> None:
+def test_guests_that_share_a_volume_go_together_where_it_takes_one_place() -> None:
     shared = [a_guest("a", "both"), a_guest("b", "both")]
     apart = [a_guest("a", "one"), a_guest("b", "two")]
 
-    undecided, conflict = Scene({"node-2": 1}, shared).placed(), Scene({"node-2": 1}, apart).placed()
+    together, conflict = Scene({"node-2": 1}, shared).placed(), Scene({"node-2": 1}, apart).placed()
 
-    assert not undecided.conflicts
-    assert len(undecided.targets) == 1
-    assert len(undecided.undecided) == 1
+    assert set(together.targets.values()) == {"node-2"}
+    assert len(together.targets) == 2
     assert [len(each.guests) for each in conflict.conflicts] == [2]
+
+
+def test_a_guest_goes_where_its_volume_is_already_though_no_place_is_left_there() -> None:
+    scene = Scene({"node-2": 1}, [a_guest("a", "both"), a_guest("c", "both", node="node-2")])
+
+    assert scene.placed("a").targets == {"uid-default-a": "node-2"}
+
+
+def test_a_want_of_memory_is_proven_whatever_volumes_are_shared() -> None:
+    guests = [replace(guest, memory_bytes=40 * GIB) for guest in (a_guest("a", "both"), a_guest("b", "both"))]
+    scene = Scene({"node-2": 10}, guests)
+    scene.snapshot = replace(
+        scene.snapshot,
+        pods={key: replace(pod, memory_bytes=40 * GIB) for key, pod in scene.snapshot.pods.items()},
+    )
+    scene.ledger = Ledger.of(scene.snapshot)
+
+    (conflict,) = scene.placed().conflicts
+
+    assert len(conflict.guests) == 2
+    assert "of memory free" in conflict.words
