@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.lab, pytest.mark.libvirt, pytest.mark.slow, pytest.mar
 LINK_BYTES_PER_SECOND = 40_000_000
 LINK_MBPS = 320
 NODES = ("node-1", "node-2", "node-3")
-CALM = {
+IN_USE = {
     "memory_bytes": 64 * MIB,
-    "touched_bytes": 32 * MIB,
+    "touched_bytes": 60 * MIB,
     "working_set_bytes": 4 * MIB,
     "dirty_bytes_per_second": MIB,
 }
@@ -35,7 +35,7 @@ async def asked(kubeconfig: Path, capsys: pytest.CaptureFixture[str]) -> dict[st
 async def test_every_host_is_emptied_as_was_said_and_in_no_less_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machines = [LabGuest(f"vm-{number}", NODES[number % 3], **CALM) for number in range(6)]
+    machines = [LabGuest(f"vm-{number}", NODES[number % 3], **IN_USE) for number in range(6)]
     links = [LabHost(name, link_bytes_per_second=LINK_BYTES_PER_SECOND) for name in NODES]
     async with scene(topology(machines, links), tmp_path, hypervisor="libvirt") as stage:
         await stage.operator()
@@ -55,7 +55,8 @@ async def test_every_host_is_emptied_as_was_said_and_in_no_less_time(
             took_s = (at(status["finishedAt"]) - at(status["startedAt"])).total_seconds()
             with capsys.disabled():
                 print(f"\n{node}: {said['guests']} guests, said ≥ {said['seconds']} s, took {took_s:.0f} s")
-            assert took_s + 1 >= said["seconds"]
+            # Each pass is said in whole seconds, rounded up; so are the two times, rounded down.
+            assert took_s + 1 + said["guests"] >= said["seconds"]
             assert (await asked(stage.lab.kubeconfig, capsys))[node]["guests"] == 0
 
 
