@@ -13,15 +13,14 @@ from whimbrel.domain.quantities import time_budget_units
 from whimbrel.forecast.curve import DirtyCurve
 from whimbrel.forecast.path import Pace
 from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S, Course, copy_memory, pending_at_most
+from whimbrel.lifecycle.guard import MONITOR_LAG_S, RESUME_S
 
-EARLIEST_ACT_S = 1.0
+EARLIEST_ACT_S = MONITOR_LAG_S
 """KubeVirt's monitor compares whole elapsed seconds, so it acts no earlier than this after the deadline;"""
 LATEST_ACT_S = 1.4
 """it looks every 400 ms, so no later than this."""
 DEVICE_STATE_S = 0.025
 """Sending the devices' state and resuming at the target; guests on QEMU 7.2 showed 1 to 25 ms."""
-RESUME_S = 2.1
-"""Longest time from an abort to the guest running again: 1.24 to 2.07 s in eight runs of libvirt 9.0."""
 LONGEST_RAISED_DOWNTIME_S = 2000.0
 """The most that KubeVirt raises the hypervisor's downtime limit to."""
 

@@ -12,11 +12,11 @@ from itertools import product
 from math import ceil, inf
 
 from whimbrel.forecast.attempt import (
+    EARLIEST_ACT_S,
     LATEST_ACT_S,
     LONGEST_RAISED_DOWNTIME_S,
     NO_DISKS,
     PLAIN,
-    RESUME_S,
     AtDeadline,
     Disks,
     Ending,
@@ -29,6 +29,7 @@ from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.pre_copy import critical, first_round_bytes, pressure
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.spread import Spread, quantile
+from whimbrel.lifecycle.guard import RESUME_S
 
 POD_START_UP = Spread(10.0, 22.0)
 """Seconds from a migration's create to the begin of its copy, for a class never seen: KubeVirt's perf lab shows P95 27 to 30 s
@@ -119,7 +120,7 @@ def unattended_downtime_ms(terms: Terms) -> int:
     """
     pause_s = terms.allowed_downtime_s + terms.device_state_s
     if terms.deadline_s and terms.at_deadline is AtDeadline.SUSPEND:
-        pause_s = max(pause_s, terms.deadline_s + LATEST_ACT_S - 1.0 + RESUME_S)
+        pause_s = max(pause_s, terms.deadline_s + LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S)
     elif terms.deadline_s and terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
         pause_s = max(pause_s, min(2 * terms.deadline_s, LONGEST_RAISED_DOWNTIME_S) + terms.device_state_s)
     return ceil(1000 * pause_s)

@@ -9,7 +9,9 @@ from math import ceil
 from whimbrel.api.migration_plan import Disruption, Permission
 from whimbrel.api.virtual_machine_move import KubeVirtConfiguration, Rung
 from whimbrel.forecast import pass_seconds, time_budget_units
+from whimbrel.forecast.attempt import EARLIEST_ACT_S, LATEST_ACT_S
 from whimbrel.ladder.rung import Load, Offer, Withheld
+from whimbrel.lifecycle.guard import RESUME_S
 
 RUNG = Rung.STUN
 
@@ -18,7 +20,7 @@ ROUNDS_BEFORE_STUN = 1.5
 again is left, instead of memory that was never sent."""
 
 
-UNATTENDED_EXTRA_MS = 2500
+UNATTENDED_EXTRA_MS = round(1000 * (LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S))
 """What the longest unattended suspension exceeds KubeVirt's further deadline by: its monitor looks every 400 ms and counts
 whole seconds (0.4 s), and libvirt resumes the guest up to 2.1 s after the abort."""
 
