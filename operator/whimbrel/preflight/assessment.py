@@ -11,7 +11,7 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight.family import Candidate, HostFamily, PreflightReason, Reach
-from whimbrel.preflight.findings import Findings, host_demand
+from whimbrel.preflight.findings import Findings, Found, host_demand
 from whimbrel.preflight.grouping import Against, against, counted, within
 from whimbrel.preflight.lineup import Lineup, Terms
 
@@ -22,20 +22,9 @@ demands and supplies make no more pairs than that: with few demands nothing is m
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
-    """What was found out about one guest."""
+class _Case(Found):
+    """What was found out about one guest, what its plan asks for included: the numbers of those demands are below zero."""
 
-    everywhere: tuple[PreflightReason, ...]
-    demands: tuple[Hashable, ...]
-    """One per family that looks at hosts."""
-    classes: tuple[int, ...]
-    """The same as numbers: of a family, equal demands have one number."""
-    masks: tuple[int, ...]
-    """The hosts that nothing of each such family blocks."""
-    suitable: int
-    """Hosts that could run it, whatever room they have."""
-    possible: int
-    """Those of them that have room now and are not its source."""
     landing: tuple[str, ...]
     """Where it may land if the scheduler chooses; empty where its migration names a target."""
 
