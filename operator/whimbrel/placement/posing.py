@@ -145,12 +145,11 @@ def _chosen_before(problem: Problem) -> "_Way":
     return _Way(problem, {problem.guests[number].uid: board.place[number] for number in kept if board.placed(number)})
 
 
-def _steady(problem: Problem, found: "_Way", before: "_Way | None" = None) -> "_Way":
+def _steady(problem: Problem, found: "_Way", before: "_Way") -> "_Way":
     """What was chosen `before`, as far as it is possible, unless the way that was found places more guests and will stand.
 
     There are several ways to place all or some; without this an unchanged world could go back and forth between them.
     """
-    before = before or _chosen_before(problem)
     if all(guest.keep is None for guest in problem.guests):
         return found
     while len(found.targets) > len(before.targets):
