@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from whimbrel.domain.quantities import MIB
 from whimbrel_lab.hypervisor import HostSpec
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor
-from whimbrel_lab.truth.scenes import MIB, Scene
+from whimbrel_lab.truth.scenes import Scene
 from whimbrel_lab.truth.trial import Trial, carry_out
 
 LINK_BYTES_PER_SECOND = 1024 * MIB

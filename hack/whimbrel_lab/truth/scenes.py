@@ -7,10 +7,10 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
+from whimbrel.domain.quantities import MIB
 from whimbrel_lab.hypervisor import GuestSpec
 from whimbrel_lab.hypervisor.guest.image import RESERVED_BYTES
 
-MIB = 1024**2
 MEMORY_MIB = (64, 96, 128, 192, 256)
 CAPS_MIB = (16, 24, 32, 48, 64)
 LONGEST_PASS_S = 5

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from whimbrel.domain.quantities import MIB
 from whimbrel_lab.hypervisor.guest import image
 from whimbrel_lab.truth.judging import judge, judge_all, slowdown_seen
 from whimbrel_lab.truth.report import ROWS, table
-from whimbrel_lab.truth.scenes import MIB, Means, Scene, Split, scene
+from whimbrel_lab.truth.scenes import Means, Scene, Split, scene
 from whimbrel_lab.truth.trial import Trial
 
 IDLE = Scene(2, 128 * MIB, 96 * MIB, 0, 0, 32 * MIB, Means.PRE_COPY)
