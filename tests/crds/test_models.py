@@ -172,7 +172,7 @@ def test_a_profile_with_only_a_selector_and_enabled_works() -> None:
 def test_consent_is_never_implied() -> None:
     disruption = plan().spec.migration.disruption
 
-    assert disruption.to_json() == {"stun": "Never"}
+    assert disruption.to_json() == {"throttle": "Never", "stun": "Never", "postCopy": "Never"}
 
 
 @pytest.mark.parametrize("model", rule_holders(), ids=lambda model: model.__name__)

@@ -34,12 +34,13 @@ NO_BOUNDS = frozenset(
 UNDECLARED = "Undeclared"
 MATCHES_NO_PATTERN = "- -"
 LONGEST_SUBNET = "0000:0000:0000:0000:0000:ffff:192.168.100.100/128"
-BY_RULES: dict[tuple[str, str], Object] = {
+BY_RULES: dict[tuple[str, str], Object | list[Object]] = {
+    ("ladder[0].rung", "GiveUp"): [{"rung": "PreCopy"}, {"rung": "GiveUp"}],
     ("disruption.stun", "Never"): {"stun": "Never"},
     ("matchExpressions[0].operator", "Exists"): {"key": "tier", "operator": "Exists"},
     ("matchExpressions[0].operator", "DoesNotExist"): {"key": "tier", "operator": "DoesNotExist"},
 }
-"""(end of the field, value) → what its object must be for the rules to hold as well."""
+"""(end of the field, value) → what its object, or the list of it, must be for the rules to hold as well."""
 
 
 class NoCase(Exception):
@@ -137,7 +138,7 @@ def _case(keyword: str, bound: Any, node: Schema, document: Object, place: Place
 def _enumerated(document: Object, place: Place, value: Any) -> Object:
     for (end, of), instead in BY_RULES.items():
         if of == value and field(place).endswith(end):
-            return put(document, place[:-1], instead)
+            return put(document, place[:-2] if isinstance(instead, list) else place[:-1], instead)
     return put(document, place, value)
 
 
@@ -146,7 +147,9 @@ def _items(node: Schema, present: list[Any], count: int) -> list[Any]:
     items = node["items"]
     keys = node.get("x-kubernetes-list-map-keys", ())
     if keys:
-        return [{**present[0], **dict.fromkeys(keys, f"Type{number}")} for number in range(count)]
+        (key,) = keys
+        names = items["properties"][key].get("enum") or [f"Type{number}" for number in range(count)]
+        return [{**present[0], key: names[number % len(names)]} for number in range(count)]
     if _is_subnet(present[0]):
         return [f"10.{number}.0.0/16" for number in range(count)]
     if items["type"] == "string" and "enum" not in items:

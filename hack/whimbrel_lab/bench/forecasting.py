@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import MIB
 from whimbrel.forecast.arrival import eta, progress
 from whimbrel.forecast.attempt import PLAIN, AtDeadline, Terms
@@ -17,7 +18,7 @@ from whimbrel.forecast.curve import CurvePoint
 from whimbrel.forecast.odds import fits
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S
-from whimbrel.forecast.prediction import Convergence, predict
+from whimbrel.forecast.prediction import predict
 from whimbrel.forecast.prices import price
 from whimbrel.forecast.readings import Guest, Reading, guest
 from whimbrel.forecast.samples import point_of_finished, sighting

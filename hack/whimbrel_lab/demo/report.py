@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whimbrel.api import VirtualMachineMove
-from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, MovePhase, Rung
+from whimbrel.api.ladder import Rung
+from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, MovePhase
 from whimbrel.cli.quote import telling
 from whimbrel_lab.demo.view import attempt_of
 from whimbrel_lab.hypervisor import BeatReport

@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from whimbrel.api.definition import PrinterColumn, ResourceDefinition
+from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.quote import Quote
 from whimbrel.api.scalars import (
     MAX_NODES,
@@ -25,13 +26,7 @@ from whimbrel.api.scalars import (
     conditions_field,
     names_field,
 )
-from whimbrel.api.virtual_machine_move import MovePhase, Rung
-
-MIN_DOWNTIME_MS = 2000
-"""A stun cannot be consented to below this: after an abort the guest runs again 1.2 to 2.1 s later (libvirt 9, QEMU 7.2)."""
-
-MIN_MBPS = 250
-"""No migration starts where the links leave it less, as with vMotion, unless the plan says otherwise."""
+from whimbrel.api.virtual_machine_move import MovePhase
 
 APPROVE_ANNOTATION = "whimbrel.dev/approve"
 FINALIZER = "whimbrel.dev/migrations-in-flight"
@@ -42,13 +37,6 @@ class NonMigratable(StrEnum):
 
     BLOCK = "Block"
     LEAVE = "Leave"
-
-
-class Permission(StrEnum):
-    """Consent to one kind of disturbance of the guest."""
-
-    NEVER = "Never"
-    ALLOWED = "Allowed"
 
 
 class Approval(StrEnum):
@@ -175,82 +163,6 @@ class Target(ApiModel):
             "target takes nodeNames or nodeSelector, not both",
             lambda t: t.node_names is None or t.node_selector is None,
         ),
-    )
-
-
-class Bandwidth(ApiModel):
-    """Bounds on the rate of one migration."""
-
-    min_mbps: int = Field(
-        MIN_MBPS,
-        ge=9,
-        le=1_000_000,
-        description="Least rate in Mbit/s that the links at both ends must leave to one migration while all their slots are "
-        "taken; less than 250 is for small links, and at your own risk. It asks for room on the links: maxMbps may still ask "
-        "for a slower migration.",
-    )
-    max_mbps: int | None = Field(
-        None,
-        ge=9,
-        le=1_000_000,
-        description="Upper bound for one migration in Mbit/s. KubeVirt counts in whole MiB/s (8.4 Mbit/s), rounded down. "
-        "Absent: the share of the link that admission guarantees.",
-    )
-
-
-class Disruption(ApiModel):
-    """Consent to disturbances of the guest. Nothing else implies it."""
-
-    stun: Permission = Field(
-        Permission.NEVER,
-        description="Allowed: when pre-copy did not converge the guest may be suspended while the rest is copied.",
-    )
-    max_downtime_ms: int | None = Field(
-        None,
-        ge=MIN_DOWNTIME_MS,
-        le=600_000,
-        description="Longest suspension in milliseconds that is accepted; longer ones are cut short. At least 2000, because "
-        "a guest runs again only about 2 s after an abort.",
-    )
-    unattended_downtime_ms: int | None = Field(
-        None,
-        ge=MIN_DOWNTIME_MS,
-        le=3_600_000,
-        description="Longest suspension in milliseconds that is accepted if no operator is alive to cut it short: KubeVirt "
-        "itself lets a guest stay suspended for one further deadline.",
-    )
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "has(self.stun) && self.stun == 'Allowed' ? has(self.maxDowntimeMs) && has(self.unattendedDowntimeMs) : "
-            "!has(self.maxDowntimeMs) && !has(self.unattendedDowntimeMs)",
-            "disruption: maxDowntimeMs and unattendedDowntimeMs are both needed with stun: Allowed, and act on nothing "
-            "with stun: Never",
-            lambda d: (
-                (d.stun == Permission.ALLOWED) == (d.max_downtime_ms is not None)
-                and (d.stun == Permission.ALLOWED) == (d.unattended_downtime_ms is not None)
-            ),
-        ),
-        Rule(
-            "!has(self.maxDowntimeMs) || !has(self.unattendedDowntimeMs) || "
-            "self.unattendedDowntimeMs >= self.maxDowntimeMs",
-            "disruption: unattendedDowntimeMs must not be less than maxDowntimeMs",
-            lambda d: (
-                d.max_downtime_ms is None
-                or d.unattended_downtime_ms is None
-                or d.unattended_downtime_ms >= d.max_downtime_ms
-            ),
-        ),
-    )
-
-
-class Migration(ApiModel):
-    """How hard to try."""
-
-    bandwidth: Bandwidth = Field(default=Bandwidth(), description="Bounds on the rate of one migration.")
-    disruption: Disruption = Field(default=Disruption(), description="Consent to disturbances of the guest.")
-    attempts: int = Field(
-        3, ge=1, le=10, description="Most migrations that are begun for one virtual machine, whatever their rung."
     )
 
 

@@ -4,8 +4,9 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from whimbrel.api.forecast import Convergence
+from whimbrel.api.ladder import Rung
 from whimbrel.api.scalars import ApiModel, Message, Reason, ShortText
-from whimbrel.api.virtual_machine_move import Rung
 
 
 class TargetChoice(StrEnum):
@@ -34,13 +35,39 @@ class QuotedMove(ApiModel):
         ge=0,
         description="Memory divided by the admitted rate: a floor, not a forecast. Only memory that was never used is faster.",
     )
-    rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that will be tried, in this order.")
+    rung: Rung | None = Field(None, description="Rung of the next attempt: the first that is likely to do.")
+    convergence: Convergence | None = Field(None, description="Whether pre-copy ends by itself, deadlines apart.")
+    chance_percent: int | None = Field(
+        None, ge=0, le=100, description="How likely that attempt moves it within what the plan permits."
+    )
+    duration_p50_seconds: int | None = Field(
+        None, ge=0, description="Expected duration of that attempt, start-up included: as likely longer as shorter."
+    )
+    duration_p90_seconds: int | None = Field(
+        None, ge=0, description="The same, with one chance in ten of taking longer."
+    )
+    bytes_p50: int | None = Field(None, ge=0, description="Bytes expected to go over the network.")
+    downtime_bound_ms: int | None = Field(
+        None, ge=0, description="Longest that it stands still in that attempt, in milliseconds."
+    )
+    rungs: tuple[Rung, ...] = Field((), max_length=8, description="Rungs that may be tried, in this order.")
     budget_ms: int | None = Field(None, ge=0, description="Longest suspension that the plan accepts, in milliseconds.")
+    attended_downtime_ms: int | None = Field(
+        None, ge=0, description="Longest suspension while an operator is alive to cut it short, in milliseconds."
+    )
     unattended_downtime_ms: int | None = Field(
         None, ge=0, description="Longest suspension if no operator is alive, in milliseconds."
     )
     withheld: tuple[Message, ...] = Field(
         (), max_length=8, description="Rungs that the plan permits and that are not offered, each with the reason."
+    )
+    skipped: tuple[Message, ...] = Field(
+        (),
+        max_length=8,
+        description="Rungs that come before that of the next attempt and would not do, each with the reason.",
+    )
+    price: Message = Field(
+        "", description="What would make it possible, where no rung that is permitted is likely to move it."
     )
     reasons: tuple[Reason, ...] = Field((), max_length=32, description="Codes of all reasons why it cannot move.")
 
@@ -77,6 +104,14 @@ class Quote(ApiModel):
     not_running: int = Field(0, ge=0, description="How many of them do not run, so that nothing can move.")
     duration_seconds: int = Field(
         ge=0, description="At least this long for the whole plan: the busiest link's or slot's share. A floor."
+    )
+    duration_p50_seconds: int | None = Field(
+        None,
+        ge=0,
+        description="Expected duration of the whole plan from the forecasts of its moves; absent where one has no number.",
+    )
+    duration_p90_seconds: int | None = Field(
+        None, ge=0, description="The same, with one chance in ten of taking longer."
     )
     moves: tuple[QuotedMove, ...] = Field(
         (), max_length=100, description="The first 100 lines; VirtualMachineMoves have all."

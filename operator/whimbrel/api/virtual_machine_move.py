@@ -10,6 +10,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from whimbrel.api.definition import PrinterColumn, ResourceDefinition
+from whimbrel.api.forecast import Forecast
+from whimbrel.api.ladder import Rung
 from whimbrel.api.scalars import (
     ApiModel,
     Condition,
@@ -20,13 +22,6 @@ from whimbrel.api.scalars import (
     Uid,
     conditions_field,
 )
-
-
-class Rung(StrEnum):
-    """The steps of the ladder."""
-
-    PRE_COPY = "PreCopy"
-    STUN = "Stun"
 
 
 class MovePhase(StrEnum):
@@ -78,17 +73,6 @@ class KubeVirtConfiguration(ApiModel):
     allow_post_copy: bool = Field(False, description="Whether KubeVirt may switch to post-copy.")
     allow_workload_disruption: bool = Field(
         False, description="Whether KubeVirt may suspend the guest at the deadline."
-    )
-
-
-class Forecast(ApiModel):
-    """What was expected of an attempt before it began."""
-
-    duration_seconds: int = Field(ge=0, description="Memory divided by the admitted rate: a floor.")
-    bytes: int = Field(ge=0, description="Bytes of one pass over memory and local disks: a floor.")
-    budget_ms: int | None = Field(None, ge=0, description="Longest suspension that is accepted, in milliseconds.")
-    unattended_downtime_ms: int | None = Field(
-        None, ge=0, description="Longest suspension if no operator is alive, in milliseconds."
     )
 
 

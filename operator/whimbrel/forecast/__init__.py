@@ -1,27 +1,28 @@
 """What a migration will take: duration, bytes, downtime and convergence, each with its uncertainty; and its floor.
 
-The quote and the ladder use its floor (`admitted_rate`, `pass_seconds`, `time_budget_units`) so far. The rest is held
-against the lab's fluid model and real QEMU by the benches, and is what they are to ask next: `guest` checks what the cluster
-told, `predict` forecasts an attempt, `chance` says how likely it stays within what is permitted, `price` what a refusal would
-cost; `sighting`, `eta` and `progress` follow a running one, `pause_if_suspended_now` and `pause_in_all_s` are for whoever
-suspends guests.
+`guest` checks what the cluster told, `predict` forecasts an attempt, `chance` says how likely it stays within what is
+permitted, `price` what a refusal would cost; `sighting`, `eta` and `progress` follow a running one, `pause_if_suspended_now`
+and `pause_in_all_s` are for whoever suspends guests. The ladder and the quote ask it; the benches hold it against the lab's
+fluid model and real QEMU.
 """
 
+from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import time_budget_units
 from whimbrel.forecast.arrival import Eta, eta, eta_of_rest, progress
 from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
 from whimbrel.forecast.odds import chance, fits
 from whimbrel.forecast.path import Path
-from whimbrel.forecast.prediction import Convergence, Prediction, predict, unattended_downtime_ms
+from whimbrel.forecast.prediction import POD_START_UP, Prediction, outcomes, predict, unattended_downtime_ms
 from whimbrel.forecast.prices import Price, bandwidth_that_does, pause_that_does, price
 from whimbrel.forecast.readings import Guest, Reading, guest
 from whimbrel.forecast.samples import Sighting, point_of_finished, sighting
-from whimbrel.forecast.spread import Spread, exactly
+from whimbrel.forecast.spread import Spread, exactly, quantile
 from whimbrel.forecast.stun import Pause, pause_if_suspended_now, pause_in_all_s
 from whimbrel.inventory.rates import admitted_rate, pass_seconds
 
 __all__ = [
+    "POD_START_UP",
     "AtDeadline",
     "Convergence",
     "CurvePoint",
@@ -47,6 +48,7 @@ __all__ = [
     "exactly",
     "fits",
     "guest",
+    "outcomes",
     "pass_seconds",
     "pause_if_suspended_now",
     "pause_in_all_s",
@@ -55,6 +57,7 @@ __all__ = [
     "predict",
     "price",
     "progress",
+    "quantile",
     "sighting",
     "time_budget_units",
     "unattended_downtime_ms",

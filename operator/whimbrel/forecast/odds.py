@@ -1,10 +1,10 @@
 """How likely an attempt moves its guest within what the plan permits: the question that a rung is chosen by.
 
 Counts what `prediction` knows run by run, so it has an answer where a duration has none: near dirty rate = bandwidth the
-length is a lottery, but a deadline that leaves room for all of it is met. To be called by the ladder.
+length is a lottery, but a deadline that leaves room for all of it is met. Called by the ladder.
 """
 
-from whimbrel.forecast.attempt import NO_DISKS, Disks, Ending, Terms
+from whimbrel.forecast.attempt import NO_DISKS, AtDeadline, Disks, Ending, Terms
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.prediction import CERTAIN, POD_START_UP, outcomes
 from whimbrel.forecast.readings import Guest
@@ -24,15 +24,23 @@ def chance(
     *,
     within_s: float | None = None,
     most_downtime_ms: int | None = None,
+    most_wire_bytes: float | None = None,
 ) -> float:
-    """From 0 to 1: that the guest is moved within so many seconds from the create on, by an attempt that never suspends it
-    for longer than permitted. 0 where any suspension that may be is longer: consent has no odds.
+    """From 0 to 1: that the guest is moved within so many seconds from the create on, sending no more than so many bytes, by
+    an attempt whose suspension is no longer than permitted (None: none is).
+
+    What is too long counts as not moved: whoever runs the attempt looks once more before it suspends the guest, and ends it
+    if the pause could be longer. A pause that nothing can end (`AtDeadline.RAISE_DOWNTIME`) has no odds: 0 where any that may
+    be is too long.
     """
     moved, start_ups = 0.0, start_up.values(5)
     for run, weight in outcomes(guest, path, terms, disks):
         if run.ending in SUSPENDED and (most_downtime_ms is None or 1000 * run.downtime_bound_s > most_downtime_ms):
-            return 0.0
-        if run.ending in MOVED and run.seconds < float("inf"):
+            if terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
+                return 0.0
+            continue
+        too_much = most_wire_bytes is not None and run.wire_bytes > most_wire_bytes
+        if run.ending in MOVED and run.seconds < float("inf") and not too_much:
             in_time = sum(within_s is None or run.seconds + wait_s <= within_s for wait_s in start_ups)
             moved += weight * in_time / len(start_ups)
     return min(1.0, moved)

@@ -6,11 +6,11 @@ guarantees and never reads the schedule. To be called by the ladder and the outl
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 from itertools import product
 from math import ceil, inf
 
+from whimbrel.api.forecast import Convergence
 from whimbrel.forecast.attempt import (
     EARLIEST_ACT_S,
     LATEST_ACT_S,
@@ -37,14 +37,6 @@ from creation to running (performance reference B3); the median of 10 s is assum
 """
 CERTAIN = 0.9
 """Share of the weight that must agree before a verdict is given."""
-
-
-class Convergence(StrEnum):
-    """Whether pre-copy ends by itself, deadlines apart."""
-
-    CONVERGES = "Converges"
-    DOES_NOT = "DoesNot"
-    UNCERTAIN = "Uncertain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,38 +1,38 @@
 """The ladder: one file per rung, from gentle to hard, and the choice of the rung for an attempt."""
 
-from whimbrel.api.migration_plan import Disruption
-from whimbrel.api.virtual_machine_move import AttemptRecord, Rung
-from whimbrel.ladder import pre_copy, stun
+from whimbrel.api.ladder import Migration, Rung
+from whimbrel.ladder import auto_converge, give_up, post_copy, pre_copy, stun
+from whimbrel.ladder.choice import CLIMBS, Choice, Ladder, choose
+from whimbrel.ladder.presets import DEFAULT_PRESET, PRESETS, steps
 from whimbrel.ladder.rung import Load, Offer, Withheld
 
-LADDER = (pre_copy, stun)
+LADDER = (pre_copy, auto_converge, stun, post_copy, give_up)
 
-CLIMBS = frozenset({"NotConverged"})
-"""Reasons of a failed attempt after which a stronger rung may help; after any other the same rung is tried again."""
-
-
-def offers(load: Load, disruption: Disruption) -> tuple[Offer, ...]:
-    """All rungs that the plan permits for this load, from gentle to hard; never empty."""
-    answers = (rung.offer(load, disruption) for rung in LADDER)
-    return tuple(answer for answer in answers if isinstance(answer, Offer))
+_BY_RUNG = {module.RUNG: module for module in LADDER}
 
 
-def withheld(load: Load, disruption: Disruption) -> tuple[Withheld, ...]:
-    """Rungs that the plan permits and that are not offered for this load, with the reasons."""
-    answers = (rung.offer(load, disruption) for rung in LADDER)
-    return tuple(answer for answer in answers if isinstance(answer, Withheld))
+def ladder_of(load: Load, migration: Migration) -> Ladder:
+    """What the plan permits and this KubeVirt can do for a load, in the plan's order, completely configured."""
+    wanted = steps(migration)
+    answers = [_BY_RUNG[step.rung].offer(load, step, migration.disruption) for step in wanted]
+    return Ladder(
+        offers=tuple(answer for answer in answers if isinstance(answer, Offer)),
+        withheld=tuple(answer for answer in answers if isinstance(answer, Withheld)),
+        gives_up=any(step.rung is Rung.GIVE_UP for step in wanted),
+    )
 
 
-def next_offer(available: tuple[Offer, ...], history: tuple[AttemptRecord, ...]) -> Offer:
-    """The rung for the next attempt: the gentlest at first, one higher after each attempt that did not converge."""
-    order = [offer.rung for offer in available]
-    if not history:
-        return available[0]
-    last = history[-1]
-    at = order.index(last.rung) if last.rung in order else 0
-    if last.reason in CLIMBS:
-        at = min(at + 1, len(order) - 1)
-    return available[at]
-
-
-__all__ = ["CLIMBS", "LADDER", "Load", "Offer", "Rung", "Withheld", "next_offer", "offers", "withheld"]
+__all__ = [
+    "CLIMBS",
+    "DEFAULT_PRESET",
+    "LADDER",
+    "PRESETS",
+    "Choice",
+    "Ladder",
+    "Load",
+    "Offer",
+    "Withheld",
+    "choose",
+    "ladder_of",
+    "steps",
+]

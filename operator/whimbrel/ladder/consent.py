@@ -1,34 +1,68 @@
-"""Does an attempt stay within what its plan permits now? Asked before it begins, and again while it runs.
+"""Consent: what the plan and the owner of a virtual machine permit, and whether an attempt stays within it.
 
-A specification was consented to when it was made; the plan may have been edited since, and a stored specification may
-have been tampered with. Consent is the plan's alone.
+Asked before a rung is chosen, before an attempt begins, and again while it runs: a specification was consented to when it was
+made; the plan may have been edited since, and a stored specification may have been tampered with.
 """
 
-from whimbrel.api.migration_plan import Migration, Permission
+from collections.abc import Mapping
+
+from whimbrel.api.ladder import MIN_DOWNTIME_MS, Disruption, Migration, Permission
 from whimbrel.api.virtual_machine_move import AttemptSpec
+from whimbrel.domain import naming
 from whimbrel.domain.quantities import bytes_per_second_of_mbps
+from whimbrel.domain.records import Instance, Key, VirtualMachine
 from whimbrel.ladder.stun import UNATTENDED_EXTRA_MS
+
+
+def owner_limit_ms(instance: Instance, machines: Mapping[Key, VirtualMachine]) -> int | None:
+    """Longest suspension that the owner permits, by the annotation of the VirtualMachine or the instance, whichever is less;
+    None: no word of it. What is no number of milliseconds permits none: a limit fails closed.
+    """
+    machine = machines.get(instance.key._replace(name=instance.owner_vm)) if instance.owner_vm else None
+    said = [
+        annotations[naming.ANNOTATION_BUDGET_MS]
+        for annotations in (instance.annotations, machine.annotations if machine is not None else {})
+        if naming.ANNOTATION_BUDGET_MS in annotations
+    ]
+    return min((int(text) if text.isdecimal() else 0 for text in said), default=None)
+
+
+def permitted_by_owner(migration: Migration, limit_ms: int | None) -> Migration:
+    """The plan's terms for a guest whose owner permits no longer suspension than this; never more than the plan permits."""
+    disruption = migration.disruption
+    most_ms = disruption.max_downtime_ms
+    if limit_ms is None or most_ms is None or limit_ms >= most_ms:
+        return migration
+    if limit_ms < MIN_DOWNTIME_MS:
+        less = Disruption(throttle=disruption.throttle, post_copy=disruption.post_copy)
+    else:
+        less = disruption.model_copy(update={"max_downtime_ms": limit_ms})
+    return migration.model_copy(update={"disruption": less})
 
 
 def disturbs_beyond(attempt: AttemptSpec, permitted: Migration) -> tuple[str, ...]:
     """What the attempt could do to the guest that the plan does not permit."""
     configuration, disruption = attempt.configuration, permitted.disruption
     beyond = []
-    if configuration.allow_auto_converge:
+    if configuration.allow_auto_converge and disruption.throttle != Permission.ALLOWED:
         beyond.append("throttle the guest")
-    if configuration.allow_post_copy:
+    if configuration.allow_post_copy and disruption.post_copy != Permission.ALLOWED:
         beyond.append("switch to post-copy")
-    if configuration.allow_workload_disruption:
-        unattended_ms = attempt.deadline_seconds * 1000 + UNATTENDED_EXTRA_MS
-        if disruption.stun != Permission.ALLOWED:
-            beyond.append("suspend the guest")
-        elif (attempt.forecast.budget_ms or 0) > (
-            disruption.max_downtime_ms or 0
-        ) or attempt.forecast.budget_ms is None:
-            beyond.append(f"suspend the guest for longer than {disruption.max_downtime_ms} ms")
-        elif unattended_ms > (disruption.unattended_downtime_ms or 0):
-            beyond.append(f"suspend the guest, unattended, for longer than {disruption.unattended_downtime_ms} ms")
+    if configuration.allow_workload_disruption and not configuration.allow_post_copy:
+        beyond += _suspends_beyond(attempt, disruption)
     return tuple(beyond)
+
+
+def _suspends_beyond(attempt: AttemptSpec, disruption: Disruption) -> list[str]:
+    unattended_ms = attempt.deadline_seconds * 1000 + UNATTENDED_EXTRA_MS
+    budget_ms = attempt.forecast.budget_ms
+    if disruption.stun != Permission.ALLOWED:
+        return ["suspend the guest"]
+    if budget_ms is None or budget_ms > (disruption.max_downtime_ms or 0):
+        return [f"suspend the guest for longer than {disruption.max_downtime_ms} ms"]
+    if unattended_ms > (disruption.unattended_downtime_ms or 0):
+        return [f"suspend the guest, unattended, for longer than {disruption.unattended_downtime_ms} ms"]
+    return []
 
 
 def exceeds(attempt: AttemptSpec, permitted: Migration) -> tuple[str, ...]:

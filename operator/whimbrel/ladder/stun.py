@@ -6,10 +6,12 @@ suspension when nobody guards, because KubeVirt by itself lets the guest stay su
 
 from math import ceil
 
-from whimbrel.api.migration_plan import Disruption, Permission
-from whimbrel.api.virtual_machine_move import KubeVirtConfiguration, Rung
-from whimbrel.forecast import pass_seconds, time_budget_units
+from whimbrel.api.ladder import Disruption, LadderStep, Permission, Rung
+from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
+from whimbrel.domain.quantities import time_budget_units
+from whimbrel.forecast import AtDeadline, Terms, pass_seconds
 from whimbrel.forecast.attempt import EARLIEST_ACT_S, LATEST_ACT_S
+from whimbrel.ladder.deadlines import most_wire_bytes, on_grid, too_short
 from whimbrel.ladder.rung import Load, Offer, Withheld
 from whimbrel.lifecycle.guard import RESUME_S
 
@@ -25,34 +27,18 @@ UNATTENDED_EXTRA_MS = round(1000 * (LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S))
 whole seconds (0.4 s), and libvirt resumes the guest up to 2.1 s after the abort."""
 
 
-def offer(load: Load, disruption: Disruption) -> Offer | Withheld | None:
+def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withheld | None:
     """Withheld where KubeVirt cannot do it, where its deadline cannot be known, or where its shortest useful one exceeds
-    the unattended limit.
+    the unattended limit or the step's bound.
 
     The shortest useful deadline is one pass over memory, in KubeVirt's units: suspending earlier would suspend the guest
     for memory that was never sent.
     """
     if disruption.stun != Permission.ALLOWED or disruption.max_downtime_ms is None:
         return None
-    if not load.workload_disruption:
-        return Withheld(
-            RUNG,
-            "This KubeVirt cannot suspend a guest for the rest of the copy (its MigrationPolicy has no "
-            "allowWorkloadDisruption); KubeVirt 1.5 and later can.",
-        )
-    if load.stall_detection:
-        return Withheld(
-            RUNG,
-            "KubeVirt's feature gate MigrationStallDetection is on: it may stop the guest before the deadline and for as long "
-            "as it takes, so no budget could be kept.",
-        )
+    if obstacle := _obstacle(load):
+        return Withheld(RUNG, obstacle)
     units = time_budget_units(load.memory_bytes)
-    if load.local_disk_bytes is None or time_budget_units(load.memory_bytes + load.local_disk_bytes) != units:
-        return Withheld(
-            RUNG,
-            "It has local disks (such as a container disk), which KubeVirt counts in its deadline with a size that it does "
-            "not tell, so the length of a suspension could not be kept.",
-        )
     one_pass_s = pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
     least = ceil(one_pass_s / units)
     most = ((disruption.unattended_downtime_ms or 0) - UNATTENDED_EXTRA_MS) // 1000 // units
@@ -62,7 +48,12 @@ def offer(load: Load, disruption: Disruption) -> Offer | Withheld | None:
             f"KubeVirt's shortest useful deadline is {least * units} s, so without an operator the guest could stand still "
             f"for {least * units * 1000 + UNATTENDED_EXTRA_MS} ms; raise disruption.unattendedDowntimeMs or the bandwidth.",
         )
-    per_gib = min(most, max(least, ceil(ROUNDS_BEFORE_STUN * one_pass_s / units)))
+    if step.max_duration_seconds is not None and step.max_duration_seconds // units < least:
+        return Withheld(RUNG, too_short(load, step))
+    per_gib = min(most, max(least, on_grid(ceil(ROUNDS_BEFORE_STUN * one_pass_s / units))))
+    if step.max_duration_seconds is not None:
+        per_gib = min(per_gib, step.max_duration_seconds // units)
+    deadline_s = per_gib * units
     return Offer(
         rung=RUNG,
         configuration=KubeVirtConfiguration(
@@ -70,7 +61,38 @@ def offer(load: Load, disruption: Disruption) -> Offer | Withheld | None:
             completion_timeout_per_gib=per_gib,
             allow_workload_disruption=True,
         ),
-        deadline_seconds=per_gib * units,
+        deadline_seconds=deadline_s,
+        terms=Terms(deadline_s, AtDeadline.RAISE_DOWNTIME if load.passes_devices_through else AtDeadline.SUSPEND),
         budget_ms=disruption.max_downtime_ms,
-        unattended_downtime_ms=per_gib * units * 1000 + UNATTENDED_EXTRA_MS,
+        unattended_downtime_ms=deadline_s * 1000 + UNATTENDED_EXTRA_MS,
+        most_wire_bytes=most_wire_bytes(step),
+        most_attempts=step.max_attempts,
     )
+
+
+def _obstacle(load: Load) -> str:
+    """Why no budget could be kept, or KubeVirt cannot do it; empty where nothing is in the way."""
+    if not load.workload_disruption:
+        return (
+            "This KubeVirt cannot suspend a guest for the rest of the copy (its MigrationPolicy has no "
+            "allowWorkloadDisruption); KubeVirt 1.5 and later can."
+        )
+    if load.stall_detection:
+        return (
+            "KubeVirt's feature gate MigrationStallDetection is on: it may stop the guest before the deadline and for as long "
+            "as it takes, so no budget could be kept."
+        )
+    units = time_budget_units(load.memory_bytes)
+    if load.local_disk_bytes is None or time_budget_units(load.memory_bytes + load.local_disk_bytes) != units:
+        return (
+            "It has local disks (such as a container disk), which KubeVirt counts in its deadline with a size that it does "
+            "not tell, so the length of a suspension could not be kept."
+        )
+    return ""
+
+
+def most_downtime_ms(offer: Offer) -> int | None:
+    """Longest pause with which the rung may be chosen. A pause that nothing can end is asked to be half of the budget."""
+    if offer.budget_ms is None:
+        return None
+    return offer.budget_ms // 2 if offer.terms.at_deadline is AtDeadline.RAISE_DOWNTIME else offer.budget_ms

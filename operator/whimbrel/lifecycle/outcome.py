@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from whimbrel.api.ladder import Rung
 from whimbrel.api.virtual_machine_move import (
     AttemptOutcome,
     AttemptRecord,
@@ -10,7 +11,6 @@ from whimbrel.api.virtual_machine_move import (
     Measure,
     MeasureSource,
     Receipt,
-    Rung,
 )
 from whimbrel.domain.records import Instance, MigrationSample, MigrationState
 from whimbrel.lifecycle.evidence import Evidence

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar, cast
 
-from whimbrel.api.migration_plan import Bandwidth, Target
+from whimbrel.api.ladder import Bandwidth
+from whimbrel.api.migration_plan import Target
 from whimbrel.domain.selectors import NodeSelectorTerm, Requirement
 from whimbrel.domain.verdict import Reason
 from whimbrel.inventory.hosts import Host

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from math import ceil
 
-from whimbrel.api.migration_plan import Bandwidth
+from whimbrel.api.ladder import Bandwidth
 from whimbrel.domain.quantities import GB, MIB, bytes_per_second_of_mbps
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.journeys import RECENT, Journeys

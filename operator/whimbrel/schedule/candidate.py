@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from whimbrel.api.ladder import Migration
 from whimbrel.api.migration_plan import MigrationPlanSpec
 from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain.records import Capabilities, Instance, Key, KubeVirt, Move, Plan
@@ -50,10 +51,14 @@ class Candidate:
         *,
         begun: bool,
         in_turn: bool = False,
+        permitted: Migration | None = None,
     ) -> "Candidate":
-        """A candidate, with what can be said of it whoever else waits."""
+        """A candidate, with what can be said of it whoever else waits.
+
+        `permitted`: the plan's terms, less what its owner forbids; None: he forbids nothing.
+        """
         lacking = None if capabilities is None else unserved(attempt, capabilities)
-        beyond = exceeds(attempt, spec.migration)
+        beyond = exceeds(attempt, permitted or spec.migration)
         turn = (not begun, plan.created_at, plan.uid, -instance.memory_bytes, move.key)
         return cls(
             plan.uid, plan.key, spec, move, attempt, instance, migration_key, begun, beyond, lacking, turn, in_turn

@@ -65,6 +65,8 @@ def docket(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> Docket | None
         stood_blocked=plan.status.phase == PlanPhase.BLOCKED,
         busy=started and any(begun(e) and not terminal(e) for e in evidence.values()),
         leaving=_left(survey) if on_its_way else frozenset(),
+        rungs={uid: attempt.rung for uid, attempt in attempts.items() if attempt.number == 1},
+        underway=frozenset(uid for uid, e in open_moves.items() if e.move.move.status.history),
     )
     return Docket(plan, spec, evidence, started, open_moves, frozenset(selected), asked)
 

@@ -16,6 +16,7 @@ from whimbrel.forecast import admitted_rate
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.ladder import Load
 from whimbrel.placement import (
     RESOURCES,
     Conflict,
@@ -203,7 +204,8 @@ class _Paper:
         ends = (source.profile_name, host.profile_name)
         if ends not in self._rates:
             self._rates[ends] = admitted_rate(source.migration, host.migration, None)
-        return Line(guest, host, (), self._rates[ends], (), capacity_only=False)
+        load = Load(guest.memory_bytes, self._rates[ends])
+        return Line(guest, host, (), capacity_only=False, load=load)
 
     # By itself
 

@@ -27,6 +27,8 @@ from whimbrel.schedule.docket import attempts_permitted
 from whimbrel.schedule.outlook import attempt_for
 from whimbrel.schedule.survey import Survey
 from whimbrel.schedule.together import quote
+from whimbrel.schedule.verdicts import verdict
+from whimbrel.schedule.weighing import NoRungFits, permitted_for, refused
 
 Followed = Write | Announcement | LookAgain
 
@@ -59,7 +61,10 @@ def _unwanted(plan: Plan, evidence: Evidence, survey: Survey) -> tuple[str, str]
     if attempt is not None and (stray := _landed_astray(attempt, evidence, survey)):
         return "TargetNotAllowed", stray
     if attempt is not None and plan.plan is not None:
-        beyond = disturbs_beyond(attempt, plan.plan.spec.migration)
+        terms = plan.plan.spec.migration
+        if evidence.instance is not None:
+            terms = permitted_for(evidence.instance, terms, survey.snapshot)
+        beyond = disturbs_beyond(attempt, terms)
         if beyond:
             return "ConsentWithdrawn", f"It could {', '.join(beyond)}; the plan does not permit it any more."
     if state is not None and attempt is not None and state.configuration is not None:
@@ -135,6 +140,9 @@ def _ended(
             return
         goes_on = record.number < attempts_permitted(spec, stored.history)
         following = _next_attempt(evidence, history, spec, survey, ahead) if goes_on else None
+        if isinstance(following, NoRungFits):
+            yield from _given_up(evidence, following, history, survey)
+            return
         if following is not None:
             message = f"{record.message} Attempt {following.number} follows: {following.rung} to {_target(following)}."
             status = stored.model_copy(
@@ -179,6 +187,30 @@ def _ended(
     yield from _status(evidence, status, f"move ended: {phase} ({record.reason})")
     reason = {MovePhase.SUCCEEDED: "Migrated", MovePhase.CANCELLED: "MigrationCancelled"}.get(phase, "MigrationFailed")
     yield _announce(evidence, survey, reason, message, warning=not verified)
+
+
+def _given_up(
+    evidence: Evidence, why: NoRungFits, history: tuple[AttemptRecord, ...], survey: Survey
+) -> Iterator[Followed]:
+    """It stays where it is: a further attempt would very likely fail as well."""
+    stored, now = evidence.move.move.status, evidence.now.replace(microsecond=0)
+    message = (
+        f"{history[-1].message} No further attempt is worth while ({why.found}); it still runs on {_node(evidence)}. "
+        f"{why.cure()}"
+    )
+    claim = Claim("Finished", True, why.code, message)
+    update = {
+        "phase": MovePhase.FAILED,
+        "reason": why.code,
+        "message": message,
+        "verdicts": (verdict(why),),
+        "history": history,
+        "receipt": receipt(evidence, None, history[-1].number),
+        "finished_at": now,
+        "conditions": conditions(stored.conditions, [claim], evidence.move.generation, now),
+    }
+    yield from _status(evidence, stored.model_copy(update=update), f"move ended: {why.code}")
+    yield _announce(evidence, survey, "MigrationFailed", message, warning=True)
 
 
 def _went_halfway(
@@ -249,9 +281,9 @@ def _node(evidence: Evidence) -> str:
 
 def _next_attempt(
     evidence: Evidence, history: tuple[AttemptRecord, ...], spec: MigrationPlanSpec, survey: Survey, ahead: Ahead
-) -> AttemptSpec | None:
+) -> AttemptSpec | NoRungFits | None:
     """The specification of the next attempt: another target where the last one does not fit any more beside all that is
-    still to come.
+    still to come. Or why there is none: what was tried has shown that no rung would do.
 
     Where no target fits now, the last one stands: admission waits with the reason, and the next outlook, which places
     everybody together, repairs it.
@@ -263,6 +295,8 @@ def _next_attempt(
         return _repeated(last, instance)
     ledger = survey.ledger if last.detour else ahead.ledger  # a stop on the way takes room that others have later
     (line,) = quote([instance], spec, survey.hosts, ledger, survey.snapshot, keep={instance.uid: last.target_node})
+    if line.load is not None and (choice := line.choice(history)).offer is None:
+        return refused(line.load, choice)
     following = attempt_for(line, last.number + 1, history, survey.snapshot) or _repeated(last, instance)
     ahead.specify(instance, following.target_node)
     if last.detour and following.target_node == last.target_node:

@@ -10,24 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import ceil
 
-from whimbrel.api.host_profile import HostMigration
-from whimbrel.api.migration_plan import MigrationPlanSpec
+from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.virtual_machine_move import (
     AttemptRecord,
     AttemptSpec,
-    Forecast,
     InstanceReference,
     Judgement,
-    Rung,
     VirtualMachineMoveSpec,
 )
 from whimbrel.domain.records import Instance, Key
 from whimbrel.domain.verdict import Reason
-from whimbrel.forecast import admitted_rate, pass_seconds
+from whimbrel.forecast import pass_seconds
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.ladder import Load, Offer, Withheld, next_offer, offers, withheld
+from whimbrel.ladder import Choice, Ladder, Load, Withheld
 from whimbrel.ladder.attachment import reserved_labels
 from whimbrel.ladder.policy import is_wanted, label_pairs_needed, policy_name, resolve
 from whimbrel.placement import (
@@ -39,10 +36,15 @@ from whimbrel.placement import (
     undecided,
 )
 from whimbrel.preflight import Assessment, PreflightReason, where
+from whimbrel.schedule import weighing
+from whimbrel.schedule.standing import as_it_stood
 from whimbrel.schedule.verdicts import MAX_NOTES, MAX_REFUSALS, refusals, verdict
 
 ALREADY_THERE = "AlreadyThere"
 UNDECIDED = undecided().code
+
+
+NO_TERMS = Migration()
 
 
 class AlreadyThere(PreflightReason):
@@ -63,13 +65,15 @@ class Line:
 
     instance: Instance
     target: Host | None
-    offers: tuple[Offer, ...]
-    rate_bytes_per_second: int
     reasons: tuple[Reason, ...]
     capacity_only: bool
     """Whether only capacity is missing, which other moves of the plan may free."""
-    withheld: tuple[Withheld, ...] = ()
-    """Rungs that the plan permits and that are not offered."""
+    load: Load | None = None
+    """What is to be moved, and how fast; None where it has no target."""
+    terms: Migration = NO_TERMS
+    """How hard it may be tried: the plan's terms, less what its owner forbids."""
+    price: str = ""
+    """What would make it possible, where no rung of the ladder is worth an attempt."""
     allowed_nodes: tuple[str, ...] = ()
     """Where it may land if KubeVirt cannot be told the target; empty where it can."""
     final: str = ""
@@ -97,31 +101,52 @@ class Line:
         return any(reason.code == ALREADY_THERE for reason in self.reasons)
 
     @property
+    def ladder(self) -> Ladder:
+        """What the plan permits and this KubeVirt can do; empty where it has no target."""
+        return weighing.rungs_of(self.load, self.terms) if self.load is not None else Ladder(())
+
+    @property
+    def withheld(self) -> tuple[Withheld, ...]:
+        """Rungs that the plan permits and that are not offered."""
+        return self.ladder.withheld
+
+    @property
     def rungs(self) -> tuple[Rung, ...]:
-        """Rungs that may be tried, from gentle to hard."""
-        return tuple(offer.rung for offer in self.offers)
+        """Rungs that may be tried, in the plan's order."""
+        return tuple(offer.rung for offer in self.ladder.offers)
+
+    def choice(self, history: tuple[AttemptRecord, ...] = (), stood: Rung | None = None) -> Choice:
+        """The rung of the attempt after these; `stood`: the one that was quoted for it before."""
+        return weighing.chosen(self.load, self.terms, history, stood) if self.load is not None else Choice(None)
 
     @property
     def duration_s(self) -> int:
         """One pass over memory and local disks: a floor."""
-        return pass_seconds(self.instance.copied_bytes, self.rate_bytes_per_second) if self.target else 0
+        return pass_seconds(self.instance.copied_bytes, self.load.rate_bytes_per_second) if self.load else 0
 
     @property
     def budget_ms(self) -> int | None:
         """Longest suspension that may be caused; None where the guest is never suspended."""
-        return max((o.budget_ms for o in self.offers if o.budget_ms is not None), default=None)
+        return max((o.budget_ms for o in self.ladder.offers if o.budget_ms is not None), default=None)
+
+    @property
+    def attended_downtime_ms(self) -> int | None:
+        """Longest suspension while an operator is alive."""
+        return max(
+            (o.attended_downtime_ms for o in self.ladder.offers if o.attended_downtime_ms is not None), default=None
+        )
 
     @property
     def unattended_downtime_ms(self) -> int | None:
         """Longest suspension if no operator is alive."""
         return max(
-            (o.unattended_downtime_ms for o in self.offers if o.unattended_downtime_ms is not None), default=None
+            (o.unattended_downtime_ms for o in self.ladder.offers if o.unattended_downtime_ms is not None), default=None
         )
 
 
 def settled_line(instance: Instance) -> Line:
     """A line of a virtual machine that is where the plan wants it."""
-    return Line(instance, None, (), 0, (already_there(instance.node),), capacity_only=False)
+    return Line(instance, None, (already_there(instance.node),), capacity_only=False)
 
 
 def unplaced_line(
@@ -148,34 +173,27 @@ def unplaced_line(
         elif instance.uid in placed.undecided:
             reasons = (undecided(), *reasons)
     anywhere = assessment.lasting(instance.uid) and assessment.free(instance.uid) != 0
-    return Line(instance, None, (), 0, reasons, capacity_only=bool(elsewhere), anywhere=anywhere)
+    return Line(instance, None, reasons, capacity_only=bool(elsewhere), anywhere=anywhere)
 
 
 def placed_line(
     instance: Instance,
-    spec: MigrationPlanSpec,
-    source: HostMigration,
+    load: Load,
+    terms: Migration,
     target: Host,
-    at_target: HostMigration,
     assessment: Assessment,
     *,
     final: str,
     in_turn: bool,
-    stall_detection: bool,
-    workload_disruption: bool,
 ) -> Line:
     """A line with a target. `final`: where it will end, if the target is a stop on its way."""
-    rate = admitted_rate(source, at_target, spec.migration.bandwidth.max_mbps)
-    disruption = spec.migration.disruption
-    load = Load(instance.memory_bytes, rate, instance.local_disk_bytes, stall_detection, workload_disruption)
     return Line(
         instance,
         target,
-        offers(load, disruption),
-        rate,
         (),
         capacity_only=False,
-        withheld=withheld(load, disruption),
+        load=load,
+        terms=terms,
         allowed_nodes=assessment.landing(instance.uid),
         final=final,
         in_turn=in_turn,
@@ -184,12 +202,32 @@ def placed_line(
     )
 
 
-def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], snapshot: Snapshot) -> AttemptSpec | None:
-    """The specification of the next attempt of a line; None where it has no target."""
-    if line.target is None:
+def refused_line(instance: Instance, load: Load, choice: Choice) -> Line:
+    """A line of a guest that has a place, and that no rung is likely to bring there."""
+    reason = weighing.refused(load, choice)
+    return Line(
+        instance, None, (reason,), capacity_only=False, anywhere=True, price=weighing.price_in_words(choice.price)
+    )
+
+
+def attempt_for(
+    line: Line,
+    number: int,
+    history: tuple[AttemptRecord, ...],
+    snapshot: Snapshot,
+    stood: AttemptSpec | None = None,
+) -> AttemptSpec | None:
+    """The specification of the next attempt of a line; None where it has no target, or no rung is worth an attempt.
+
+    `stood`: how this attempt was specified before. What was expected of it stands as long as it is still about true.
+    """
+    if line.target is None or line.load is None:
         return None
     instance = line.instance
-    offer = next_offer(line.offers, history)
+    choice = line.choice(history, stood.rung if stood is not None else None)
+    offer = choice.offer
+    if offer is None:
+        return None
     kubevirt = snapshot.kubevirt
     foreign = [policy for policy in snapshot.policies.values() if not policy.ours]
     pairs = label_pairs_needed(foreign)
@@ -199,7 +237,7 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
     namespace_labels = namespace.labels if namespace is not None else {}
     without_us = resolve(kubevirt.configuration, foreign, labels, namespace_labels) if kubevirt is not None else None
     needed = without_us is None or not is_wanted(offer.configuration, without_us)
-    return AttemptSpec(
+    fresh = AttemptSpec(
         number=number,
         rung=offer.rung,
         source_node=instance.node,
@@ -213,17 +251,13 @@ def attempt_for(line: Line, number: int, history: tuple[AttemptRecord, ...], sna
         policy_labels=pairs if needed else 0,
         deadline_seconds=offer.deadline_seconds,
         previous_migration_uid=instance.migration.migration_uid if instance.migration is not None else "",
-        forecast=Forecast(
-            duration_seconds=line.duration_s,
-            bytes=instance.copied_bytes,
-            budget_ms=offer.budget_ms,
-            unattended_downtime_ms=offer.unattended_downtime_ms,
-        ),
+        forecast=weighing.forecast_of(instance, line.load, choice, snapshot),
     )
+    return fresh if stood is None else as_it_stood(stood, fresh)
 
 
-def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
-    """The quoted move of a line."""
+def move_spec(line: Line, attempt: AttemptSpec | None) -> VirtualMachineMoveSpec:
+    """The quoted move of a line with the specification of its first attempt."""
     instance = line.instance
     return VirtualMachineMoveSpec(
         instance=InstanceReference(
@@ -234,7 +268,7 @@ def move_spec(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
             node=instance.node,
             agent_connected=instance.agent_connected,
         ),
-        attempt=attempt_for(line, 1, (), snapshot),
+        attempt=attempt,
         rungs=line.rungs,
         notes=tuple(map(verdict, line.notes[:MAX_NOTES])),
         refusals=refusals(line.refused),
@@ -283,17 +317,21 @@ def quote_hash(generation: int, lines: Iterable[Line]) -> str:
 
 def duration_floor_s(lines: Sequence[Line], hosts: Mapping[str, Host]) -> int:
     """A floor of the whole plan's duration: the longest move, or the busiest node's moves shared by its slots."""
-    out: dict[str, int] = defaultdict(int)
-    into: dict[str, int] = defaultdict(int)
-    for line in lines:
+    return ceil(busiest_s(lines, [line.duration_s for line in lines], hosts))
+
+
+def busiest_s(lines: Sequence[Line], durations_s: Sequence[float], hosts: Mapping[str, Host]) -> float:
+    """The longest of these durations, or what the busiest node's add up to, shared by its slots."""
+    out: dict[str, float] = defaultdict(float)
+    into: dict[str, float] = defaultdict(float)
+    longest = 0.0
+    for line, duration_s in zip(lines, durations_s, strict=True):
         if line.target is not None:
-            out[line.instance.node] += line.duration_s
-            into[line.target.node.name] += line.duration_s
-    floors = [line.duration_s for line in lines]
-    for node, total in out.items():
-        migration = hosts[node].migration
-        floors.append(ceil(total / migration.limits.parallel_outbound) if migration else total)
-    for node, total in into.items():
-        migration = hosts[node].migration
-        floors.append(ceil(total / migration.limits.parallel_inbound) if migration else total)
-    return max(floors, default=0)
+            out[line.instance.node] += duration_s
+            into[line.target.node.name] += duration_s
+            longest = max(longest, duration_s)
+    for sums, slots in ((out, "parallel_outbound"), (into, "parallel_inbound")):
+        for node, total in sums.items():
+            migration = hosts[node].migration
+            longest = max(longest, total / getattr(migration.limits, slots) if migration else total)
+    return longest

@@ -1,11 +1,14 @@
 """The quote as it stands in a plan's status: bounded, whatever the size of the plan. Called by `review`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import ceil, sqrt
 
 from whimbrel.api.quote import BlockedSummary, PlacementConflict, Quote, QuotedMove, TargetChoice
+from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain.records import Plan
+from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.selection import Selection
-from whimbrel.schedule.outlook import UNDECIDED, Line, duration_floor_s, quote_hash
+from whimbrel.schedule.outlook import UNDECIDED, Line, busiest_s, duration_floor_s, quote_hash
 from whimbrel.schedule.survey import Survey
 from whimbrel.schedule.together import Grounds, Quoted
 
@@ -18,10 +21,21 @@ TRIVIAL = frozenset({"NotATarget"})
 """What says least about why nothing fits: that the plan leaves nodes out."""
 
 
-def quote_of(plan: Plan, quoted: Quoted, settled: int, selection: Selection, survey: Survey) -> Quote:
-    """The quote of these lines; `settled` moves have begun or ended and are quoted no more."""
+def quote_of(
+    plan: Plan,
+    quoted: Quoted,
+    attempts: Mapping[str, AttemptSpec],
+    settled: int,
+    selection: Selection,
+    survey: Survey,
+) -> Quote:
+    """The quote of these lines; `settled` moves have begun or ended and are quoted no more.
+
+    `attempts`: UID of the instance → specification of its next attempt.
+    """
     lines = quoted.lines
-    rows = [_row(line) for line in lines]
+    rows = [_row(line, attempts.get(line.instance.uid)) for line in lines]
+    p50_s, p90_s = _expected_s(lines, attempts, survey.hosts)
     rows += [QuotedMove(virtual_machine=str(key), reasons=("NotRunning",)) for key in selection.not_running]
     return Quote(
         hash=quote_hash(plan.generation, lines),
@@ -29,6 +43,8 @@ def quote_of(plan: Plan, quoted: Quoted, settled: int, selection: Selection, sur
         movable=sum(line.target is not None for line in lines),
         not_running=len(selection.not_running),
         duration_seconds=duration_floor_s(lines, survey.hosts),
+        duration_p50_seconds=p50_s,
+        duration_p90_seconds=p90_s,
         moves=tuple(rows[:MAX_QUOTED]),
         omitted=max(0, len(rows) - MAX_QUOTED),
         blocked=_blocked(rows),
@@ -44,7 +60,29 @@ def _conflict(grounds: Grounds) -> PlacementConflict:
     return PlacementConflict(virtual_machines=shown, omitted=omitted, message=grounds.words[:4096])
 
 
-def _row(line: Line) -> QuotedMove:
+def _expected_s(
+    lines: Sequence[Line], attempts: Mapping[str, AttemptSpec], hosts: Mapping[str, Host]
+) -> tuple[int | None, int | None]:
+    """p50 and p90 of the plan; None where a move has no number. Moves are taken to be late or early independently of each
+    other, so that their reserves add up by squares.
+    """
+    p50s, p90s = list[float](), list[float]()
+    for line in lines:
+        attempt = attempts.get(line.instance.uid) if line.target is not None else None
+        forecast = attempt.forecast if attempt is not None else None
+        p50 = 0 if forecast is None else forecast.duration_p50_seconds
+        p90 = 0 if forecast is None else forecast.duration_p90_seconds
+        if p50 is None or p90 is None:
+            return None, None
+        p50s.append(p50)
+        p90s.append(p90)
+    middle_s = busiest_s(lines, p50s, hosts)
+    reserve_s = sqrt(busiest_s(lines, [(p90 - p50) ** 2 for p50, p90 in zip(p50s, p90s, strict=True)], hosts))
+    return ceil(middle_s), ceil(middle_s + reserve_s)
+
+
+def _row(line: Line, attempt: AttemptSpec | None) -> QuotedMove:
+    said = attempt.forecast if attempt is not None and line.target is not None else None
     return QuotedMove(
         virtual_machine=str(line.instance.key),
         source_node=line.instance.node,
@@ -52,10 +90,20 @@ def _row(line: Line) -> QuotedMove:
         via_node=line.target.node.name if line.target is not None and line.final else "",
         target_chosen_by=_chooser(line),
         duration_seconds=line.duration_s if line.target is not None else None,
+        rung=attempt.rung if attempt is not None and said is not None else None,
+        convergence=said.convergence if said else None,
+        chance_percent=said.chance_percent if said else None,
+        duration_p50_seconds=said.duration_p50_seconds if said else None,
+        duration_p90_seconds=said.duration_p90_seconds if said else None,
+        bytes_p50=said.bytes_p50 if said else None,
+        downtime_bound_ms=said.downtime_bound_ms if said else None,
         rungs=line.rungs,
         budget_ms=line.budget_ms,
+        attended_downtime_ms=line.attended_downtime_ms,
         unattended_downtime_ms=line.unattended_downtime_ms,
         withheld=tuple(f"{held.rung}: {held.reason}" for held in line.withheld),
+        skipped=tuple(f"{each.rung}: {each.reason}" for each in said.skipped) if said else (),
+        price=line.price,
         reasons=line.codes[:32],
     )
 

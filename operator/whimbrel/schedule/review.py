@@ -20,12 +20,11 @@ from whimbrel.api.quote import Quote
 from whimbrel.api.virtual_machine_move import (
     AttemptSpec,
     MovePhase,
-    VirtualMachineMoveStatus,
 )
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Announcement, Write
 from whimbrel.domain.naming import LABEL_MIGRATION
-from whimbrel.domain.records import Capabilities, Instance, Key, Move, Plan
+from whimbrel.domain.records import Capabilities, Instance, Key, Plan
 from whimbrel.inventory.selection import Selection
 from whimbrel.ladder.consent import exceeds
 from whimbrel.lifecycle import writes
@@ -33,18 +32,15 @@ from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.candidate import Candidate
 from whimbrel.schedule.claimed import told_of_claims
 from whimbrel.schedule.docket import Docket, approved, begun, beyond_attempts, permitted, terminal
-from whimbrel.schedule.following import ended_on_its_way
 from whimbrel.schedule.outlook import (
     Line,
-    attempt_for,
-    move_spec,
-    still_says,
 )
-from whimbrel.schedule.quoting import TRIVIAL, quote_of
+from whimbrel.schedule.quoting import quote_of
 from whimbrel.schedule.reasons import NoTarget
+from whimbrel.schedule.restating import changed_status, converge, specified_attempts
 from whimbrel.schedule.survey import Survey, rests
 from whimbrel.schedule.together import Quoted
-from whimbrel.schedule.verdicts import MAX_VERDICTS, same_verdicts, verdicts_of
+from whimbrel.schedule.weighing import permitted_for
 
 
 class Gate(Enum):
@@ -115,15 +111,16 @@ def review(
         unselected = tuple(_gone(left_over, now, started=False))
         return Review(plan, stored, Gate.PROBLEM, selection, (), stored.quote, unselected, ())
     left = [e for uid, e in open_moves.items() if uid not in docket.selected]
+    specified = specified_attempts(lines, open_moves, survey)
     changes: list[Write | Announcement] = [
-        *_converge(plan, lines, open_moves, survey),
+        *converge(plan, lines, specified, open_moves, survey),
         *_gone(left, now, started=started),
         *_out_of_attempts(list(evidence.values()), spec, now),
     ]
     if FINALIZER not in plan.finalizers:
         return Review(plan, stored, Gate.QUOTING, selection, lines, stored.quote, (writes.add_finalizer(plan),), ())
     settled = len(evidence.keys() - {line.instance.uid for line in lines})
-    fresh = quote_of(plan, quoted, settled, selection, survey)
+    fresh = quote_of(plan, quoted, specified, settled, selection, survey)
     frozen = started and stored.quote is not None and stored.observed_generation == plan.generation
     current = stored.quote if frozen else fresh
     stuck = quoted.stuck or (bool(selection.not_running) and not started)
@@ -252,59 +249,6 @@ def _out_of_attempts(evidence: list[Evidence], spec: MigrationPlanSpec, now: dat
             yield from _skipped(e, "AttemptsSpent", message, now)
 
 
-def _converge(
-    plan: Plan, lines: tuple[Line, ...], open_moves: dict[str, Evidence], survey: Survey
-) -> Iterator[Write | Announcement]:
-    """The writes that make the stored moves say what the quote says; none when they do."""
-    for line in lines:
-        evidence = open_moves.get(line.instance.uid)
-        if evidence is not None and line.ends_here:
-            yield from ended_on_its_way(evidence, survey)
-            continue
-        if evidence is None:
-            key = writes.move_key(plan, line.instance)
-            yield writes.create_move(plan, key, move_spec(line, survey.snapshot))
-            continue
-        stored = evidence.move.move.status
-        if stored.attempt is not None:
-            following = attempt_for(line, stored.attempt.number, stored.history, survey.snapshot)
-            status = _quoted_status(line, stored)
-            if following is not None and following != stored.attempt:
-                status = status.model_copy(update={"attempt": following})
-            yield from _status(evidence.move, status, f"attempt {stored.attempt.number} is specified anew")
-            continue
-        spec = move_spec(line, survey.snapshot)
-        if not still_says(evidence.move.move.spec, spec):
-            yield writes.requote_move(plan, evidence.move, spec)
-        else:
-            yield from _status(evidence.move, _quoted_status(line, stored), "quoted")
-
-
-def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachineMoveStatus:
-    if line.target is None:
-        verdicts = verdicts_of(line.reasons)
-        if stored.phase == MovePhase.BLOCKED and same_verdicts(stored.verdicts, verdicts):
-            return stored
-        codes_of_interest = [code for code in line.codes if code not in TRIVIAL] or line.codes
-        reason = codes_of_interest[0] if codes_of_interest else NoTarget.__name__
-        codes = ", ".join(codes_of_interest)
-        message = f"It cannot move: {codes or 'no host fits'}. Each verdict names the field, the values and the remedy."
-        return stored.model_copy(
-            update={
-                "phase": MovePhase.BLOCKED,
-                "reason": reason,
-                "message": message,
-                "verdicts": verdicts,
-                "verdicts_omitted": max(0, len(line.reasons) - MAX_VERDICTS),
-            }
-        )
-    if stored.phase == MovePhase.BLOCKED:
-        message = "It can move again." if stored.history else ""
-        nothing = {"reason": "", "verdicts": (), "verdicts_omitted": 0}
-        return stored.model_copy(update={"phase": MovePhase.WAITING, "message": message, **nothing})
-    return stored
-
-
 def _gone(left: list[Evidence], now: datetime, *, started: bool) -> Iterator[Write]:
     """Moves of which nothing is in flight and whose virtual machine is not selected any more, or not the one quoted.
 
@@ -359,13 +303,7 @@ def _skipped(evidence: Evidence, reason: str, message: str, now: datetime) -> It
         "finished_at": now.replace(microsecond=0),
         "conditions": conditions(stored.conditions, [claim], evidence.move.generation, now),
     }
-    yield from _status(evidence.move, stored.model_copy(update=update), f"{phase}: {reason}")
-
-
-def _status(move: Move, status: VirtualMachineMoveStatus, why: str) -> Iterator[Write]:
-    write = writes.move_status(move, status, f"{move.instance_key}: {why}")
-    if write is not None:
-        yield write
+    yield from changed_status(evidence.move, stored.model_copy(update=update), f"{phase}: {reason}")
 
 
 def _candidates(
@@ -391,7 +329,7 @@ def _begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> It
             and evidence.same_guest
             and survey.phases[move.key] is MovePhase.WAITING
             and evidence.label_on_instance == evidence.migration_key.name
-            and not exceeds(attempt, spec.migration)
+            and not exceeds(attempt, permitted_for(instance, spec.migration, survey.snapshot))
         ):
             yield _candidate(plan, spec, evidence, attempt, instance, survey, begun=True)
 
@@ -417,4 +355,5 @@ def _candidate(
         survey.snapshot.capabilities,
         begun=begun,
         in_turn=in_turn,
+        permitted=permitted_for(instance, spec.migration, survey.snapshot),
     )

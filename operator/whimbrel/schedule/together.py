@@ -7,11 +7,13 @@ Called by `engine` at each outlook, and by `following` for a single next attempt
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
+from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.migration_plan import MigrationPlanSpec, NonMigratable
 from whimbrel.domain.records import Instance
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.ladder import Choice, Load
 from whimbrel.placement import (
     Conflict,
     NoWayThere,
@@ -21,9 +23,8 @@ from whimbrel.placement import (
     planned,
 )
 from whimbrel.preflight import Assessment, Findings, assess, findings
-from whimbrel.schedule.outlook import Line, placed_line, quote_hash, settled_line, unplaced_line
-
-STALL_DETECTION = "MigrationStallDetection"
+from whimbrel.schedule import weighing
+from whimbrel.schedule.outlook import Line, placed_line, quote_hash, refused_line, settled_line, unplaced_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,10 @@ class Asked:
     """Whether moves of it are under way, which may free room for the others."""
     leaving: frozenset[str] = frozenset()
     """Nodes that somebody is just leaving; looked at only for those on their way."""
+    rungs: Mapping[str, Rung] = field(default_factory=dict)
+    """Instance UID → rung that was quoted before for its first attempt, where that has not begun."""
+    underway: frozenset[str] = frozenset()
+    """UIDs of instances of which an attempt was made: whether a further one is worth while is asked when that one ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,10 @@ def quote(
     snapshot: Snapshot,
     keep: Mapping[str, str],
 ) -> tuple[Line, ...]:
-    """The lines of instances that no other plan is quoted with."""
-    alone = Asked("", spec, instances, keep)
-    return quotes([alone], hosts, ledger, snapshot, {instance.uid: "" for instance in instances})[""].lines
+    """The lines of instances that no other plan is quoted with and that have made an attempt already."""
+    uids = frozenset(instance.uid for instance in instances)
+    alone = Asked("", spec, instances, keep, underway=uids)
+    return quotes([alone], hosts, ledger, snapshot, dict.fromkeys(uids, ""))[""].lines
 
 
 def quotes(
@@ -111,7 +117,7 @@ def quotes(
     desks = [_Desk.of(each, known, claims) for each in asked]
     readers = _Readers.of(desks)
     joint, fallen = _Joint.of([desk for desk in desks if not desk.shut], hosts, ledger, ledger), dict[_Desk, _Joint]()
-    while falling := joint.falling(snapshot, readers):
+    while falling := joint.falling(readers):
         fallen |= dict.fromkeys(falling, joint)
         held = _with_arrivals((each for desk in fallen for each in desk.promised), ledger)
         joint = _Joint.of([desk for desk in joint.desks if desk not in falling], hosts, ledger, held)
@@ -126,7 +132,7 @@ def quotes(
         if before is not None and not (desk.blocks and desk.stuck(found, before.placement)):
             board = board.joined(desk.claimed, found)
         apart[desk] = found if before is None or desk.asked.promised else found.explained_by(before.placement)
-    return {desk.asked.plan_uid: desk.quoted(joint.placement, apart[desk], snapshot, readers) for desk in desks}
+    return {desk.asked.plan_uid: desk.quoted(joint.placement, apart[desk], readers) for desk in desks}
 
 
 def _with_arrivals(coming: Iterable[tuple[Instance, str]], ledger: Ledger) -> Ledger:
@@ -205,7 +211,7 @@ class _Joint:
         apart = {desk: board.apart(desk.rest, hosts) for desk in desks}
         return cls(tuple(desks), placement, board, apart)
 
-    def falling(self, snapshot: Snapshot, readers: "_Readers") -> Sequence["_Desk"]:
+    def falling(self, readers: "_Readers") -> Sequence["_Desk"]:
         """Plans that are better placed afterwards: blocked ones, rather those that were before; else approved ones whose
         quote would not be the approved one any more.
         """
@@ -213,7 +219,7 @@ class _Joint:
         if blocked:
             return [desk for desk in blocked if desk.asked.stood_blocked] or blocked
         approved = [desk for desk in self.desks if desk.asked.promised]
-        quoted = {desk: desk.quoted(self.placement, self.apart[desk], snapshot, readers) for desk in approved}
+        quoted = {desk: desk.quoted(self.placement, self.apart[desk], readers) for desk in approved}
         return [
             desk for desk in approved if quote_hash(desk.asked.generation, quoted[desk].lines) != desk.asked.promised
         ]
@@ -253,6 +259,7 @@ class _Desk:
     claimed: tuple[Request, ...]
     rest: tuple[Request, ...]
     """What it selects and another plan has."""
+    snapshot: Snapshot
 
     @classmethod
     def of(cls, asked: Asked, known: Findings, claims: Mapping[str, str]) -> "_Desk":
@@ -269,7 +276,7 @@ class _Desk:
                 uid = instance.uid
                 request = Request(instance, assessment, asked.keep.get(uid, ""), asked.via.get(uid, ""))
                 (claimed if claims.get(instance.uid) == asked.plan_uid else rest).append(request)
-        return cls(asked, assessment, hosts, there, tuple(claimed), tuple(rest))
+        return cls(asked, assessment, hosts, there, tuple(claimed), tuple(rest), known.snapshot)
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -297,9 +304,14 @@ class _Desk:
     def stuck(self, apart: _Apart, together: Placement) -> bool:
         """Whether something of it has no target, and nothing that is under way in the plan can change that."""
         return any(
-            self._holds_up(guest) and not self._route(guest, apart.placement if guest.uid in apart.own else together)[0]
+            self._holds_up(guest) and not self._moves(guest, apart.placement if guest.uid in apart.own else together)
             for guest in (request.instance for request in self.requests)
         )
+
+    def _moves(self, instance: Instance, placed: Placement) -> bool:
+        """Whether it has a place, and a rung that is likely to bring it there."""
+        weighed = self._weighed(instance, self._route(instance, placed)[0])
+        return weighed is not None and (instance.uid in self.asked.underway or weighed[2].offer is not None)
 
     def _holds_up(self, instance: Instance) -> bool:
         """Whether it would keep the plan from starting if it had no target."""
@@ -325,40 +337,36 @@ class _Desk:
         detour, final = placed.detours.get(instance.uid, ""), placed.targets.get(instance.uid, "")
         if detour and (self.assessment.landing(instance.uid) or instance.uid in self.asked.far_travelled):
             return "", ""
-        source, host = self.hosts.get(instance.node), self.hosts.get(detour or final)
-        if host is None or host.migration is None or source is None or source.migration is None:
-            return "", ""
-        return host.name, final if detour else ""
+        return detour or final, final if detour else ""
 
-    def quoted(self, together: Placement, apart: _Apart, snapshot: Snapshot, readers: _Readers) -> Quoted:
+    def _weighed(self, instance: Instance, node: str) -> tuple[Load, Migration, Choice] | None:
+        """What the ladder says of a guest on its way to a node; None where it does not go there."""
+        source, host = self.hosts.get(instance.node), self.hosts.get(node)
+        if host is None or host.migration is None or source is None or source.migration is None:
+            return None
+        terms = weighing.permitted_for(instance, self.asked.spec.migration, self.snapshot)
+        load = weighing.load_of(instance, source.migration, host.migration, terms, self.snapshot)
+        stood = self.asked.rungs.get(instance.uid)
+        return load, terms, weighing.chosen(load, terms, (), stood)
+
+    def quoted(self, together: Placement, apart: _Apart, readers: _Readers) -> Quoted:
         """The lines of the plan."""
-        stall_detection = snapshot.kubevirt is not None and STALL_DETECTION in snapshot.kubevirt.feature_gates
-        disruption = snapshot.capabilities is not None and snapshot.capabilities.workload_disruption
         readable: Set[str] | None = None
         lines = []
         for instance in sorted(self.asked.instances, key=lambda instance: instance.key):
             placed = apart.placement if instance.uid in apart.own else together
             node, final = self._route(instance, placed)
-            source, host = self.hosts.get(instance.node), self.hosts.get(node)
+            weighed = self._weighed(instance, node)
             if instance.uid in self.there:
                 lines.append(settled_line(instance))
-            elif (
-                host is not None and host.migration is not None and source is not None and source.migration is not None
-            ):
-                lines.append(
-                    placed_line(
-                        instance,
-                        self.asked.spec,
-                        source.migration,
-                        host,
-                        host.migration,
-                        self.assessment,
-                        final=final,
-                        in_turn=instance.uid not in apart.own and instance.uid not in placed.later,
-                        stall_detection=stall_detection,
-                        workload_disruption=disruption,
-                    )
-                )
+            elif weighed is not None:
+                load, terms, choice = weighed
+                if choice.offer is None and instance.uid not in self.asked.underway:
+                    lines.append(refused_line(instance, load, choice))
+                    continue
+                in_turn = instance.uid not in apart.own and instance.uid not in placed.later
+                host = self.hosts[node]
+                lines.append(placed_line(instance, load, terms, host, self.assessment, final=final, in_turn=in_turn))
             elif self._may_end(instance):
                 lines.append(replace(settled_line(instance), ends_here=True))
             else:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from whimbrel.api.ladder import Rung
 from whimbrel.api.migration_plan import ActiveMove, Counts, MigrationPlanStatus, PlanPhase, WaitSummary
 from whimbrel.api.quote import Quote
-from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, MovePhase, Rung
+from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, MovePhase
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Announcement, ReplaceStatus
 from whimbrel.domain.quantities import MIB

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
-from whimbrel.api.migration_plan import Disruption, MigrationPlanStatus
+from whimbrel.api.ladder import Disruption
+from whimbrel.api.migration_plan import MigrationPlanStatus
 from whimbrel.api.scalars import format_timestamp
 
 moments = st.integers(0, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))

@@ -77,19 +77,10 @@ def test_nothing_starts_before_the_quote_can_be_read() -> None:
     stage.tick()
     stage.tick()
 
-    assert stage.status_of()["quote"]["moves"] == [
-        {
-            "virtualMachine": "default/db1",
-            "sourceNode": "node-1",
-            "targetNode": "node-2",
-            "viaNode": "",
-            "targetChosenBy": "Whimbrel",
-            "durationSeconds": 4,
-            "rungs": ["PreCopy"],
-            "withheld": [],
-            "reasons": [],
-        }
-    ]
+    (line,) = stage.status_of()["quote"]["moves"]
+    assert (line["virtualMachine"], line["sourceNode"], line["targetNode"]) == ("default/db1", "node-1", "node-2")
+    assert (line["rung"], line["rungs"]) == ("PreCopy", ["PreCopy"])
+    assert 0 < line["durationSeconds"] <= line["durationP50Seconds"] < line["durationP90Seconds"]
     assert not stage.labels()
     assert not stage.migrations()
 

@@ -1,21 +1,49 @@
-"""The choice of the rung: gentle first, one higher after each attempt that did not converge."""
+"""The choice of the rung: the first that is likely to do, by the forecast and by what was tried."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whimbrel.api.migration_plan import Disruption, Permission
-from whimbrel.api.virtual_machine_move import AttemptOutcome, AttemptRecord, Rung
+from whimbrel.api.ladder import Disruption, LadderStep, Migration, Permission, Rung
+from whimbrel.api.virtual_machine_move import AttemptOutcome, AttemptRecord
 from whimbrel.domain.quantities import MIB
-from whimbrel.ladder import Load, next_offer, offers
+from whimbrel.forecast import Convergence, CurvePoint, Guest, Reading, guest
+from whimbrel.ladder import Choice, Load, choose, ladder_of
+from whimbrel.ladder.choice import HOPELESS
 
 GIB = 1024**3
-BOTH = offers(
-    Load(2 * GIB, 596 * MIB),
-    Disruption(stun=Permission.ALLOWED, max_downtime_ms=5000, unattended_downtime_ms=60_000),
-)
-GENTLE = BOTH[:1]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+STUN = Disruption(stun=Permission.ALLOWED, max_downtime_ms=5000, unattended_downtime_ms=60_000)
+EVERYTHING = STUN.model_copy(update={"throttle": Permission.ALLOWED, "post_copy": Permission.ALLOWED})
+BOTH = Migration(disruption=STUN)
+GENTLE = Migration()
+ALL = Migration(ladder=tuple(LadderStep(rung=rung) for rung in Rung if rung is not Rung.GIVE_UP), disruption=EVERYTHING)
+UNTOLD = Load(2 * GIB, 596 * MIB)
+
+
+def known(dirty_mib_per_second: int, *points: CurvePoint, memory: int = 2 * GIB, in_use: int = GIB) -> Guest:
+    sample = Reading(float(dirty_mib_per_second * MIB), NOW)
+    return guest(float(memory), NOW, in_use=Reading(float(in_use), NOW), dirty_sample=sample, points=points)
+
+
+def a_load(dirty_mib_per_second: int, *points: CurvePoint, rate: int = 100 * MIB) -> Load:
+    return Load(2 * GIB, rate, known=known(dirty_mib_per_second, *points))
+
+
+def settled(mib: int) -> tuple[CurvePoint, ...]:
+    """A set of so many MiB that is rewritten again and again, as an earlier move has shown."""
+    return CurvePoint(0.2, mib * MIB, "earlier move"), CurvePoint(12.0, mib * MIB, "earlier move")
+
+
+def chosen(load: Load, terms: Migration, *ends: tuple[Rung, str], stood: Rung | None = None) -> Choice:
+    return choose(ladder_of(load, terms), load, history(*ends), stood=stood)
+
+
+def rung(choice: Choice) -> Rung | None:
+    return choice.offer.rung if choice.offer is not None else None
 
 
 def history(*ends: tuple[Rung, str]) -> tuple[AttemptRecord, ...]:
@@ -25,26 +53,112 @@ def history(*ends: tuple[Rung, str]) -> tuple[AttemptRecord, ...]:
     )
 
 
-def test_the_first_attempt_is_the_gentlest() -> None:
-    assert next_offer(BOTH, ()).rung == Rung.PRE_COPY
+def test_a_calm_guest_is_copied_while_it_runs() -> None:
+    found = chosen(a_load(5), ALL)
+
+    assert rung(found) is Rung.PRE_COPY
+    assert found.prediction is not None
+    assert found.prediction.convergence is Convergence.CONVERGES
+    assert found.skipped == ()
+
+
+def test_a_guest_of_which_nothing_is_told_is_tried_gently() -> None:
+    assert rung(chosen(UNTOLD, ALL)) is Rung.PRE_COPY
+
+
+def test_a_rung_that_cannot_do_is_passed_over_with_the_reason() -> None:
+    found = chosen(a_load(300, *settled(200)), BOTH)
+
+    assert rung(found) is Rung.STUN
+    (passed,) = found.skipped
+    assert passed.rung is Rung.PRE_COPY
+    assert "dirties memory faster than is copied" in passed.reason
+
+
+def test_a_pause_that_would_be_too_long_is_not_chosen() -> None:
+    load = a_load(900, *settled(900))
+
+    assertive = Migration(
+        ladder=tuple(LadderStep(rung=rung) for rung in (Rung.STUN, Rung.POST_COPY)), disruption=EVERYTHING
+    )
+
+    refused, permitted = chosen(load, BOTH), chosen(load, assertive)
+
+    assert rung(refused) is None
+    assert "5000 ms are permitted" in refused.skipped[-1].reason
+    assert rung(permitted) is Rung.POST_COPY
+
+
+def test_a_refusal_names_its_price() -> None:
+    found = chosen(a_load(300, *settled(200)), GENTLE)
+
+    assert rung(found) is None
+    assert found.price is not None
+    assert found.price.bandwidth_p90_bytes_per_second is not None
+    assert found.price.bandwidth_p90_bytes_per_second > 100 * MIB
+    assert "postCopy" in found.price.permissions
+
+
+def test_the_price_named_is_one_at_which_the_move_is_not_refused() -> None:
+    load = a_load(300, *settled(200))
+    price = chosen(load, GENTLE).price
+    assert price is not None
+    assert price.bandwidth_p90_bytes_per_second is not None
+
+    wider = replace(load, rate_bytes_per_second=price.bandwidth_p90_bytes_per_second)
+
+    assert rung(chosen(wider, GENTLE)) is Rung.PRE_COPY
+
+
+def test_a_rung_that_was_quoted_stays_while_it_is_not_much_worse() -> None:
+    loads = [a_load(dirty) for dirty in range(10, 110, 2)]
+
+    fresh = [rung(chosen(load, BOTH)) for load in loads]
+    stood = [rung(chosen(load, BOTH, stood=Rung.PRE_COPY)) for load in loads]
+
+    assert fresh.count(Rung.PRE_COPY) < stood.count(Rung.PRE_COPY)
 
 
 def test_what_did_not_converge_is_tried_harder() -> None:
-    assert next_offer(BOTH, history((Rung.PRE_COPY, "NotConverged"))).rung == Rung.STUN
+    assert rung(chosen(UNTOLD, BOTH, (Rung.PRE_COPY, "NotConverged"))) is Rung.STUN
 
 
 def test_what_failed_for_another_reason_is_tried_again_as_it_was() -> None:
-    assert next_offer(BOTH, history((Rung.PRE_COPY, "TargetNotPrepared"))).rung == Rung.PRE_COPY
-    assert next_offer(BOTH, history((Rung.STUN, "MigrationFailed"))).rung == Rung.STUN
+    assert rung(chosen(UNTOLD, BOTH, (Rung.PRE_COPY, "TargetNotPrepared"))) is Rung.PRE_COPY
+    assert rung(chosen(UNTOLD, BOTH, (Rung.STUN, "MigrationFailed"))) is Rung.STUN
 
 
 def test_there_is_nothing_harder_than_the_last_rung() -> None:
-    assert next_offer(BOTH, history((Rung.STUN, "NotConverged"))).rung == Rung.STUN
-    assert next_offer(GENTLE, history((Rung.PRE_COPY, "NotConverged"))).rung == Rung.PRE_COPY
+    assert rung(chosen(UNTOLD, BOTH, (Rung.STUN, "NotConverged"))) is Rung.STUN
+    assert rung(chosen(UNTOLD, GENTLE, (Rung.PRE_COPY, "NotConverged"))) is Rung.PRE_COPY
+
+
+def test_a_ladder_that_gives_up_ends_where_its_last_rung_did_not_converge() -> None:
+    terms = Migration(ladder=(LadderStep(rung=Rung.PRE_COPY), LadderStep(rung=Rung.GIVE_UP)))
+
+    assert rung(chosen(UNTOLD, terms)) is Rung.PRE_COPY
+    assert rung(chosen(UNTOLD, terms, (Rung.PRE_COPY, "TargetNotPrepared"))) is Rung.PRE_COPY
+    assert chosen(UNTOLD, terms, (Rung.PRE_COPY, "NotConverged")).gave_up
+
+
+def test_a_rung_is_not_tried_more_often_than_its_step_permits() -> None:
+    terms = Migration(
+        ladder=(LadderStep(rung=Rung.PRE_COPY, max_attempts=1), LadderStep(rung=Rung.STUN)), disruption=STUN
+    )
+
+    assert rung(chosen(UNTOLD, terms, (Rung.PRE_COPY, "MigrationFailed"))) is Rung.STUN
 
 
 def test_a_rung_whose_consent_was_taken_back_is_left() -> None:
-    assert next_offer(GENTLE, history((Rung.STUN, "MigrationFailed"))).rung == Rung.PRE_COPY
+    assert rung(chosen(UNTOLD, GENTLE, (Rung.STUN, "MigrationFailed"))) is Rung.PRE_COPY
+
+
+def test_a_bound_on_bytes_rules_out_a_copy_that_would_send_more() -> None:
+    terms = Migration(ladder=(LadderStep(rung=Rung.PRE_COPY, max_mebibytes=500),))
+
+    found = chosen(a_load(5), terms)
+
+    assert rung(found) is None
 
 
 ends = st.lists(
@@ -53,6 +167,13 @@ ends = st.lists(
 )
 
 
-@given(ends, st.sampled_from([BOTH, GENTLE]))
-def test_only_what_is_offered_is_ever_chosen(past: Sequence[tuple[Rung, str]], available: tuple[object, ...]) -> None:
-    assert next_offer(available, history(*past)) in available  # type: ignore[arg-type]
+@given(ends, st.sampled_from([BOTH, GENTLE, ALL]), st.integers(0, 2000), st.integers(8, 600))
+def test_only_what_is_offered_and_not_hopeless_is_ever_chosen(
+    past: Sequence[tuple[Rung, str]], terms: Migration, dirty_mib_per_second: int, rate_mib_per_second: int
+) -> None:
+    load = a_load(dirty_mib_per_second, rate=rate_mib_per_second * MIB)
+    ladder = ladder_of(load, terms)
+
+    found = choose(ladder, load, history(*past))
+
+    assert found.offer is None or (found.offer in ladder.offers and found.chance >= HOPELESS)

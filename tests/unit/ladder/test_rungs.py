@@ -3,14 +3,22 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from whimbrel.api.migration_plan import Disruption, Permission
-from whimbrel.api.virtual_machine_move import Rung
+from whimbrel.api.ladder import Disruption, LadderStep, Migration, Permission, Preset, Rung
 from whimbrel.domain.quantities import MIB
-from whimbrel.forecast import pass_seconds, time_budget_units
-from whimbrel.ladder import Load, Offer, Withheld, offers, pre_copy, stun, withheld
+from whimbrel.forecast import AtDeadline, pass_seconds, time_budget_units
+from whimbrel.ladder import PRESETS, Load, Offer, Withheld, ladder_of, steps, stun
+from whimbrel.ladder.deadlines import on_grid
 
 GIB = 1024**3
 NEVER = Disruption()
+EVERYTHING = Disruption(
+    throttle=Permission.ALLOWED,
+    post_copy=Permission.ALLOWED,
+    stun=Permission.ALLOWED,
+    max_downtime_ms=5000,
+    unattended_downtime_ms=600_000,
+)
+STUN_STEP = LadderStep(rung=Rung.STUN)
 
 
 def consent(max_downtime_ms: int = 5000, unattended_downtime_ms: int = 60_000) -> Disruption:
@@ -19,7 +27,21 @@ def consent(max_downtime_ms: int = 5000, unattended_downtime_ms: int = 60_000) -
     )
 
 
-loads = st.builds(Load, st.integers(0, 2**42), st.integers(1, 12_500).map(lambda mib: mib * MIB))
+def offers(load: Load, disruption: Disruption) -> tuple[Offer, ...]:
+    return ladder_of(load, Migration(disruption=disruption)).offers
+
+
+def withheld(load: Load, disruption: Disruption) -> tuple[Withheld, ...]:
+    return ladder_of(load, Migration(disruption=disruption)).withheld
+
+
+def only(load: Load, *rungs: Rung, disruption: Disruption = EVERYTHING, **bounds: int) -> tuple[Offer | Withheld, ...]:
+    ladder = tuple(LadderStep(rung=rung, **bounds) for rung in rungs)  # type: ignore[arg-type]
+    found = ladder_of(load, Migration(ladder=ladder, disruption=disruption))
+    return (*found.offers, *found.withheld)
+
+
+loads = st.builds(Load, st.integers(1, 2**42), st.integers(1, 12_500).map(lambda mib: mib * MIB))
 consents = st.tuples(st.integers(2000, 600_000), st.integers(2000, 3_600_000)).filter(lambda c: c[0] <= c[1])
 
 
@@ -35,7 +57,7 @@ def test_a_deadline_is_a_whole_multiple_of_kubevirts_unit(load: Load, permitted:
 
 @given(loads, consents)
 def test_the_unattended_worst_case_of_a_stun_is_within_the_consent(load: Load, permitted: tuple[int, int]) -> None:
-    offer = stun.offer(load, consent(*permitted))
+    offer = stun.offer(load, STUN_STEP, consent(*permitted))
     assume(isinstance(offer, Offer))
     assert isinstance(offer, Offer)
 
@@ -47,7 +69,7 @@ def test_the_unattended_worst_case_of_a_stun_is_within_the_consent(load: Load, p
 
 @given(loads, consents)
 def test_a_guest_is_not_suspended_before_its_memory_was_sent_once(load: Load, permitted: tuple[int, int]) -> None:
-    offer = stun.offer(load, consent(*permitted))
+    offer = stun.offer(load, STUN_STEP, consent(*permitted))
 
     assert isinstance(offer, Withheld) or (offer and offer.deadline_seconds) >= pass_seconds(
         load.memory_bytes, load.rate_bytes_per_second
@@ -62,16 +84,16 @@ def test_a_stun_is_offered_exactly_where_a_useful_deadline_fits_the_unattended_l
     one_pass_s = pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
     possible = any(k * units >= one_pass_s and k * units * 1000 + 2500 <= permitted[1] for k in range(1, 3601))
 
-    assert isinstance(stun.offer(load, consent(*permitted)), Offer) == possible
+    assert isinstance(stun.offer(load, STUN_STEP, consent(*permitted)), Offer) == possible
 
 
 @given(loads)
 def test_without_consent_no_rung_may_disturb_the_guest(load: Load) -> None:
-    (only,) = offers(load, NEVER)
+    (single,) = offers(load, NEVER)
 
-    assert only.rung == Rung.PRE_COPY
-    assert only.budget_ms is None
-    assert only.unattended_downtime_ms is None
+    assert single.rung == Rung.PRE_COPY
+    assert single.budget_ms is None
+    assert single.unattended_downtime_ms is None
 
 
 @given(loads, consents)
@@ -84,7 +106,7 @@ def test_no_rung_throttles_or_post_copies_and_only_a_stun_suspends(load: Load, p
 
 @given(loads)
 def test_pre_copy_has_time_for_three_passes_and_never_less_than_ten_seconds(load: Load) -> None:
-    deadline_s = pre_copy.offer(load, NEVER).deadline_seconds
+    deadline_s = offers(load, NEVER)[0].deadline_seconds
 
     assert deadline_s >= 10
     assert deadline_s >= 3 * pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
@@ -96,13 +118,16 @@ def test_rungs_go_from_gentle_to_hard() -> None:
     assert [offer.rung for offer in available] == [Rung.PRE_COPY, Rung.STUN]
 
 
-def test_a_stun_waits_one_and_a_half_passes_where_the_unattended_limit_leaves_room() -> None:
+def test_a_stun_waits_at_least_one_and_a_half_passes_where_the_unattended_limit_leaves_room() -> None:
     load = Load(8 * GIB, 100 * MIB)  # one pass: 82 s; KubeVirt's unit: 9 s
 
-    roomy, tight = stun.offer(load, consent(5000, 600_000)), stun.offer(load, consent(5000, 94_500))
+    roomy, tight = (
+        stun.offer(load, STUN_STEP, consent(5000, 600_000)),
+        stun.offer(load, STUN_STEP, consent(5000, 94_500)),
+    )
 
     assert isinstance(roomy, Offer)
-    assert roomy.deadline_seconds == 126
+    assert roomy.deadline_seconds == 135
     assert isinstance(tight, Offer)
     assert tight.deadline_seconds == 90
 
@@ -142,3 +167,104 @@ def test_a_stun_is_withheld_where_kubevirt_cannot_suspend_and_copying_alone_is_o
     assert held.rung == Rung.STUN
     assert "KubeVirt 1.5 and later can" in held.reason
     assert withheld(load, NEVER) == ()
+
+
+@given(loads, st.sampled_from(list(Preset)), st.sampled_from([NEVER, consent(), EVERYTHING]))
+def test_whatever_the_preset_nothing_is_done_to_the_guest_that_the_plan_does_not_permit(
+    load: Load, preset: Preset, disruption: Disruption
+) -> None:
+    for offer in ladder_of(load, Migration(preset=preset, disruption=disruption)).offers:
+        configuration = offer.configuration
+        assert not configuration.allow_auto_converge or disruption.throttle == Permission.ALLOWED
+        assert not configuration.allow_post_copy or disruption.post_copy == Permission.ALLOWED
+        suspends = configuration.allow_workload_disruption and not configuration.allow_post_copy
+        assert not suspends or disruption.stun == Permission.ALLOWED
+
+
+def test_each_preset_is_the_one_before_and_one_rung_more() -> None:
+    gentle, balanced, assertive = (PRESETS[preset] for preset in Preset)
+
+    assert balanced == (*gentle, Rung.STUN)
+    assert assertive == (*balanced, Rung.POST_COPY)
+
+
+def test_without_a_word_of_it_a_plan_has_the_balanced_ladder() -> None:
+    rungs = [step.rung for step in steps(Migration(disruption=EVERYTHING))]
+
+    assert rungs == [Rung.PRE_COPY, Rung.AUTO_CONVERGE, Rung.STUN]
+
+
+def test_a_plan_may_order_its_ladder_as_it_likes() -> None:
+    found = only(Load(2 * GIB, 596 * MIB), Rung.POST_COPY, Rung.PRE_COPY)
+
+    assert [each.rung for each in found] == [Rung.POST_COPY, Rung.PRE_COPY]
+
+
+def test_throttling_and_nothing_else_is_asked_of_kubevirt_by_auto_converge() -> None:
+    (offer,) = only(Load(2 * GIB, 596 * MIB), Rung.AUTO_CONVERGE)
+
+    assert isinstance(offer, Offer)
+    assert offer.configuration.allow_auto_converge
+    assert not offer.configuration.allow_workload_disruption
+    assert not offer.configuration.allow_post_copy
+    assert offer.terms.may_throttle
+
+
+def test_post_copy_begins_after_one_and_a_half_passes_and_suspends_nobody() -> None:
+    (offer,) = only(Load(8 * GIB, 100 * MIB), Rung.POST_COPY)
+
+    assert isinstance(offer, Offer)
+    assert offer.deadline_seconds >= 1.5 * 82
+    assert offer.configuration.allow_post_copy
+    assert offer.configuration.allow_workload_disruption
+    assert offer.budget_ms is None
+    assert offer.terms.at_deadline is AtDeadline.POST_COPY
+
+
+def test_a_kubevirt_without_workload_disruption_is_told_of_post_copy_alone() -> None:
+    (offer,) = only(Load(2 * GIB, 596 * MIB, workload_disruption=False), Rung.POST_COPY)
+
+    assert isinstance(offer, Offer)
+    assert offer.configuration.allow_post_copy
+    assert not offer.configuration.allow_workload_disruption
+
+
+def test_a_guest_with_a_device_of_its_host_is_not_switched_to_post_copy() -> None:
+    (held,) = only(Load(2 * GIB, 596 * MIB, passes_devices_through=True), Rung.POST_COPY)
+
+    assert isinstance(held, Withheld)
+    assert "devices of its host" in held.reason
+
+
+def test_a_guest_with_a_device_of_its_host_is_stunned_by_a_pause_that_nothing_can_end() -> None:
+    (offer,) = only(Load(2 * GIB, 596 * MIB, passes_devices_through=True), Rung.STUN)
+
+    assert isinstance(offer, Offer)
+    assert offer.terms.at_deadline is AtDeadline.RAISE_DOWNTIME
+
+
+def test_a_bound_on_the_duration_shortens_kubevirts_deadline_and_one_below_its_unit_holds_the_rung_back() -> None:
+    load = Load(8 * GIB, 100 * MIB)  # KubeVirt's unit: 9 s
+
+    (offer,) = only(load, Rung.PRE_COPY, max_duration_seconds=100)
+    assert isinstance(offer, Offer)
+    assert offer.deadline_seconds == 99
+
+    (big,) = only(Load(512 * GIB, 1000 * MIB), Rung.PRE_COPY, max_duration_seconds=100)
+    assert isinstance(big, Withheld)
+    assert "the ladder permits 100 s" in big.reason
+
+
+def test_a_bound_on_bytes_is_kept_beside_the_rung() -> None:
+    (offer,) = only(Load(2 * GIB, 596 * MIB), Rung.PRE_COPY, max_mebibytes=3000)
+
+    assert isinstance(offer, Offer)
+    assert offer.most_wire_bytes == 3000 * MIB
+
+
+@given(st.integers(1, 10**7))
+def test_deadlines_come_from_a_grid_that_is_never_less_and_at_most_a_half_more(seconds: int) -> None:
+    found = on_grid(seconds)
+
+    assert seconds <= found <= 1.5 * seconds
+    assert on_grid(found) == found

@@ -18,6 +18,7 @@ from support.builders import (
     a_profile,
     an_instance,
 )
+from whimbrel.api.virtual_machine_move import VirtualMachineMoveSpec
 from whimbrel.domain.records import Condition, Instance, MigrationConfiguration, Plan
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
@@ -41,6 +42,10 @@ def one(snapshot: Snapshot, plan: Plan | None = None, keep: dict[str, str] | Non
     return line
 
 
+def quoted_move(line: Line, snapshot: Snapshot) -> VirtualMachineMoveSpec:
+    return move_spec(line, attempt_for(line, 1, (), snapshot))
+
+
 def target(line: Line) -> str:
     return line.target.name if line.target is not None else ""
 
@@ -48,7 +53,8 @@ def target(line: Line) -> str:
 def test_a_line_says_where_to_how_fast_and_how_long_at_least() -> None:
     line = one(a_cluster(an_instance()))
 
-    assert (target(line), line.rate_bytes_per_second, line.duration_s) == ("node-2", 59 * MIB, 18)
+    assert line.load is not None
+    assert (target(line), line.load.rate_bytes_per_second, line.duration_s) == ("node-2", 59 * MIB, 18)
     assert line.reasons == ()
 
 
@@ -158,7 +164,7 @@ def test_a_plans_bandwidth_reaches_the_attempt() -> None:
 def test_a_blocked_guest_has_a_move_without_an_attempt() -> None:
     snapshot = a_cluster(an_instance(live_migratable=BROKEN))
 
-    spec = move_spec(one(snapshot), snapshot)
+    spec = quoted_move(one(snapshot), snapshot)
 
     assert spec.attempt is None
     assert spec.rungs == ()
@@ -248,7 +254,7 @@ def test_that_a_path_has_become_known_is_not_worth_a_write() -> None:
     )
     before, after = a_cluster(waiting), a_cluster(waiting, arrived)
     there = {waiting.uid: "node-2"}
-    stored, quoted = (move_spec(lines(snapshot, keep=there)[0], snapshot) for snapshot in (before, after))
+    stored, quoted = (quoted_move(lines(snapshot, keep=there)[0], snapshot) for snapshot in (before, after))
 
     assert {note.code for note in stored.notes} - {note.code for note in quoted.notes} == {"ReachabilityUnknown"}
     assert still_says(stored, quoted)
@@ -258,7 +264,7 @@ def test_that_a_path_has_become_known_is_not_worth_a_write() -> None:
 
 def test_a_move_that_an_earlier_release_stored_without_its_source_is_not_written_for_that() -> None:
     snapshot = a_cluster(an_instance())
-    quoted = move_spec(one(snapshot), snapshot)
+    quoted = quoted_move(one(snapshot), snapshot)
     stored = quoted.model_copy(update={"instance": quoted.instance.model_copy(update={"node": ""}), "refusals": ()})
 
     assert stored != quoted
@@ -271,7 +277,7 @@ def test_a_move_that_an_earlier_release_stored_without_its_source_is_not_written
 def test_what_keeps_a_guest_that_can_move_from_other_hosts_is_quoted_with_it() -> None:
     snapshot = a_cluster(an_instance(), a_node("node-1"), a_node("node-2"), a_node("node-3", unschedulable=True))
 
-    (refusal,) = move_spec(one(snapshot), snapshot).refusals
+    (refusal,) = quoted_move(one(snapshot), snapshot).refusals
 
     assert (refusal.code, refusal.nodes, refusal.node_count) == ("HostCordoned", ("node-3",), 1)
 
@@ -308,7 +314,7 @@ def test_what_keeps_a_guest_from_other_hosts_is_not_worth_a_write() -> None:
         a_cluster(an_instance(), a_node("node-1"), a_node("node-2"), a_node("node-3", unschedulable=cordoned))
         for cordoned in (False, True)
     )
-    stored, quoted = (move_spec(one(snapshot), snapshot) for snapshot in (before, after))
+    stored, quoted = (quoted_move(one(snapshot), snapshot) for snapshot in (before, after))
 
     assert stored != quoted
     assert still_says(stored, quoted)

@@ -1,0 +1,129 @@
+"""Which rung the next attempt is made on: the first whose forecast ends within the plan's bounds.
+
+Hopeless rungs are passed over beforehand, with the reason; where nothing fits the move is refused, with its price. Asked by
+the outlook for a quote, and when an attempt has ended. Pure.
+"""
+
+from dataclasses import dataclass
+
+from whimbrel.api.ladder import Rung
+from whimbrel.api.virtual_machine_move import AttemptRecord
+from whimbrel.forecast import Convergence, Prediction, Price, chance, predict, price
+from whimbrel.ladder.rung import Load, Offer, Withheld
+from whimbrel.ladder.stun import most_downtime_ms
+
+CLIMBS = frozenset({"NotConverged", "CannotConverge", "PauseTooLong", "StunBudgetExceeded", "SentTooMuch"})
+"""Reasons of a failed attempt after which a stronger rung may help; after any other the same rung is tried again."""
+LIKELY = 0.5
+"""A rung with this chance is taken: the gentler the better, as long as it is more likely to do than not."""
+STAYS_AT = 0.35
+"""A rung that was chosen before stays chosen down to this chance, so that a quote does not flap with its guest's moods."""
+HOPELESS = 0.1
+"""Below this chance an attempt is begun on no account: nine in ten of its bytes would be wasted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """What the plan permits and this KubeVirt can do for one load, in the order in which it is tried."""
+
+    offers: tuple[Offer, ...]
+    withheld: tuple[Withheld, ...] = ()
+    gives_up: bool = False
+    """Whether the plan wants no attempt after its last rung did not converge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The rung of the next attempt and what is expected of it; without an offer no rung is worth an attempt."""
+
+    offer: Offer | None
+    prediction: Prediction | None = None
+    chance: float = 0.0
+    skipped: tuple[Withheld, ...] = ()
+    """Rungs that come before it, or all where none is taken, and why they would not do."""
+    price: Price | None = None
+    """What would make it possible, where no rung is taken."""
+    gave_up: bool = False
+    """Whether the ladder itself says that it ends here."""
+
+
+def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), *, stood: Rung | None = None) -> Choice:
+    """`history`: earlier attempts of this move; `stood`: the rung that was quoted for this very attempt before."""
+    left = _not_ruled_out(ladder, history)
+    if not left:
+        return Choice(None, skipped=(), price=_price(ladder, load), gave_up=True)
+    weighed = list[tuple[Offer, float]]()
+    for offer in left:
+        found = _chance(load, offer)
+        weighed.append((offer, found))
+        if found >= LIKELY or (offer.rung == stood and found >= STAYS_AT):
+            return _chosen(load, weighed)
+    best = max(weighed, key=lambda each: each[1])
+    if best[1] < HOPELESS:
+        return Choice(None, skipped=tuple(_passed_over(load, *each) for each in weighed), price=_price(ladder, load))
+    return _chosen(load, weighed[: weighed.index(best) + 1])
+
+
+def _chosen(load: Load, weighed: list[tuple[Offer, float]]) -> Choice:
+    offer, found = weighed[-1]
+    said = predict(load.guest, load.path, offer.terms, load.disks, load.start_up)
+    return Choice(offer, said, found, tuple(_passed_over(load, *each) for each in weighed[:-1]))
+
+
+def _not_ruled_out(ladder: Ladder, history: tuple[AttemptRecord, ...]) -> tuple[Offer, ...]:
+    """What may still be tried: above a rung that did not converge, and no rung more often than its step permits.
+
+    Above the last rung there is nothing: it is tried again, unless the ladder ends in GiveUp.
+    """
+    offers = ladder.offers
+    spent = {
+        offer.rung
+        for offer in offers
+        if offer.most_attempts is not None
+        and sum(record.rung == offer.rung for record in history) >= offer.most_attempts
+    }
+    if history:
+        last = history[-1]
+        order = [offer.rung for offer in offers]
+        at = order.index(last.rung) if last.rung in order else 0
+        if last.reason in CLIMBS and at + 1 < len(offers):
+            offers = offers[at + 1 :]
+        elif last.reason in CLIMBS and ladder.gives_up and last.rung in order:
+            return ()
+        else:
+            offers = offers[at:]
+    return tuple(offer for offer in offers if offer.rung not in spent)
+
+
+def _chance(load: Load, offer: Offer) -> float:
+    return chance(
+        load.guest,
+        load.path,
+        offer.terms,
+        load.disks,
+        load.start_up,
+        most_downtime_ms=most_downtime_ms(offer),
+        most_wire_bytes=offer.most_wire_bytes,
+    )
+
+
+def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
+    said = predict(load.guest, load.path, offer.terms, load.disks, load.start_up)
+    percent = round(100 * found)
+    if offer.budget_ms is not None:
+        why = f"the guest could stand still for {said.downtime_bound_ms} ms, and {offer.budget_ms} ms are permitted"
+    elif said.convergence is Convergence.DOES_NOT:
+        why = "the guest dirties memory faster than is copied"
+    else:
+        why = f"it is not likely to end within {offer.deadline_seconds} s"
+    return Withheld(offer.rung, f"{why} (chance {percent} %).")
+
+
+def _price(ladder: Ladder, load: Load) -> Price | None:
+    """Of pre-copy, and of the stun that the ladder has; None where nothing is offered at all."""
+    plain = next((offer for offer in ladder.offers if offer.rung is Rung.PRE_COPY), None)
+    stun = next((offer for offer in ladder.offers if offer.rung is Rung.STUN), None)
+    base = plain or next(iter(ladder.offers), None)
+    if base is None:
+        return None
+    return price(load.guest, load.path, base.terms, load.disks, load.start_up, stun_terms=stun.terms if stun else None)

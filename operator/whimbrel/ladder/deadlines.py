@@ -1,0 +1,75 @@
+"""KubeVirt's completion deadline for an attempt: whole seconds per started 10^9 bytes, in few different values.
+
+Every distinct configuration is a MigrationPolicy of its own, so values are taken from a grid. Used by the rungs.
+"""
+
+from math import ceil, inf
+
+from whimbrel.api.ladder import LadderStep
+from whimbrel.domain.quantities import time_budget_units
+from whimbrel.forecast import Terms, outcomes, pass_seconds, quantile
+from whimbrel.ladder.rung import Load
+
+LEAST_S = 10
+"""Shortest time budget in seconds: a small guest still needs time for its last rounds and the switch-over."""
+FEWEST_PASSES, MOST_PASSES = 3, 20
+"""Passes over memory that a budget allows for, at least and at most."""
+RESERVE = 1.5
+"""How much longer than it should take a copy may take before KubeVirt ends it: a healthy one must not be killed."""
+MOST_OF_TEN = 0.9
+_MANTISSAS = (10, 12, 15, 20, 25, 30, 40, 50, 60, 80)
+
+
+def on_grid(seconds_per_unit: int) -> int:
+    """The next value of 1, 2, … 10, 12, 15, 20, 25, 30, 40, 50, 60, 80 and these times ten and so on; never less."""
+    if seconds_per_unit <= 10:
+        return max(1, seconds_per_unit)
+    scale = 1
+    while True:
+        for mantissa in _MANTISSAS:
+            if mantissa * scale >= seconds_per_unit:
+                return mantissa * scale
+        scale *= 10
+
+
+def units_of(load: Load) -> int:
+    """KubeVirt's units of the time budget, local disks counted with all that they may hold."""
+    return time_budget_units(load.memory_bytes + (load.local_disk_bytes or 0))
+
+
+def healthy_s(load: Load, *, may_throttle: bool) -> float:
+    """Seconds that a copy needs which ends at all: nine in ten do within two thirds of this."""
+    one_pass_s = pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
+    runs = [
+        (run.seconds, weight)
+        for run, weight in outcomes(load.guest, load.path, Terms(may_throttle=may_throttle))
+        if run.seconds < inf
+    ]
+    wanted = RESERVE * quantile(runs, MOST_OF_TEN) if runs else 0.0
+    return max(LEAST_S, min(MOST_PASSES * one_pass_s, max(FEWEST_PASSES * one_pass_s, wanted)))
+
+
+def copy_budget(load: Load, step: LadderStep, *, may_throttle: bool) -> int | None:
+    """`completionTimeoutPerGiB` of an attempt that KubeVirt aborts at its deadline; None where none is within the step's bound.
+
+    KubeVirt counts the disks by what is written to them, perhaps nothing: memory alone must give the time for both.
+    """
+    wanted_s = healthy_s(load, may_throttle=may_throttle)
+    wanted_s += (load.local_disk_bytes or 0) // load.rate_bytes_per_second
+    per_gib = on_grid(ceil(wanted_s / time_budget_units(load.memory_bytes)))
+    if step.max_duration_seconds is not None:
+        per_gib = min(per_gib, step.max_duration_seconds // units_of(load))
+    return per_gib or None
+
+
+def too_short(load: Load, step: LadderStep) -> str:
+    """Why there is no deadline within the step's bound, in words."""
+    return (
+        f"KubeVirt counts its deadline in steps of {units_of(load)} s for this guest; the ladder permits "
+        f"{step.max_duration_seconds} s."
+    )
+
+
+def most_wire_bytes(step: LadderStep) -> int | None:
+    """The step's bound in bytes."""
+    return None if step.max_mebibytes is None else step.max_mebibytes << 20

@@ -1,0 +1,129 @@
+"""What the ladder says of one guest on its way from one host to another: its rungs, and the one for the next attempt.
+
+Asked by `together` for each line of a quote. Answers are remembered by value: most guests have not changed since the outlook
+before, and those of a template are alike.
+"""
+
+from functools import lru_cache
+
+from whimbrel.api.forecast import Forecast, SkippedRung
+from whimbrel.api.host_profile import HostMigration
+from whimbrel.api.ladder import Migration, Rung
+from whimbrel.api.virtual_machine_move import AttemptRecord
+from whimbrel.domain.records import Instance
+from whimbrel.forecast import Prediction, Price, admitted_rate, guest, pass_seconds
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.ladder import Choice, Ladder, Load, choose, ladder_of
+from whimbrel.ladder.consent import owner_limit_ms, permitted_by_owner
+from whimbrel.preflight import PreflightReason, where
+
+STALL_DETECTION = "MigrationStallDetection"
+REMEMBERED = 16_384
+
+
+class NoRungFits(PreflightReason):
+    """No rung of the ladder that is permitted is likely to move it within what is permitted, by the forecast."""
+
+    evidence = where.PLAN
+    remedy = "Permit one of these in the plan's spec.migration, or wait until the guest is less busy: {needed}."
+
+
+def permitted_for(instance: Instance, migration: Migration, snapshot: Snapshot) -> Migration:
+    """The plan's terms for this guest, less what its owner forbids."""
+    return permitted_by_owner(migration, owner_limit_ms(instance, snapshot.virtual_machines))
+
+
+def load_of(
+    instance: Instance, source: HostMigration, target: HostMigration, migration: Migration, snapshot: Snapshot
+) -> Load:
+    """What is to be moved, and how fast it may be."""
+    kubevirt, capabilities = snapshot.kubevirt, snapshot.capabilities
+    return Load(
+        memory_bytes=instance.memory_bytes,
+        rate_bytes_per_second=admitted_rate(source, target, migration.bandwidth.max_mbps),
+        local_disk_bytes=instance.local_disk_bytes,
+        stall_detection=kubevirt is not None and STALL_DETECTION in kubevirt.feature_gates,
+        workload_disruption=capabilities is not None and capabilities.workload_disruption,
+        passes_devices_through=bool(instance.hardware.gpus),
+        known=guest(float(max(1, instance.memory_bytes)), snapshot.now),
+        link_bytes_per_second=admitted_rate(source, target, None),
+    )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def rungs_of(load: Load, migration: Migration) -> Ladder:
+    """What the plan permits and this KubeVirt can do, completely configured."""
+    return ladder_of(load, migration)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def chosen(
+    load: Load, migration: Migration, history: tuple[AttemptRecord, ...] = (), stood: Rung | None = None
+) -> Choice:
+    """The rung of the next attempt, or why there is none."""
+    return choose(rungs_of(load, migration), load, history, stood=stood)
+
+
+def forecast_of(instance: Instance, load: Load, choice: Choice, snapshot: Snapshot) -> Forecast:
+    """What is expected of the attempt that was chosen, as it is stored with its specification."""
+    offer, said = choice.offer, choice.prediction
+    floor_s = pass_seconds(instance.copied_bytes, load.rate_bytes_per_second)
+    if offer is None or said is None:
+        return Forecast(duration_seconds=floor_s, bytes=instance.copied_bytes)
+    return Forecast(
+        duration_seconds=floor_s,
+        bytes=instance.copied_bytes,
+        convergence=said.convergence,
+        duration_p50_seconds=_whole(said.duration_p50_s),
+        duration_p90_seconds=_whole(said.duration_p90_s),
+        bytes_p50=_whole(said.bytes_p50),
+        bytes_p90=_whole(said.bytes_p90),
+        chance_percent=round(100 * choice.chance),
+        downtime_bound_ms=_bound_ms(said, offer.budget_ms),
+        throttle_seconds=_whole(said.throttle_p90_s) if offer.terms.may_throttle else None,
+        budget_ms=offer.budget_ms,
+        attended_downtime_ms=offer.attended_downtime_ms,
+        unattended_downtime_ms=offer.unattended_downtime_ms,
+        missing=said.missing[:8],
+        skipped=tuple(SkippedRung(rung=each.rung, reason=each.reason) for each in choice.skipped[:8]),
+        made_at=snapshot.now.replace(microsecond=0),
+    )
+
+
+def refused(load: Load, choice: Choice) -> NoRungFits:
+    """Why no attempt is worth beginning, with the price."""
+    tried = "; ".join(f"{each.rung}: {each.reason.rstrip('.')}" for each in choice.skipped)
+    return NoRungFits(
+        field="spec.migration",
+        found=tried or "every rung that is permitted was tried",
+        needed=price_in_words(choice.price) or "another guest: no bandwidth, pause or permission would do",
+    )
+
+
+def price_in_words(price: Price | None) -> str:
+    """What would make it possible, each by itself; empty where nothing is known to."""
+    if price is None:
+        return ""
+    offers = []
+    sure, even = price.bandwidth_p90_bytes_per_second, price.bandwidth_p50_bytes_per_second
+    if even is not None:
+        more = f", {_mbps(sure)} to be sure" if sure is not None and sure > even else ""
+        offers.append(f"a bandwidth of {_mbps(even)}{more}")
+    if price.downtime_ms is not None:
+        offers.append(f"disruption.stun with maxDowntimeMs {price.downtime_ms}")
+    offers += [f"disruption.{name}" for name in price.permissions]
+    return ", or ".join(offers)
+
+
+def _mbps(bytes_per_second: int) -> str:
+    mbps = -(-bytes_per_second // 125_000)
+    return f"{mbps / 1000:.1f} Gbit/s" if mbps >= 1000 else f"{mbps} Mbit/s"
+
+
+def _bound_ms(said: Prediction, budget_ms: int | None) -> int:
+    """A pause beyond the budget is never begun: whoever runs the attempt ends it before."""
+    return said.downtime_bound_ms if budget_ms is None else min(said.downtime_bound_ms, budget_ms)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None or value == float("inf") else round(value)
