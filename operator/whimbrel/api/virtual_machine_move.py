@@ -109,6 +109,7 @@ class AttemptSpec(ApiModel):
     )
     policy_labels: int = Field(0, ge=0, le=64, description="How many reserved label pairs attach the policy.")
     deadline_seconds: int = Field(ge=0, description="KubeVirt's completion deadline for this attempt in seconds.")
+    most_bytes: int | None = Field(None, ge=1, description="Most bytes that it may send; absent: unlimited.")
     previous_migration_uid: Uid = Field(
         "", alias="previousMigrationUID", description="migrationUid that the instance showed when this was decided."
     )
@@ -180,6 +181,14 @@ class AttemptOutcome(StrEnum):
     UNVERIFIED = "Unverified"
 
 
+class SeenPoint(ApiModel):
+    """A point of the guest's dirty curve, as a migration has shown it: what the next forecast of this guest goes by."""
+
+    window_ms: int = Field(ge=1, description="Length of the window in milliseconds.")
+    distinct_bytes: int = Field(ge=0, description="Distinct bytes that the guest dirtied within it.")
+    at_most: bool = Field(False, description="Whether it was no more than that, and may have been less.")
+
+
 class AttemptRecord(ApiModel):
     """What became of an attempt."""
 
@@ -192,6 +201,17 @@ class AttemptRecord(ApiModel):
     message: Message = Field("", description="What happened.")
     started_at: Timestamp | None = Field(None, description="KubeVirt's start time.")
     ended_at: Timestamp | None = Field(None, description="KubeVirt's end time, else when the end was seen.")
+    start_up_seconds: int | None = Field(
+        None, ge=0, description="From the migration's create to KubeVirt's start; absent where it was not seen."
+    )
+    asked_bytes_per_second: int | None = Field(
+        None, ge=0, description="Rate that it was permitted; absent where the samples say nothing of the rate."
+    )
+    bytes_per_second: int | None = Field(None, ge=0, description="Rate that it reached, by the samples.")
+    sent_bytes: int | None = Field(None, ge=0, description="Bytes sent, by the last sample.")
+    seen: tuple[SeenPoint, ...] = Field(
+        (), max_length=4, description="What it has shown of how the guest dirties its memory."
+    )
 
 
 class AbortRecord(ApiModel):
@@ -210,6 +230,7 @@ class MeasureSource(StrEnum):
     KUBEVIRT_TIMESTAMPS = "KubeVirtTimestamps"
     LAST_SAMPLE = "LastSample"
     PAUSED_MODE = "PausedMode"
+    CONFIGURATION = "Configuration"
     NOT_MEASURED = "NotMeasured"
 
 
@@ -231,6 +252,19 @@ class Receipt(ApiModel):
     bytes: Measure = Field(description="Bytes sent by the successful attempt.")
     downtime_ms: Measure = Field(description="How long the guest stood still, in milliseconds.")
     attempts: int = Field(ge=0, description="How many migrations were begun.")
+    rung: Rung | None = Field(None, description="Rung of the successful attempt.")
+    rate_bytes_per_second: Measure = Field(
+        default=Measure(source=MeasureSource.NOT_MEASURED), description="Rate of the successful attempt."
+    )
+    link_share_percent: Measure = Field(
+        default=Measure(source=MeasureSource.NOT_MEASURED),
+        description="That rate as a share of what the links left it: what the move cost the network.",
+    )
+    throttle_seconds: Measure = Field(
+        default=Measure(source=MeasureSource.NOT_MEASURED),
+        description="What it cost the guest: throttle times seconds. 0 where the configuration permits no throttle; KubeVirt "
+        "tells it of no other.",
+    )
 
 
 class VirtualMachineMoveSpec(ApiModel):

@@ -49,6 +49,7 @@ _SOURCES = {
     MeasureSource.KUBEVIRT_TIMESTAMPS: "KubeVirt's times",
     MeasureSource.LAST_SAMPLE: "last sample",
     MeasureSource.PAUSED_MODE: "KubeVirt's mode Paused",
+    MeasureSource.CONFIGURATION: "the configuration",
     MeasureSource.NOT_MEASURED: "not measured",
 }
 

@@ -8,20 +8,23 @@ fluid model and real QEMU.
 
 from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import time_budget_units
-from whimbrel.forecast.arrival import Eta, eta, eta_of_rest, progress
+from whimbrel.domain.records import Reading
+from whimbrel.forecast.arrival import Eta, chance_of_rest, eta, eta_of_rest, progress
 from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
+from whimbrel.forecast.knowledge import NOTHING, Knowledge
 from whimbrel.forecast.odds import chance, fits
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.prediction import POD_START_UP, Prediction, outcomes, predict, unattended_downtime_ms
 from whimbrel.forecast.prices import Price, bandwidth_that_does, pause_that_does, price
-from whimbrel.forecast.readings import Guest, Reading, guest
+from whimbrel.forecast.readings import Guest, guest
 from whimbrel.forecast.samples import Sighting, point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly, quantile
 from whimbrel.forecast.stun import Pause, pause_if_suspended_now, pause_in_all_s
 from whimbrel.inventory.rates import admitted_rate, pass_seconds
 
 __all__ = [
+    "NOTHING",
     "POD_START_UP",
     "AtDeadline",
     "Convergence",
@@ -31,6 +34,7 @@ __all__ = [
     "Ending",
     "Eta",
     "Guest",
+    "Knowledge",
     "Path",
     "Pause",
     "Prediction",
@@ -42,6 +46,7 @@ __all__ = [
     "admitted_rate",
     "bandwidth_that_does",
     "chance",
+    "chance_of_rest",
     "deadline_seconds",
     "eta",
     "eta_of_rest",

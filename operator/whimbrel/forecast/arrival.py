@@ -10,6 +10,7 @@ from math import inf, isfinite
 from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, conclude
 from whimbrel.forecast.belief import candidates
 from whimbrel.forecast.curve import DirtyCurve
+from whimbrel.forecast.odds import MOVED, SUSPENDED
 from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.pre_copy import copy_memory, first_round_bytes
 from whimbrel.forecast.readings import Guest
@@ -43,12 +44,7 @@ def eta(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> Eta:
 
     Post-copy and suspended copies send what remains and no more: `eta_of_rest`.
     """
-    narrowed = replace(guest, points=(*guest.points, *seen.points))
-    runs = [
-        (_goes_on(guest, one.in_use_bytes, one.curve, pace, terms, seen), one.weight * share)
-        for one in candidates(narrowed)
-        for pace, share in paces_seen(path, seen.bytes_per_second)
-    ]
+    runs = _rest(guest, path, terms, seen)
     durations = [(run.seconds, weight) for run, weight in runs]
     sent = quantile([(run.wire_bytes, weight) for run, weight in runs], 0.5)
     return Eta(_known(quantile(durations, 0.5)), _known(quantile(durations, 0.9)), _known(sent))
@@ -103,3 +99,26 @@ def _goes_on(guest: Guest, in_use_bytes: float, curve: DirtyCurve, pace: Pace, t
 
 def _known(value: float) -> float | None:
     return value if value < inf else None
+
+
+def chance_of_rest(
+    guest: Guest, path: Path, terms: Terms, seen: Sighting, *, most_downtime_ms: int | None = None
+) -> float:
+    """From 0 to 1: that a copy as last seen moves its guest, suspended for no longer than permitted (None: not at all)."""
+    moved = 0.0
+    for run, weight in _rest(guest, path, terms, seen):
+        if run.ending in SUSPENDED and (most_downtime_ms is None or 1000 * run.downtime_bound_s > most_downtime_ms):
+            continue
+        if run.ending in MOVED and run.seconds < inf:
+            moved += weight
+    return min(1.0, moved)
+
+
+def _rest(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> list[tuple[Run, float]]:
+    """What becomes of a copy as last seen, for each guest that it may be and each rate that the path may have from here on."""
+    narrowed = replace(guest, points=(*guest.points, *seen.points))
+    return [
+        (_goes_on(guest, one.in_use_bytes, one.curve, pace, terms, seen), one.weight * share)
+        for one in candidates(narrowed)
+        for pace, share in paces_seen(path, seen.bytes_per_second)
+    ]

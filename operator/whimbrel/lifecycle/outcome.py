@@ -196,8 +196,15 @@ def _ended(
         message=message,
         started_at=state.started_at if state is not None else None,
         ended_at=(state.ended_at if state is not None else None) or evidence.now.replace(microsecond=0),
+        start_up_seconds=_start_up_s(evidence, state),
     )
     return Conclusion(record, final)
+
+
+def _start_up_s(evidence: Evidence, state: MigrationState | None) -> int | None:
+    if evidence.migration is None or not evidence.migration_is_ours or state is None or state.started_at is None:
+        return None
+    return max(0, round((state.started_at - evidence.migration.created_at).total_seconds()))
 
 
 def receipt(evidence: Evidence, sample: MigrationSample | None, attempts: int) -> Receipt:

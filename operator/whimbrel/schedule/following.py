@@ -28,6 +28,7 @@ from whimbrel.schedule.outlook import attempt_for
 from whimbrel.schedule.survey import Survey
 from whimbrel.schedule.together import quote
 from whimbrel.schedule.verdicts import verdict
+from whimbrel.schedule.watching import Watched, gate_opens_s, hopeless, learned, watched
 from whimbrel.schedule.weighing import NoRungFits, permitted_for, refused
 
 Followed = Write | Announcement | LookAgain
@@ -39,7 +40,10 @@ ENDED_ON_ITS_WAY = "EndedOnItsWay"
 
 def follow(plan: Plan, evidence: Evidence, survey: Survey, ahead: Ahead) -> Iterator[Followed]:
     """The writes, events and waits of one move whose attempt was begun; at most one write. `ahead` is told of what follows."""
-    for need in needs(evidence, _unwanted(plan, evidence, survey)):
+    found = watched(evidence, survey.snapshot) if _copies(evidence, survey) else None
+    if found is not None and (due_s := gate_opens_s(found, evidence.now)) is not None:
+        yield LookAgain(due_s)
+    for need in needs(evidence, _unwanted(plan, evidence, survey, found)):
         match need:
             case LookAgain():
                 yield need
@@ -50,11 +54,22 @@ def follow(plan: Plan, evidence: Evidence, survey: Survey, ahead: Ahead) -> Iter
             case AbortMigration(why) if evidence.migration is not None:
                 yield writes.delete_migration(evidence.migration, why)
             case RecordEnd(conclusion):
-                yield from _ended(plan, evidence, conclusion.record, survey, ahead, final=conclusion.final)
+                record = _learned(conclusion.record, evidence, survey)
+                yield from _ended(plan, evidence, record, survey, ahead, final=conclusion.final)
 
 
-def _unwanted(plan: Plan, evidence: Evidence, survey: Survey) -> tuple[str, str] | None:
-    """Why the attempt must not go on, or None."""
+def _copies(evidence: Evidence, survey: Survey) -> bool:
+    """Whether memory is being copied while the guest runs: what its samples say decides whether it may go on."""
+    return survey.phases[evidence.move.key] is MovePhase.COPYING
+
+
+def _learned(record: AttemptRecord, evidence: Evidence, survey: Survey) -> AttemptRecord:
+    found = watched(evidence, survey.snapshot)
+    return learned(record, found, survey.snapshot.courses.get(evidence.move.instance_key, ()))
+
+
+def _unwanted(plan: Plan, evidence: Evidence, survey: Survey, found: Watched | None) -> tuple[str, str] | None:
+    """Why the attempt must not go on, or None. `found`: what the samples of its running copy say."""
     if plan.deleting:
         return PLAN_DELETED, "The plan was deleted."
     state, attempt = evidence.state, evidence.attempt
@@ -75,7 +90,7 @@ def _unwanted(plan: Plan, evidence: Evidence, survey: Survey) -> tuple[str, str]
                 "ConfigurationMismatch",
                 f"Under {policy} KubeVirt could {', '.join(may)}; the plan does not permit it.",
             )
-    return None
+    return hopeless(found, evidence.now) if found is not None else None
 
 
 def _landed_astray(attempt: AttemptSpec, evidence: Evidence, survey: Survey) -> str:

@@ -250,6 +250,7 @@ def attempt_for(
         policy_name=policy_name(offer.configuration, pairs) if needed else "",
         policy_labels=pairs if needed else 0,
         deadline_seconds=offer.deadline_seconds,
+        most_bytes=offer.most_wire_bytes,
         previous_migration_uid=instance.migration.migration_uid if instance.migration is not None else "",
         forecast=weighing.forecast_of(instance, line.load, choice, snapshot),
     )

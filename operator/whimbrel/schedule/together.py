@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.migration_plan import MigrationPlanSpec, NonMigratable
 from whimbrel.domain.records import Instance
+from whimbrel.forecast import Knowledge
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.ledger import Ledger
 from whimbrel.inventory.snapshot import Snapshot
@@ -114,7 +115,8 @@ def quotes(
     """
     if known is None or not known.is_about(hosts, ledger, snapshot):
         known = findings(hosts, ledger, snapshot)
-    desks = [_Desk.of(each, known, claims) for each in asked]
+    knowledge = Knowledge.of(snapshot.moves.values(), snapshot.now)
+    desks = [_Desk.of(each, known, claims, knowledge) for each in asked]
     readers = _Readers.of(desks)
     joint, fallen = _Joint.of([desk for desk in desks if not desk.shut], hosts, ledger, ledger), dict[_Desk, _Joint]()
     while falling := joint.falling(readers):
@@ -260,9 +262,10 @@ class _Desk:
     rest: tuple[Request, ...]
     """What it selects and another plan has."""
     snapshot: Snapshot
+    knowledge: Knowledge
 
     @classmethod
-    def of(cls, asked: Asked, known: Findings, claims: Mapping[str, str]) -> "_Desk":
+    def of(cls, asked: Asked, known: Findings, claims: Mapping[str, str], knowledge: Knowledge) -> "_Desk":
         hosts = known.hosts
         assessment = assess(asked.instances, asked.spec, hosts, known.ledger, known.snapshot, known)
         there = frozenset(
@@ -276,7 +279,7 @@ class _Desk:
                 uid = instance.uid
                 request = Request(instance, assessment, asked.keep.get(uid, ""), asked.via.get(uid, ""))
                 (claimed if claims.get(instance.uid) == asked.plan_uid else rest).append(request)
-        return cls(asked, assessment, hosts, there, tuple(claimed), tuple(rest), known.snapshot)
+        return cls(asked, assessment, hosts, there, tuple(claimed), tuple(rest), known.snapshot, knowledge)
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -342,10 +345,12 @@ class _Desk:
     def _weighed(self, instance: Instance, node: str) -> tuple[Load, Migration, Choice] | None:
         """What the ladder says of a guest on its way to a node; None where it does not go there."""
         source, host = self.hosts.get(instance.node), self.hosts.get(node)
-        if host is None or host.migration is None or source is None or source.migration is None:
+        if host is None or source is None:
             return None
         terms = weighing.permitted_for(instance, self.asked.spec.migration, self.snapshot)
-        load = weighing.load_of(instance, source.migration, host.migration, terms, self.snapshot)
+        load = weighing.load_of(instance, source, host, terms, self.snapshot, self.knowledge)
+        if load is None:
+            return None
         stood = self.asked.rungs.get(instance.uid)
         return load, terms, weighing.chosen(load, terms, (), stood)
 

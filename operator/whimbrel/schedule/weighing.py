@@ -7,14 +7,15 @@ before, and those of a template are alike.
 from functools import lru_cache
 
 from whimbrel.api.forecast import Forecast, SkippedRung
-from whimbrel.api.host_profile import HostMigration
 from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
 from whimbrel.domain.records import Instance
-from whimbrel.forecast import Prediction, Price, admitted_rate, guest, pass_seconds
+from whimbrel.forecast import Guest, Knowledge, Prediction, Price, admitted_rate, guest, pass_seconds
+from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder import Choice, Ladder, Load, choose, ladder_of
 from whimbrel.ladder.consent import owner_limit_ms, permitted_by_owner
+from whimbrel.ladder.rung import NEVER_MEASURED
 from whimbrel.preflight import PreflightReason, where
 
 STALL_DETECTION = "MigrationStallDetection"
@@ -33,20 +34,43 @@ def permitted_for(instance: Instance, migration: Migration, snapshot: Snapshot) 
     return permitted_by_owner(migration, owner_limit_ms(instance, snapshot.virtual_machines))
 
 
+def known_of(instance: Instance, snapshot: Snapshot, knowledge: Knowledge) -> Guest:
+    """What is known of a guest's memory: by the metrics of the node that it runs on, and by its earlier migrations."""
+    told = snapshot.readings.get(instance.key)
+    if told is not None and told.node != instance.node:
+        told = None
+    return guest(
+        float(max(1, instance.memory_bytes)),
+        snapshot.now,
+        in_use=told.resident_bytes if told is not None else None,
+        dirty_sample=told.dirty_bytes_per_second if told is not None else None,
+        points=knowledge.points(instance, snapshot.now),
+    )
+
+
 def load_of(
-    instance: Instance, source: HostMigration, target: HostMigration, migration: Migration, snapshot: Snapshot
-) -> Load:
-    """What is to be moved, and how fast it may be."""
+    instance: Instance,
+    source: Host,
+    target: Host,
+    migration: Migration,
+    snapshot: Snapshot,
+    knowledge: Knowledge,
+) -> Load | None:
+    """What is to be moved, and how fast it may be; None where one of the hosts takes no part."""
+    if source.migration is None or target.migration is None:
+        return None
     kubevirt, capabilities = snapshot.kubevirt, snapshot.capabilities
     return Load(
         memory_bytes=instance.memory_bytes,
-        rate_bytes_per_second=admitted_rate(source, target, migration.bandwidth.max_mbps),
+        rate_bytes_per_second=admitted_rate(source.migration, target.migration, migration.bandwidth.max_mbps),
         local_disk_bytes=instance.local_disk_bytes,
         stall_detection=kubevirt is not None and STALL_DETECTION in kubevirt.feature_gates,
         workload_disruption=capabilities is not None and capabilities.workload_disruption,
         passes_devices_through=bool(instance.hardware.gpus),
-        known=guest(float(max(1, instance.memory_bytes)), snapshot.now),
-        link_bytes_per_second=admitted_rate(source, target, None),
+        known=known_of(instance, snapshot, knowledge),
+        link_bytes_per_second=admitted_rate(source.migration, target.migration, None),
+        slowdown=knowledge.slowdown(source.name, target.name, NEVER_MEASURED),
+        start_up=knowledge.start_up,
     )
 
 

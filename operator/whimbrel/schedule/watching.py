@@ -1,0 +1,211 @@
+"""A running copy, by its samples: when it will end, whether it still can, whether its guest may be suspended, what it teaches.
+
+Called by `following` at each tick for whether it may go on, and when it has ended for what it has shown; by `engine` for the
+plan's report. Samples come every five seconds, or not at all: then there is no arrival to tell, and nobody is suspended whose
+pause cannot be bounded.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from whimbrel.api.ladder import Rung
+from whimbrel.api.virtual_machine_move import AttemptOutcome, AttemptRecord, AttemptSpec, MovePhase, SeenPoint
+from whimbrel.domain.quantities import MIB
+from whimbrel.domain.records import MigrationSample, MigrationState
+from whimbrel.forecast import (
+    AtDeadline,
+    CurvePoint,
+    Eta,
+    Guest,
+    Knowledge,
+    Path,
+    Sighting,
+    Terms,
+    chance_of_rest,
+    eta,
+    eta_of_rest,
+    pause_if_suspended_now,
+    point_of_finished,
+    sighting,
+)
+from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.ladder.choice import HOPELESS
+from whimbrel.ladder.rung import NEVER_MEASURED
+from whimbrel.ladder.terms import terms_of
+from whimbrel.lifecycle.evidence import Evidence
+from whimbrel.lifecycle.guard import MONITOR_LAG_S
+from whimbrel.schedule.weighing import known_of
+
+LEAD_S = 2.0
+"""So long before the deadline it is decided whether the guest may be suspended: KubeVirt acts no earlier than 1 s after it, and
+an abort of a copy takes well below a second to reach the launcher."""
+UNLIMITED_BYTES_PER_SECOND = 1250.0 * MIB
+"""Of an attempt without a cap, until samples show its rate: 10 Gbit/s."""
+MOST_POINTS = 4
+TIMESTAMP_S = 1.0
+"""KubeVirt's times have whole seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """An attempt whose copy runs or has run. `seen` is None where no sample is of use."""
+
+    attempt: AttemptSpec
+    guest: Guest
+    path: Path
+    terms: Terms
+    began: datetime
+    seen: Sighting | None
+
+    @property
+    def narrowed(self) -> Guest:
+        """The guest with what this very copy has shown of it."""
+        return self.guest if self.seen is None else replace(self.guest, points=(*self.guest.points, *self.seen.points))
+
+
+def watched(evidence: Evidence, snapshot: Snapshot) -> Watched | None:
+    """What the samples say of a move's current attempt; None where its copy has not begun.
+
+    Of what was learnt only this move's earlier attempts count: the rate is seen, and ticks are many.
+    """
+    attempt, instance, state = evidence.attempt, evidence.instance, evidence.state
+    if attempt is None or instance is None or state is None or state.started_at is None:
+        return None
+    guest = known_of(instance, snapshot, Knowledge.of([evidence.move], snapshot.now))
+    cap = float(attempt.configuration.bandwidth_bytes_per_second)
+    samples = _while_it_ran(snapshot.courses.get(instance.key, ()), state, attempt)
+    return Watched(
+        attempt=attempt,
+        guest=guest,
+        path=Path(cap or UNLIMITED_BYTES_PER_SECOND, cap, slowdown=NEVER_MEASURED),
+        terms=terms_of(attempt, passes_devices_through=bool(instance.hardware.gpus)),
+        began=state.started_at,
+        seen=sighting(samples, state.started_at, guest),
+    )
+
+
+def _while_it_ran(
+    samples: Iterable[MigrationSample], state: MigrationState, attempt: AttemptSpec
+) -> Iterable[MigrationSample]:
+    """The samples from before KubeVirt suspended the guest or switched to post-copy: afterwards it dirties nothing there."""
+    if state.started_at is None or state.mode not in ("Paused", "PostCopy"):
+        return samples
+    until = state.started_at + timedelta(seconds=attempt.deadline_seconds + MONITOR_LAG_S)
+    return [sample for sample in samples if sample.sampled_at <= until]
+
+
+def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
+    """Why the copy must not go on, as (reason, message): it cannot end, has sent too much, or the guest would stand still for
+    too long. None where it may.
+    """
+    seen, attempt = found.seen, found.attempt
+    if seen is not None and attempt.most_bytes is not None and seen.sent_bytes > attempt.most_bytes:
+        return (
+            "SentTooMuch",
+            f"It has sent {seen.sent_bytes / MIB:.0f} MiB; the ladder permits {attempt.most_bytes // MIB} MiB.",
+        )
+    if too_long := _pause_too_long(found, now):
+        return "PauseTooLong", too_long
+    if seen is None or seen.first_round or not seen.points:
+        return None
+    chance = chance_of_rest(found.guest, found.path, found.terms, seen, most_downtime_ms=_most_downtime_ms(found))
+    if chance >= HOPELESS:
+        return None
+    if found.terms.at_deadline in (AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME):
+        return "PauseTooLong", (
+            f"By what its copy has shown, the guest would stand still for longer than {_most_downtime_ms(found)} ms."
+        )
+    return "CannotConverge", (
+        f"After {seen.elapsed_s:.0f} s and {seen.sent_bytes / MIB:.0f} MiB it is clear that this copy will not end within "
+        f"{attempt.deadline_seconds} s: the guest dirties memory faster than it is copied."
+    )
+
+
+def gate_opens_s(found: Watched, now: datetime) -> float | None:
+    """Seconds until it must be decided whether the guest may be suspended; None where it never is, or that moment is over."""
+    if found.terms.at_deadline not in (AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME):
+        return None
+    left_s = (found.began - now).total_seconds() + found.attempt.deadline_seconds - LEAD_S
+    return left_s if left_s > 0 else None
+
+
+def _pause_too_long(found: Watched, now: datetime) -> str:
+    """Shortly before the deadline: why the guest must not be suspended; empty where it may, or it is too early to say."""
+    most_ms = _most_downtime_ms(found)
+    if most_ms is None or gate_opens_s(found, now) is not None:
+        return ""
+    elapsed_s = max(0.0, (now - found.began).total_seconds())
+    remaining = found.guest.memory_bytes if found.seen is None else found.seen.remaining_bytes
+    path = found.path if found.seen is None else _at_rate_seen(found.path, found.seen)
+    bound_ms = pause_if_suspended_now(found.narrowed, path, remaining, elapsed_s, None).bound_ms
+    if bound_ms <= most_ms:
+        return ""
+    untold = "" if found.seen is not None else " No sample of its copy tells how far it is."
+    return f"Suspended now, the guest could stand still for {bound_ms} ms; {most_ms} ms are permitted.{untold}"
+
+
+def _at_rate_seen(path: Path, seen: Sighting) -> Path:
+    """The path with the rate that is seen, if it is less than the cap: a pause is no faster."""
+    rate = seen.bytes_per_second
+    if rate is None or not 0 < rate < (path.cap_bytes_per_second or path.link_bytes_per_second):
+        return path
+    return replace(path, cap_bytes_per_second=rate)
+
+
+def _most_downtime_ms(found: Watched) -> int | None:
+    """The budget; half of it where nothing can end the pause once it has begun. None where the guest is never suspended."""
+    budget_ms = found.attempt.forecast.budget_ms
+    if budget_ms is None or found.terms.at_deadline not in (AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME):
+        return None
+    return budget_ms // 2 if found.terms.at_deadline is AtDeadline.RAISE_DOWNTIME else budget_ms
+
+
+def arrival(found: Watched, phase: MovePhase) -> Eta | None:
+    """When the copy will end, from its newest sample on; None where no sample tells."""
+    if found.seen is None:
+        return None
+    if phase in (MovePhase.STUNNED, MovePhase.POST_COPY):
+        capped = phase is MovePhase.STUNNED
+        return eta_of_rest(found.path, found.seen.remaining_bytes, found.seen.bytes_per_second, capped=capped)
+    return eta(found.guest, found.path, found.terms, found.seen)
+
+
+def learned(record: AttemptRecord, found: Watched | None, samples: Iterable[MigrationSample]) -> AttemptRecord:
+    """The record of an attempt with what it has shown: its rate, what it sent, and points of the guest's dirty curve.
+
+    A throttled guest shows nothing of how it dirties its memory by itself.
+    """
+    if found is None:
+        return record
+    seen, update = found.seen, dict[str, object]()
+    sent = max((sample.processed_bytes or 0 for sample in samples), default=0)
+    if sent:
+        update["sent_bytes"] = sent
+    if seen is not None and seen.bytes_per_second is not None:
+        update["bytes_per_second"] = round(seen.bytes_per_second)
+        update["asked_bytes_per_second"] = found.attempt.configuration.bandwidth_bytes_per_second or None
+    if not found.terms.may_throttle:
+        points = seen.points if seen is not None else ()
+        update["seen"] = tuple(_kept(point) for point in (points or _of_duration(record, found))[:MOST_POINTS])
+    return record.model_copy(update=update)
+
+
+def _of_duration(record: AttemptRecord, found: Watched) -> tuple[CurvePoint, ...]:
+    """What the duration of a plain pre-copy tells, where its samples told nothing."""
+    cap = found.path.cap_bytes_per_second
+    plain = record.outcome == AttemptOutcome.SUCCEEDED and record.rung == Rung.PRE_COPY
+    if not plain or not cap or record.started_at is None or record.ended_at is None:
+        return ()
+    copy_s = (record.ended_at - record.started_at).total_seconds()
+    rates = cap / found.path.slowdown.p90, cap
+    point = point_of_finished(found.guest, rates, (max(0.0, copy_s - TIMESTAMP_S), copy_s + TIMESTAMP_S))
+    return () if point is None else (point,)
+
+
+def _kept(point: CurvePoint) -> SeenPoint:
+    return SeenPoint(
+        window_ms=max(1, round(1000 * point.window_s)),
+        distinct_bytes=round(point.distinct_bytes),
+        at_most=point.at_most,
+    )
