@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import MIB
+from whimbrel.domain.records import Reading
 from whimbrel.forecast.arrival import eta, progress
 from whimbrel.forecast.attempt import PLAIN, AtDeadline, Terms
 from whimbrel.forecast.curve import CurvePoint
@@ -20,7 +21,7 @@ from whimbrel.forecast.path import Path
 from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S
 from whimbrel.forecast.prediction import predict
 from whimbrel.forecast.prices import price
-from whimbrel.forecast.readings import Guest, Reading, guest
+from whimbrel.forecast.readings import Guest, guest
 from whimbrel.forecast.samples import point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly
 from whimbrel.simulation.kubevirt.monitor import Rules

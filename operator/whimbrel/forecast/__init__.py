@@ -8,6 +8,7 @@ fluid model and real QEMU.
 
 from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import time_budget_units
+from whimbrel.domain.records import Reading
 from whimbrel.forecast.arrival import Eta, eta, eta_of_rest, progress
 from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
@@ -15,7 +16,7 @@ from whimbrel.forecast.odds import chance, fits
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.prediction import POD_START_UP, Prediction, outcomes, predict, unattended_downtime_ms
 from whimbrel.forecast.prices import Price, bandwidth_that_does, pause_that_does, price
-from whimbrel.forecast.readings import Guest, Reading, guest
+from whimbrel.forecast.readings import Guest, guest
 from whimbrel.forecast.samples import Sighting, point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly, quantile
 from whimbrel.forecast.stun import Pause, pause_if_suspended_now, pause_in_all_s

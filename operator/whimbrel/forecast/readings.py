@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from math import isfinite
 
 from whimbrel.domain.quantities import MIB
+from whimbrel.domain.records import Reading
 from whimbrel.forecast.curve import CurvePoint
 
 MOST_DIRTY_BYTES_PER_SECOND = float(1 << 44)
@@ -22,14 +23,6 @@ CLOCK_AHEAD = timedelta(seconds=60)
 DIRTY_SAMPLE_S = 1.0
 """KubeVirt has the hypervisor count dirtied pages for one second (KubeVirt contract §9.1)."""
 LONGEST_WINDOW_S = 30 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A value from outside, and when it was taken; not yet believed."""
-
-    value: float
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
