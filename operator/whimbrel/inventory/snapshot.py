@@ -11,6 +11,7 @@ from whimbrel.domain.networks import NetworkAttachment
 from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.records import (
     Capabilities,
+    GuestReadings,
     Instance,
     Key,
     KubeVirt,
@@ -103,7 +104,11 @@ class Snapshot:
     limits: Mapping[Key, Limits] = field(default_factory=dict)
     networks: Mapping[Key, NetworkAttachment] = field(default_factory=dict)
     samples: Mapping[Key, MigrationSample] = field(default_factory=dict)
-    """By key of the instance; only of migrations that are in flight."""
+    """The newest, by key of the instance; only of migrations that are in flight."""
+    courses: Mapping[Key, tuple[MigrationSample, ...]] = field(default_factory=dict)
+    """Samples of each migration in flight since it began, by key of the instance, the oldest first."""
+    readings: Mapping[Key, GuestReadings] = field(default_factory=dict)
+    """What metrics last told of guests that run, by key of the instance; of an hour at most. Nobody need tell anything."""
     refusals: Mapping[Key, Refusal] = field(default_factory=dict)
     """By key of the migration whose create was refused."""
     unread: frozenset[str] = frozenset()
