@@ -7,12 +7,11 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from whimbrel.domain.courses import MOST_SAMPLES, thinned
 from whimbrel.domain.records import GuestReadings, Instance, Key, MigrationSample, Reading
 
 READING_LIFETIME = timedelta(hours=1)
 SAMPLE_LIFETIME = timedelta(seconds=60)
-MOST_SAMPLES = 128
-"""Of one migration: the first ten minutes at KubeVirt's 5 s; of a longer one the early samples are told more thinly."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -104,7 +103,7 @@ class Courses:
         by_time |= {each.sampled_at: each for each in before}
         if len(by_time) > len(before):
             in_order = tuple(by_time[at] for at in sorted(by_time))
-            self._held[instance] = _Course(migration_uid, _thinned(in_order))
+            self._held[instance] = _Course(migration_uid, thinned(in_order))
             self._copy = None
 
     def view(self, instances: Mapping[Key, Instance], now: datetime) -> Mapping[Key, tuple[MigrationSample, ...]]:
@@ -122,11 +121,3 @@ def _stands(course: _Course, instance: Instance | None, now: datetime) -> bool:
         return False
     ours = instance.migration.migration_uid == course.migration_uid
     return ours and course.samples[-1].sampled_at > now - SAMPLE_LIFETIME
-
-
-def _thinned(samples: tuple[MigrationSample, ...]) -> tuple[MigrationSample, ...]:
-    """At most MOST_SAMPLES: of the older half every second one is left out, as often as it takes."""
-    while len(samples) > MOST_SAMPLES:
-        half = len(samples) // 2
-        samples = samples[:half:2] + samples[half:]
-    return samples

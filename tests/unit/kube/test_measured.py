@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.raw_objects import an_instance
+from whimbrel.domain.courses import MOST_SAMPLES
 from whimbrel.domain.records import GuestReadings, Key, MigrationSample, Reading
 from whimbrel.domain.resources import INSTANCES
 from whimbrel.inventory.projections import PROJECTIONS
-from whimbrel.kube.measured import MOST_SAMPLES
 from whimbrel.kube.store import Store
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
