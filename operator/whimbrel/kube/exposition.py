@@ -6,7 +6,7 @@ series, unordered (KubeVirt contract §9.1).
 
 import math
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
@@ -35,8 +35,7 @@ GUEST_MEMBERS: Mapping[str, tuple[str, float]] = {
 """Series of guests that run: the member of `GuestReadings` that each one is, and the most that can be."""
 
 _MIGRATION_PREFIX = (b"kubevirt_vmi_migration_",)
-_GUEST_SERIES = {name.encode(): name for name in GUEST_MEMBERS}
-_GUEST_PREFIXES = tuple(name + b"{" for name in _GUEST_SERIES)
+_GUEST_PREFIXES = tuple(name.encode() + b"{" for name in GUEST_MEMBERS)
 _LINE = re.compile(rb"(\w+)\{((?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*)\}\s+(\S+)(?:\s+(-?\d+))?\s*$")
 _LABEL = re.compile(rb"(\w+)=\"((?:[^\"\\]|\\.)*)\"")
 _MEASURED = tuple(field.name for field in fields(MigrationSample) if field.name != "sampled_at")
@@ -57,6 +56,11 @@ class Point:
     at: datetime
 
 
+def plausible(value: float, at: datetime, now: datetime) -> bool:
+    """Whether a value of bytes, or of bytes per second, can be, and is of now."""
+    return math.isfinite(value) and 0 <= value <= MOST_BYTES and now - OLDEST <= at <= now + NEWEST
+
+
 def points(text: bytes, prefixes: tuple[bytes, ...], now: datetime) -> Iterator[Point]:
     """All believable values of series that begin so; NaN, negative, absurd, old and future ones are left out."""
     for line in text.splitlines():
@@ -67,7 +71,7 @@ def points(text: bytes, prefixes: tuple[bytes, ...], now: datetime) -> Iterator[
             at = datetime.fromtimestamp(int(matched[4]) / 1000, UTC) if matched[4] else now
         except (ValueError, OverflowError, OSError):
             continue
-        if not math.isfinite(value) or not 0 <= value <= MOST_BYTES or not now - OLDEST <= at <= now + NEWEST:
+        if not plausible(value, at, now):
             continue
         labels = {key: told.decode("utf-8", "replace") for key, told in _LABEL.findall(matched[2])}
         if not (namespace := labels.get(b"namespace")) or not (name := labels.get(b"name")):
@@ -104,14 +108,20 @@ def newest(course: Iterable[MigrationSample]) -> MigrationSample:
     return MigrationSample(sampled_at=at, **held)
 
 
-def readings(text: bytes, now: datetime, node: str, running: Container[Key]) -> dict[Key, GuestReadings]:
+def readings(text: bytes, now: datetime, node: str, running: Iterable[Key]) -> dict[Key, GuestReadings]:
     """What the virt-handler of a node tells of the guests that run there; of other guests and nodes it is not believed."""
-    told: dict[Key, dict[str, Reading]] = {}
-    for point in points(text, _GUEST_PREFIXES, now):
-        member, most = GUEST_MEMBERS[_GUEST_SERIES[point.series]]
-        if point.value > most or point.node != node or point.instance not in running:
+    return guest_readings(points(text, _GUEST_PREFIXES, now), dict.fromkeys(running, node))
+
+
+def guest_readings(told: Iterable[Point], home_of: Mapping[Key, str]) -> dict[Key, GuestReadings]:
+    """The newest of these values for each guest that is at home on the node that they name; of equally new ones the larger."""
+    found: dict[Key, dict[str, Reading]] = {}
+    for point in told:
+        member, most = GUEST_MEMBERS[point.series.decode()]
+        if point.value > most or home_of.get(point.instance) != point.node:
             continue
-        members = told.setdefault(point.instance, {})
-        if member not in members or point.at > members[member].at:
+        members = found.setdefault(point.instance, {})
+        held = members.get(member)
+        if held is None or (point.at, point.value) > (held.at, held.value):
             members[member] = Reading(point.value, point.at)
-    return {instance: GuestReadings(node, **members) for instance, members in told.items()}
+    return {instance: GuestReadings(home_of[instance], **members) for instance, members in found.items()}

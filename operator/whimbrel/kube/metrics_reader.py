@@ -51,7 +51,10 @@ AT_ONCE = 8
 
 
 class MetricsReader:
-    """Every `interval_s` one GET per virt-handler that matters; none where nobody plans and nothing of ours is in flight."""
+    """Every `interval_s` one GET per virt-handler that matters; none where nobody plans and nothing of ours is in flight.
+
+    At most `nodes_at_a_time` in one interval, those of our migrations apart; 0: only those.
+    """
 
     def __init__(
         self,
@@ -60,12 +63,13 @@ class MetricsReader:
         telemetry: Telemetry,
         *,
         interval_s: float = 5.0,
+        nodes_at_a_time: int = NODES_AT_A_TIME,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.problem = ""
         """Why a virt-handler could not be read last time, or empty."""
         self._api, self._store, self._telemetry = api, store, telemetry
-        self._interval_s, self._beat = interval_s, beat
+        self._interval_s, self._nodes_at_a_time, self._beat = interval_s, nodes_at_a_time, beat
         self._trust: tuple[ssl.SSLContext, str] | None = None
         self._trust_until = 0.0
         self._read_at_s: dict[str, float] = {}
@@ -116,7 +120,7 @@ class MetricsReader:
         if planned:
             awaited = awaited_nodes(records(VIRTUAL_MACHINE_MOVES).values(), instances)
             candidates = (running.keys() & handlers.keys()) - flights.keys()
-            chosen += next_nodes(candidates, awaited, self._read_at_s, now_s, NODES_AT_A_TIME - len(chosen))
+            chosen += next_nodes(candidates, awaited, self._read_at_s, now_s, self._nodes_at_a_time - len(chosen))
         self._read_at_s = {node: at for node, at in self._read_at_s.items() if node in running}
         self._read_at_s |= dict.fromkeys(chosen, now_s)
         self._failures = {node: why for node, why in self._failures.items() if node in self._read_at_s}

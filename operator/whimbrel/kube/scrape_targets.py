@@ -62,12 +62,16 @@ def in_flight(
     return found
 
 
+def homes(instances: Mapping[Key, Instance]) -> Mapping[Key, str]:
+    """The node of each guest that runs."""
+    return {key: each.node for key, each in instances.items() if each.phase == "Running" and each.node}
+
+
 def running_guests(instances: Mapping[Key, Instance]) -> Mapping[str, Collection[Key]]:
     """The guests that run on each node."""
     found: dict[str, set[Key]] = defaultdict(set)
-    for key, instance in instances.items():
-        if instance.phase == "Running" and instance.node:
-            found[instance.node].add(key)
+    for key, node in homes(instances).items():
+        found[node].add(key)
     return found
 
 
