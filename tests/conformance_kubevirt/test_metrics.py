@@ -1,4 +1,4 @@
-"""virt-handler's metrics of migrations and dirty rates, as a client of the cluster reads them (contract §9.1, §9.3)."""
+"""virt-handler's metrics of migrations and of guests that run, as a client of the cluster reads them (contract §9.1, §9.3)."""
 
 import ssl
 from collections.abc import Awaitable, Callable
@@ -76,6 +76,29 @@ async def test_dirty_rates_are_shown_for_guests_that_do_not_migrate(make_lab: Ma
     assert f'{{node="node-1",namespace="{lab.namespace}",name="vm-1",' in line
     assert 'kubernetes_vmi_label_app="app-1"' in line
     assert line.endswith("} 3145728")
+
+
+async def test_resident_memory_is_shown_for_all_guests_that_run_also_while_they_migrate(make_lab: MakeLab) -> None:
+    lab = await make_lab(link_mib=1)
+
+    async def resident(node: str) -> list[str]:
+        lines = await scraped(lab, node)
+        return [each for each in lines if each.startswith("kubevirt_vmi_memory_resident_bytes{")]
+
+    async def rates() -> list[str]:
+        return [each for each in await scraped(lab, "node-1") if each.startswith("kubevirt_vmi_dirty_rate_bytes")]
+
+    (before,) = await resident("node-1")
+    await lab.in_phase(await lab.create_foreign_migration("vm-1", node="node-2"), "Running")
+
+    async def copying() -> bool:
+        return not await rates()
+
+    await lab.wait_until(copying, 15)
+    assert f'{{node="node-1",namespace="{lab.namespace}",name="vm-1",' in before
+    (during,) = await resident("node-1")
+    assert int(during.rsplit(" ", 1)[1]) == int(before.rsplit(" ", 1)[1]) > 0
+    assert await resident("node-2") == []
 
 
 async def test_the_metrics_certificate_names_no_address(make_lab: MakeLab) -> None:

@@ -1,9 +1,8 @@
-"""Progress is read from virt-handlers over HTTPS, and only from those that prove who they are."""
+"""Progress and readings of guests come from virt-handlers over HTTPS, and only from those that prove who they are."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from support.raw_objects import a_kubevirt, a_migration, a_namespace, an_instance
+from support.raw_objects import a_kubevirt, a_migration, a_namespace, a_plan, an_instance
 from support.waiting import WaitingStore
 from whimbrel.domain.naming import LABEL_MANAGED
 from whimbrel.domain.records import Key
-from whimbrel.domain.resources import INSTANCES, KUBEVIRTS, MIGRATIONS, PODS
+from whimbrel.domain.resources import INSTANCES, KUBEVIRTS, MIGRATION_PLANS, MIGRATIONS, PODS
 from whimbrel.kube.api import KubeApi
-from whimbrel.kube.metrics_reader import MetricsReader, targets
+from whimbrel.kube.metrics_reader import MetricsReader
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
 
@@ -214,25 +213,77 @@ async def test_a_virt_handler_that_is_down_costs_only_its_own_samples(
     assert reader.problem.startswith("virt-handler of node-1 at 127.0.0.1:1:")
 
 
-async def test_nothing_is_read_when_nothing_of_ours_is_in_flight(store: WaitingStore) -> None:
-    in_flight(store, 443)
-    held = {kind: store.records(kind) for kind in (MIGRATIONS, INSTANCES, PODS)}
-    (migration,) = held[MIGRATIONS].values()
-    (instance,) = held[INSTANCES].values()
-    pods = held[PODS]
+def at_rest(store: WaitingStore, *ports: int) -> None:
+    """A guest runs on each node, node-1 first, with a virt-handler at each port; nothing migrates."""
+    store.apply(KUBEVIRTS, seen(a_kubevirt(), "kv"))
+    for number, port in enumerate(ports, start=1):
+        store.apply(INSTANCES, seen(an_instance(f"db{number}", f"node-{number}"), f"vmi-{number}"))
+        store.apply(PODS, a_handler(port, f"node-{number}"))
 
-    posing = {Key("evil", key.name): replace(pod, key=Key("evil", key.name)) for key, pod in pods.items()}
 
-    def wanted(migration: Any, instance: Any) -> int:
-        return len(targets({migration.key: migration}, {instance.key: instance}, pods, "kubevirt"))
+def resident(value: int, number: int = 1) -> str:
+    labels = f'node="node-{number}",namespace="shop",name="db{number}"'
+    return f"kubevirt_vmi_memory_resident_bytes{{{labels}}} {value}\n"
 
-    assert wanted(migration, instance) == 1
-    assert wanted(replace(migration, phase="Succeeded"), instance) == 0
-    assert wanted(replace(migration, labels={}), instance) == 0
-    assert wanted(replace(migration, uid="next"), instance) == 0, "what the instance shows is of the one before"
-    assert wanted(migration, replace(instance, migration=None)) == 0
-    assert targets({}, {}, {}, "kubevirt") == ()
-    assert targets({migration.key: migration}, {instance.key: instance}, posing, "kubevirt") == (), "not KubeVirt's pod"
+
+async def test_nothing_is_read_where_nobody_plans_and_nothing_of_ours_is_in_flight(
+    api: KubeApi, store: WaitingStore, telemetry: Telemetry, authority: Authority
+) -> None:
+    at_rest(store, 1)
+
+    await read(reader := MetricsReader(api, store, telemetry))
+
+    assert reader.problem == ""
+
+
+async def test_guests_at_rest_are_read_where_somebody_plans(
+    api: KubeApi, store: WaitingStore, telemetry: Telemetry, authority: Authority, serve: Serve, tmp_path: Path
+) -> None:
+    context = authority.server("virt-handler.kubevirt.svc", tmp_path)
+    at_rest(store, await serve(context, resident(5) + resident(6, 2)), 1)
+    store.apply(MIGRATION_PLANS, seen(a_plan("evening"), "plan"))
+
+    await read(reader := MetricsReader(api, store, telemetry))
+
+    told = store.snapshot(datetime.now(UTC)).readings
+    assert {key: each.resident_bytes.value for key, each in told.items() if each.resident_bytes} == {DB: 5.0}
+    assert reader.problem.startswith("virt-handler of node-2"), "one that is down keeps nobody from being read"
+
+
+async def test_a_node_at_rest_is_not_asked_again_at_once_whether_it_answered_or_not(
+    api: KubeApi, store: WaitingStore, telemetry: Telemetry, authority: Authority, serve: Serve, tmp_path: Path
+) -> None:
+    context = authority.server("virt-handler.kubevirt.svc", tmp_path)
+    at_rest(store, await serve(context, resident(5)), 1)
+    store.apply(MIGRATION_PLANS, seen(a_plan("evening"), "plan"))
+    reader = MetricsReader(api, store, telemetry)
+
+    await read(reader)
+    await read(reader)
+
+    def counted(result: str) -> float | None:
+        return telemetry.registry.get_sample_value("whimbrel_handler_scrapes_total", {"result": result})
+
+    assert (counted("ok"), counted("failed")) == (1, 1)
+
+
+async def test_the_course_of_a_migration_and_its_guests_memory_come_with_its_progress(
+    api: KubeApi, store: WaitingStore, telemetry: Telemetry, authority: Authority, serve: Serve, tmp_path: Path
+) -> None:
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    series = 'kubevirt_vmi_migration_data_remaining_bytes{namespace="shop",name="db1",node="node-1"}'
+    ring = "".join(f"{series} {left} {now_ms - 1000 * left}\n" for left in (5, 1, 10))
+    context = authority.server("virt-handler.kubevirt.svc", tmp_path)
+    in_flight(store, await serve(context, ring + resident(7)))
+
+    reader = MetricsReader(api, store, telemetry)
+    await read(reader)
+    await read(reader)
+
+    snapshot = store.snapshot(datetime.now(UTC))
+    assert [each.remaining_bytes for each in snapshot.courses[DB]] == [10, 5, 1]
+    assert snapshot.samples[DB].remaining_bytes == 1
+    assert snapshot.readings[DB].resident_bytes is not None
 
 
 async def test_the_reader_runs_until_it_is_stopped(

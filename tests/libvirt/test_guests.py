@@ -79,6 +79,8 @@ async def test_a_guest_beats_keeps_its_rate_and_ends_when_stopped(workdir: Path)
         await until(first_frame)
         begun = await lab.beats(GUEST.name)
         sampled = await lab.dirty_rate("n1", GUEST.name)
+        resident = await lab.resident_bytes("n1", GUEST.name)
+        nobody = await lab.resident_bytes("n1", "nobody")
 
         async def swept_twice() -> bool:
             return (await lab.beats(GUEST.name)).sweeps >= 2
@@ -92,6 +94,9 @@ async def test_a_guest_beats_keeps_its_rate_and_ends_when_stopped(workdir: Path)
         assert (ended.written_bytes - begun.written_bytes) / seconds == pytest.approx(8 * MIB, rel=0.15)
         assert sampled is not None
         assert 2 * MIB <= sampled <= 16 * MIB
+        assert resident is not None
+        assert resident >= GUEST.touched_bytes
+        assert nobody is None
         assert (ended.restarts, ended.memory_intact) == (0, True)
         assert running == GuestState.RUNNING
         assert await lab.guest_state("n1", GUEST.name) == GuestState.ABSENT

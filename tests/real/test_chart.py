@@ -51,6 +51,7 @@ WRONG: dict[str, tuple[Object, list[str]]] = {
             "image": {"repository": "", "digest": "latest", "pullPolicy": "Sometimes"},
             "kubevirtNamespace": "",
             "prometheusRule": {"compareWith": "soon"},
+            "prometheus": {"url": "prometheus:9090", "caConfigMap": {"key": ""}},
             "terminationGracePeriodSeconds": 5,
         },
         [
@@ -60,6 +61,8 @@ WRONG: dict[str, tuple[Object, list[str]]] = {
             "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'",
             "at '/kubevirtNamespace': minLength: got 0, want 1",
             "at '/prometheusRule/compareWith': 'soon' does not match pattern",
+            "at '/prometheus/url': 'prometheus:9090' does not match pattern",
+            "at '/prometheus/caConfigMap/key': minLength: got 0, want 1",
             "at '/terminationGracePeriodSeconds': minimum: got 5, want 10",
         ],
     ),

@@ -16,6 +16,11 @@ VALUES: dict[str, dict[str, Any]] = {
             "severity": "info",
             "compareWith": "1h",
         },
+        "prometheus": {
+            "url": "https://prometheus.monitoring.svc:9090",
+            "caConfigMap": {"name": "monitoring-ca", "key": "service-ca.crt"},
+            "tokenSecret": {"name": "monitoring-reader", "key": "bearer"},
+        },
         "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
         "terminationGracePeriodSeconds": 60,
         "podAnnotations": {"example.com/scrape": "yes"},

@@ -19,7 +19,7 @@ from whimbrel.domain.decision import (
     ReplaceStatus,
     Write,
 )
-from whimbrel.domain.records import Capabilities, Key, MigrationSample
+from whimbrel.domain.records import Capabilities, GuestReadings, Key, MigrationSample
 from whimbrel.domain.resources import (
     INSTANCES,
     KUBEVIRTS,
@@ -80,6 +80,8 @@ class Stage:
         self.refused: list[str] = []
         self.announced: list[Announcement] = []
         self.samples: dict[Key, MigrationSample] = {}
+        self.courses: dict[Key, tuple[MigrationSample, ...]] = {}
+        self.readings: dict[Key, GuestReadings] = {}
         self.refusals: dict[Key, Refusal] = {}
         self._engine = Engine()
         self._records: dict[tuple[Resource, Key], tuple[Object, Any]] = {}
@@ -109,6 +111,8 @@ class Stage:
         return Snapshot(
             now=self.world.now,
             samples=self.samples,
+            courses=self.courses,
+            readings=self.readings,
             refusals=self.refusals,
             outlook_due=self.outlook_due,
             capabilities=self.capabilities,

@@ -67,6 +67,9 @@ class Spectator:
     async def dirty_rate(self, host: str, name: str) -> int | None:
         return await self._real.dirty_rate(host, name)
 
+    async def resident_bytes(self, host: str, name: str) -> int | None:
+        return await self._real.resident_bytes(host, name)
+
     async def migrate(self, source: str, target: str, name: str, options: MigrationOptions) -> MigrationJob:
         job = await self._real.migrate(source, target, name, options)
         sent = self._sent.setdefault(name, Sent())

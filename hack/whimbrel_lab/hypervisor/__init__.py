@@ -132,6 +132,9 @@ class Hypervisor(Protocol):
     async def dirty_rate(self, host: str, name: str) -> int | None:
         """Bytes per second by the hypervisor's own one-second sampling; None where it cannot say."""
 
+    async def resident_bytes(self, host: str, name: str) -> int | None:
+        """Memory of the host that the guest's process holds, its own overhead included; None where it cannot say."""
+
     async def migrate(self, source: str, target: str, name: str, options: MigrationOptions) -> MigrationJob:
         """Begin a live migration and return at once; refusals before the copy raise HypervisorError."""
 

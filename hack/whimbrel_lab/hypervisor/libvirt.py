@@ -195,6 +195,13 @@ class LibvirtHypervisor:
             return None
         return None
 
+    async def resident_bytes(self, host: str, name: str) -> int | None:
+        """Resident set of its QEMU, also while it migrates."""
+        try:
+            return await self._host(host).on_domain(domain.name(name), Domain.resident_bytes)
+        except LibvirtError:
+            return None
+
     async def migrate(self, source: str, target: str, name: str, options: MigrationOptions) -> MigrationJob:
         here, there = self._host(source), self._host(target)
         if source == target:

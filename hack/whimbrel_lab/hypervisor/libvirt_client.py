@@ -81,6 +81,15 @@ class _Parameter(ctypes.Structure):
     _fields_ = [("field", ctypes.c_char * 80), ("type", ctypes.c_int), ("value", _Value)]
 
 
+class _MemoryStatistic(ctypes.Structure):
+    """virDomainMemoryStatStruct"""
+
+    _fields_ = [("tag", ctypes.c_int), ("value", ctypes.c_ulonglong)]
+
+
+_RESIDENT_SET = 7
+"""VIR_DOMAIN_MEMORY_STAT_RSS, in KiB"""
+_MOST_MEMORY_STATISTICS = 32
 _KINDS = {1: "i", 2: "ui", 3: "ll", 4: "ull", 5: "d", 6: "b", 7: "s"}
 _ULLONG, _STRING = 4, 7
 _ErrorReceiver = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
@@ -115,6 +124,7 @@ def _library() -> ctypes.CDLL:
         ("virDomainMigrateToURI3", ctypes.c_int, [pointer, text, pointer, number, number]),
         ("virDomainMigrateStartPostCopy", ctypes.c_int, [pointer, number]),
         ("virDomainMigrateSetMaxSpeed", ctypes.c_int, [pointer, ctypes.c_ulong, number]),
+        ("virDomainMemoryStats", ctypes.c_int, [pointer, pointer, number, number]),
         ("virDomainGetJobStats", ctypes.c_int, [pointer, pointer, pointer, pointer, number]),
         ("virTypedParamsFree", None, [pointer, ctypes.c_int]),
     ):
@@ -192,6 +202,13 @@ class Domain:
         state = ctypes.c_int()
         _checked(_library().virDomainGetState(self._handle, ctypes.byref(state), None, 0))
         return DomainState(state.value)
+
+    def resident_bytes(self) -> int | None:
+        """Resident set of its process; None where libvirt does not say."""
+        array = (_MemoryStatistic * _MOST_MEMORY_STATISTICS)()
+        count: int = _library().virDomainMemoryStats(self._handle, array, len(array), 0)
+        _checked(count)
+        return next((1024 * each.value for each in array[:count] if each.tag == _RESIDENT_SET), None)
 
     def migrate(self, connection: str, parameters: Mapping[str, int | str], flags: Migrate) -> None:
         """Peer to peer to another daemon; returns when the guest has moved."""

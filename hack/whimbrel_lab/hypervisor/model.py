@@ -161,6 +161,12 @@ class ModelHypervisor:
             rate = self._copy(job, now).dirty_bytes_per_second
         return int(min(guest.spec.working_set_bytes, rate)) // MIB * MIB
 
+    async def resident_bytes(self, host: str, name: str) -> int | None:
+        """Memory that is not zero, without any overhead; None where no such guest runs."""
+        guest = self._guests.get(name)
+        self._settle()
+        return guest.spec.touched_bytes if guest is not None and guest.host == host else None
+
     async def migrate(self, source: str, target: str, name: str, options: MigrationOptions) -> "ModelJob":
         """Begins a migration at once. Raises HypervisorError as libvirt would refuse: no such guest or host, a job runs."""
         now = self._settle()

@@ -134,14 +134,23 @@ class Handler:
 
     async def dirty_rates(self, node: str) -> list[tuple[Object, int]]:
         """Running instances of a node that do not migrate, with their dirty rates."""
-        found = []
-        for owner, (home, guest) in list(self.homes.items()):
-            instance = self._cluster.instance(owner)
-            if home != node or instance is None or phase(instance) != "Running" or owner in self._journeys:
-                continue
-            found.append((instance, guest))
+        found = [each for each in self._running_guests(node) if uid(each[0]) not in self._journeys]
         rates = await asyncio.gather(*(self._hypervisor.dirty_rate(node, guest.name) for _, guest in found))
         return [(instance, rate) for (instance, _), rate in zip(found, rates, strict=True) if rate is not None]
+
+    async def resident_sets(self, node: str) -> list[tuple[Object, int]]:
+        """Running instances of a node, also those that leave it, with the memory that their processes hold."""
+        found = self._running_guests(node)
+        sizes = await asyncio.gather(*(self._hypervisor.resident_bytes(node, guest.name) for _, guest in found))
+        return [(instance, size) for (instance, _), size in zip(found, sizes, strict=True) if size is not None]
+
+    def _running_guests(self, node: str) -> list[tuple[Object, GuestSpec]]:
+        homes = [(self._cluster.instance(owner), home, guest) for owner, (home, guest) in self.homes.items()]
+        return [
+            (instance, guest)
+            for instance, home, guest in homes
+            if home == node and instance is not None and phase(instance) == "Running"
+        ]
 
     def _instance_changed(self, old: Object | None, new: Object | None) -> None:
         if new is None:

@@ -1,7 +1,7 @@
 """virt-handler's `/metrics`, one HTTPS server per lab node, with KubeVirt's habits.
 
 A ring of ten samples with explicit timestamps, repeated at every scrape and in no order; series of a migration vanish when
-it is over; dirty rates only of running instances that do not migrate.
+it is over; dirty rates only of running instances that do not migrate, resident memory of all that run.
 """
 
 import asyncio
@@ -45,7 +45,9 @@ SERIES = (
 )
 DIRTY_RATE_SINCE = (1, 6)
 DIRTY_RATE = "kubevirt_vmi_dirty_rate_bytes_per_second"
-DirtyRates = Callable[[str], Awaitable[list[tuple[Object, int]]]]
+RESIDENT = "kubevirt_vmi_memory_resident_bytes"
+OfRunning = Callable[[str], Awaitable[list[tuple[Object, int]]]]
+"""Instances that run on a node, and a value of each."""
 
 
 @dataclass(slots=True)
@@ -67,14 +69,15 @@ def address_of(number: int) -> str:
 
 
 class Metrics:
-    """All nodes' servers. `dirty_rates` is asked at a scrape, at most every three lab seconds."""
+    """All nodes' servers. `dirty_rates` is asked at a scrape, at most every three lab seconds; `resident_sets` at each."""
 
     def __init__(self, clock: LabClock, authority: Authority, install_namespace: str = "kubevirt") -> None:
         self._clock = clock
         self._context = authority.server_context(f"virt-handler.{install_namespace}.svc")
         self._endpoints: dict[str, _Endpoint] = {}
         self._runners: list[web.ServerRunner] = []
-        self.dirty_rates: DirtyRates | None = None
+        self.dirty_rates: OfRunning | None = None
+        self.resident_sets: OfRunning | None = None
         self.release: Callable[[], Release] = lambda: CURRENT
         """Which release's metrics are shown."""
 
@@ -134,7 +137,7 @@ class Metrics:
         if request.path != "/metrics":
             return web.Response(status=404)
         endpoint.scrapes += 1
-        text = self.exposition(endpoint.node) + await self._dirty(endpoint)
+        text = self.exposition(endpoint.node) + await self._resident(endpoint) + await self._dirty(endpoint)
         return web.Response(text=text, content_type="text/plain", charset="utf-8")
 
     def exposition(self, node: str) -> str:
@@ -160,15 +163,22 @@ class Metrics:
         if self.dirty_rates is None or self.release().minor < DIRTY_RATE_SINCE:
             return ""
         if now_s - endpoint.dirty[0] > DIRTY_RATE_LIFETIME_S:
-            try:
-                found = await self.dirty_rates(endpoint.node)
-            except Exception:
-                LOG.exception("dirty rates of %s", endpoint.node)
-                found = []
-            lines = [f"# TYPE {DIRTY_RATE} gauge"]
-            lines += [f"{DIRTY_RATE}{{{_labels(endpoint.node, each)}}} {rate}" for each, rate in found]
-            endpoint.dirty = now_s, "\n".join(lines) + "\n"
+            endpoint.dirty = now_s, await _gauge(DIRTY_RATE, endpoint.node, self.dirty_rates)
         return endpoint.dirty[1]
+
+    async def _resident(self, endpoint: _Endpoint) -> str:
+        return await _gauge(RESIDENT, endpoint.node, self.resident_sets) if self.resident_sets is not None else ""
+
+
+async def _gauge(series: str, node: str, values: OfRunning) -> str:
+    """A series of the instances that run on a node; without timestamps, as KubeVirt shows it."""
+    try:
+        found = await values(node)
+    except Exception:
+        LOG.exception("%s of %s", series, node)
+        found = []
+    lines = [f"{series}{{{_labels(node, each)}}} {value}" for each, value in found]
+    return "\n".join([f"# TYPE {series} gauge", *lines]) + "\n"
 
 
 def _labels(node: str, instance: Object) -> str:

@@ -79,6 +79,7 @@ class StandIn:
         self.scheduler = None if plane.own_scheduler else Scheduler(self.cluster, hands["scheduler"])
         self.nodes = Nodes(self.cluster, hands["kubelet"], self.kubelet, self.handler, self.metrics, heartbeats)
         self.metrics.dirty_rates = self.handler.dirty_rates
+        self.metrics.resident_sets = self.handler.resident_sets
         self.metrics.release = lambda: policies.observed_release(self.cluster.kubevirt)
 
     async def listen(self, nodes: Iterable[str]) -> None:

@@ -1,26 +1,42 @@
-"""Reads progress of running migrations from the virt-handlers of the nodes where they run.
+"""Reads what virt-handlers' metrics tell of running migrations and of guests that run.
 
 KubeVirt's API shows no bytes; virt-handler's metrics do. Its certificate names no address: it is verified as
-`virt-handler.<namespace>.svc` against the CA in ConfigMap `kubevirt-ca`. Absence is fine: samples explain, they decide nothing.
+`virt-handler.<namespace>.svc` against the CA in ConfigMap `kubevirt-ca`. Absence is fine: samples explain, and a forecast
+without readings is wider.
 """
 
 import asyncio
 import logging
 import ssl
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import aiohttp
 
-from whimbrel.domain.naming import LABEL_MANAGED
-from whimbrel.domain.records import Instance, Key, Migration, MigrationSample, Pod
-from whimbrel.domain.resources import CONFIG_MAPS, INSTANCES, KUBEVIRTS, MIGRATIONS, PODS
+from whimbrel.domain.records import Key
+from whimbrel.domain.resources import (
+    CONFIG_MAPS,
+    HOST_PROFILES,
+    INSTANCES,
+    KUBEVIRTS,
+    MIGRATION_PLANS,
+    MIGRATIONS,
+    PODS,
+    VIRTUAL_MACHINE_MOVES,
+)
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.errors import ApiError
-from whimbrel.kube.exposition import samples
+from whimbrel.kube.exposition import courses, newest, readings
+from whimbrel.kube.scrape_targets import (
+    NODES_AT_A_TIME,
+    Target,
+    addresses,
+    awaited_nodes,
+    in_flight,
+    next_nodes,
+    running_guests,
+)
 from whimbrel.kube.store import Store
 from whimbrel.kube.telemetry import Telemetry
 
@@ -34,48 +50,11 @@ LARGEST_ANSWER_BYTES = 16 << 20
 AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A virt-handler to read, and whose migrations to look for there."""
-
-    node: str
-    ip: str
-    port: int
-    began: Mapping[Key, datetime | None]
-
-
-def targets(
-    migrations: Mapping[Key, Migration], instances: Mapping[Key, Instance], pods: Mapping[Key, Pod], namespace: str
-) -> tuple[Target, ...]:
-    """Virt-handlers of the source nodes of our unfinished migrations. Pure.
-
-    KubeVirt's own are in its namespace; a pod elsewhere that is labelled like one is somebody's invention.
-    """
-    wanted: dict[str, dict[Key, datetime | None]] = defaultdict(dict)
-    for migration in migrations.values():
-        if migration.final or LABEL_MANAGED not in migration.labels:
-            continue
-        instance = instances.get(migration.instance_key)
-        state = instance.migration if instance else None
-        if instance is None or state is None or state.migration_uid != migration.uid or state.completed:
-            continue
-        wanted[state.source_node or instance.node][instance.key] = state.started_at
-    if not wanted:
-        return ()
-    handlers = {
-        pod.node: pod
-        for key, pod in pods.items()
-        if key.namespace == namespace and pod.handler and pod.ip and pod.metrics_port and not pod.deleting
-    }
-    return tuple(
-        Target(node, handlers[node].ip, handlers[node].metrics_port, began)
-        for node, began in sorted(wanted.items())
-        if node in handlers
-    )
-
-
 class MetricsReader:
-    """Every `interval_s` one GET per virt-handler that matters; none where nothing of ours is in flight."""
+    """Every `interval_s` one GET per virt-handler that matters; none where nobody plans and nothing of ours is in flight.
+
+    At most `nodes_at_a_time` in one interval, those of our migrations apart; 0: only those.
+    """
 
     def __init__(
         self,
@@ -84,14 +63,19 @@ class MetricsReader:
         telemetry: Telemetry,
         *,
         interval_s: float = 5.0,
+        nodes_at_a_time: int = NODES_AT_A_TIME,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.problem = ""
-        """Why the last reading failed, or empty."""
+        """Why a virt-handler could not be read last time, or empty."""
         self._api, self._store, self._telemetry = api, store, telemetry
-        self._interval_s, self._beat = interval_s, beat
+        self._interval_s, self._nodes_at_a_time, self._beat = interval_s, nodes_at_a_time, beat
         self._trust: tuple[ssl.SSLContext, str] | None = None
         self._trust_until = 0.0
+        self._read_at_s: dict[str, float] = {}
+        """When each node with guests was asked last, whatever it answered."""
+        self._failures: dict[str, str] = {}
+        """Nodes that could not be read last time, and why."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -108,30 +92,61 @@ class MetricsReader:
         if not kubevirts:
             return
         namespace = min(kubevirts).namespace
-        records = self._store.records
-        wanted = targets(records(MIGRATIONS), records(INSTANCES), records(PODS), namespace)
-        if not wanted:
-            return
-        trust = await self._trusted(namespace)
-        if trust is None:
+        wanted = list(self._targets(namespace))
+        if not wanted or (trust := await self._trusted(namespace)) is None:
             return
         limit = asyncio.Semaphore(AT_ONCE)
 
-        async def one(target: Target) -> dict[Key, MigrationSample]:
+        async def one(target: Target) -> None:
             async with limit:
-                return await self._read(session, target, *trust)
+                text = await self._read(session, target, *trust)
+            if text is not None:
+                self._feed(target, text, datetime.now(UTC))
 
-        for found in await asyncio.gather(*(one(target) for target in wanted)):
-            self._store.sample(found)
+        await asyncio.gather(*(one(target) for target in wanted))
+        self.problem = next(iter(self._failures.values()), "")
+
+    def _targets(self, namespace: str) -> Iterable[Target]:
+        """Source nodes of our migrations first, then others as far as the budget goes; all of them count as read."""
+        records = self._store.records
+        instances = records(INSTANCES)
+        flights = in_flight(records(MIGRATIONS), instances)
+        planned = bool(records(MIGRATION_PLANS) or records(HOST_PROFILES))
+        if not flights and not planned:
+            return
+        running, handlers = running_guests(instances), addresses(records(PODS).values(), namespace)
+        now_s = time.monotonic()
+        chosen = sorted(flights.keys() & handlers.keys())
+        if planned:
+            awaited = awaited_nodes(records(VIRTUAL_MACHINE_MOVES).values(), instances)
+            candidates = (running.keys() & handlers.keys()) - flights.keys()
+            chosen += next_nodes(candidates, awaited, self._read_at_s, now_s, self._nodes_at_a_time - len(chosen))
+        self._read_at_s = {node: at for node, at in self._read_at_s.items() if node in running}
+        self._read_at_s |= dict.fromkeys(chosen, now_s)
+        self._failures = {node: why for node, why in self._failures.items() if node in self._read_at_s}
+        for node in chosen:
+            yield Target(node, handlers[node], flights.get(node, {}), running.get(node, ()))
+
+    def _feed(self, target: Target, text: bytes, now: datetime) -> None:
+        if target.flights:
+            found = courses(text, now, {key: flight.began for key, flight in target.flights.items()})
+            self._store.sample({key: newest(course) for key, course in found.items()})
+            for key, course in found.items():
+                flight = target.flights[key]
+                if flight.began is not None:  # before that the samples may be an earlier migration's; they come again
+                    self._store.follow(key, flight.migration_uid, course)
+        self._store.tell(readings(text, now, target.node, target.running))
 
     async def _read(
         self, session: aiohttp.ClientSession, target: Target, context: ssl.SSLContext, server_name: str
-    ) -> dict[Key, MigrationSample]:
-        host = f"[{target.ip}]" if ":" in target.ip else target.ip
+    ) -> bytes | None:
+        """The exposition text of a virt-handler; None where it cannot be had."""
+        ip, port = target.address.ip, target.address.port
+        host = f"[{ip}]" if ":" in ip else ip
         timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
         try:
             async with session.get(
-                f"https://{host}:{target.port}/metrics",
+                f"https://{host}:{port}/metrics",
                 ssl=context,
                 server_hostname=server_name,
                 timeout=timeout,
@@ -142,11 +157,13 @@ class MetricsReader:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, aiohttp.ClientConnectorCertificateError):
                 self._trust_until = 0.0  # the CA may have been rotated
-            self._fail(f"virt-handler of {target.node} at {host}:{target.port}: {str(error) or type(error).__name__}")
-            return {}
-        self.problem = ""
+            why = f"virt-handler of {target.node} at {host}:{port}: {str(error) or type(error).__name__}"
+            self._failed(why, known=self._failures.get(target.node, ""))
+            self._failures[target.node] = why
+            return None
+        self._failures.pop(target.node, None)
         self._telemetry.scrapes.labels("ok").inc()
-        return samples(text, datetime.now(UTC), target.began)
+        return text
 
     async def _trusted(self, namespace: str) -> tuple[ssl.SSLContext, str] | None:
         if self._trust is not None and time.monotonic() < self._trust_until:
@@ -158,17 +175,18 @@ class MetricsReader:
             if not bundle:
                 raise ValueError(f"it has no key {CA_KEY}")
         except (ApiError, ssl.SSLError, ValueError) as error:
-            self._fail(f"ConfigMap {namespace}/{CA_CONFIG_MAP} (virt-handler's CA): {error}")
+            why = f"ConfigMap {namespace}/{CA_CONFIG_MAP} (virt-handler's CA): {error}"
+            self._failed(why, known=self.problem)
+            self.problem = why
             return None
         self._trust = context, f"virt-handler.{namespace}.svc"
         self._trust_until = time.monotonic() + CA_LIFETIME_S
         return self._trust
 
-    def _fail(self, problem: str) -> None:
+    def _failed(self, why: str, known: str) -> None:
         self._telemetry.scrapes.labels("failed").inc()
-        if problem != self.problem:
-            log.info("No progress in bytes for now: %s", problem)
-        self.problem = problem
+        if why != known:
+            log.info("No progress in bytes and no readings of guests for now: %s", why)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

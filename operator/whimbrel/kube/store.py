@@ -7,19 +7,19 @@ Lives in the event loop's thread; `snapshot` copies dictionaries, never records.
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from whimbrel.domain.records import Capabilities, Key, MigrationSample
-from whimbrel.domain.resources import NODES, Resource
+from whimbrel.domain.records import Capabilities, GuestReadings, Key, MigrationSample
+from whimbrel.domain.resources import INSTANCES, NODES, Resource
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
+from whimbrel.kube.measured import SAMPLE_LIFETIME, Courses, Readings
 
 log = logging.getLogger("whimbrel.store")
 
 Projection = Callable[[Mapping[str, Any]], Any]
 
 TOMBSTONES_PER_KIND = 4096
-SAMPLE_LIFETIME = timedelta(seconds=60)
 UNORDERED = -1
 _QUIETLY_REFRESHED = frozenset({NODES})
 """Kinds with members that are not compared: an equal record is newer all the same."""
@@ -97,6 +97,8 @@ class Store:
         self._on_unreadable = on_unreadable
         self._shelves = {resource: _Shelf() for resource in FIELDS}
         self._samples: dict[Key, MigrationSample] = {}
+        self._courses = Courses()
+        self._readings = Readings()
         self._refusals: dict[Key, Refusal] = {}
         self._unreadable: dict[tuple[Resource, Key], str] = {}
 
@@ -128,9 +130,12 @@ class Store:
             if shelf.copy is None:
                 shelf.copy = dict(shelf.records)
             fields[FIELDS[resource]] = shelf.copy
+        instances = fields[FIELDS[INSTANCES]]
         return Snapshot(
             now=now,
             samples=dict(self._samples),
+            courses=self._courses.view(instances, now),
+            readings=self._readings.view(instances, now),
             refusals=dict(self._refusals),
             blocked=blocked,
             capabilities=self.capabilities,
@@ -188,8 +193,16 @@ class Store:
         return Intake(self, resource)
 
     def sample(self, samples: Mapping[Key, MigrationSample]) -> None:
-        """Takes in samples of running migrations, by key of the instance. Wakes nobody: they only explain."""
+        """Takes in the newest samples of running migrations, by key of the instance. Wakes nobody: they only explain."""
         self._samples.update(samples)
+
+    def follow(self, instance: Key, migration_uid: str, samples: Iterable[MigrationSample]) -> None:
+        """Takes in samples of one migration since it began, however often each comes. Wakes nobody."""
+        self._courses.follow(instance, migration_uid, samples)
+
+    def tell(self, readings: Mapping[Key, GuestReadings]) -> None:
+        """Takes in what metrics tell of guests that run, by key of the instance. Wakes nobody."""
+        self._readings.tell(readings)
 
     def learn(self, capabilities: Capabilities) -> None:
         """Takes in what the served schemas say."""

@@ -60,6 +60,10 @@ class Telemetry:
         self.scrapes = Counter(
             "whimbrel_handler_scrapes", "Reads of virt-handlers' metrics.", ("result",), registry=registry
         )
+        self.prometheus_reads = Counter(
+            "whimbrel_prometheus_reads", "Readings of guests from the Prometheus that was named.", ("result",),
+            registry=registry,
+        )  # fmt: skip
         self.host_enabled = Gauge(
             "whimbrel_host_enabled",
             "1: the host's HostProfile enables it, so that plans may use it.",

@@ -32,8 +32,10 @@ from whimbrel.kube.client import Connection
 from whimbrel.kube.errors import ApiError
 from whimbrel.kube.lease import USUAL_TIMING, Elector, LeaseLost, Timing
 from whimbrel.kube.metrics_reader import MetricsReader
+from whimbrel.kube.prometheus import PrometheusReader, Source
 from whimbrel.kube.recorder import EventRecorder
 from whimbrel.kube.reflector import FOREIGN_KINDS_PACE, OWN_KINDS_PACE, Pace, Reflector, State
+from whimbrel.kube.scrape_targets import NODES_AT_A_TIME
 from whimbrel.kube.store import Store
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.lifecycle.guard import overdue_stuns
@@ -68,6 +70,8 @@ class Settings:
     health_address: str = ""
     health_port: int = 8080
     metrics_interval_s: float = 5.0
+    prometheus: Source | None = None
+    """Where readings of guests come from instead of each virt-handler."""
     lease_timing: Timing = USUAL_TIMING
     pace: Pace = FOREIGN_KINDS_PACE
     own_kinds_pace: Pace = OWN_KINDS_PACE
@@ -132,8 +136,17 @@ class Operator:
             self.store,
             telemetry,
             interval_s=settings.metrics_interval_s,
+            nodes_at_a_time=NODES_AT_A_TIME if settings.prometheus is None else 0,
             beat=pulse.register("the metrics reader", limit_s=120 + 10 * settings.metrics_interval_s),
         )
+        self.prometheus_reader: PrometheusReader | None = None
+        if settings.prometheus is not None:
+            self.prometheus_reader = PrometheusReader(
+                settings.prometheus,
+                self.store,
+                telemetry,
+                beat=pulse.register("the reader of Prometheus", limit_s=180),
+            )
         self.capabilities_reader = CapabilitiesReader(
             api,
             self.store,
@@ -229,6 +242,8 @@ class Operator:
         yield "stun guard", self.guard.run()
         yield "reader of KubeVirt's schemas", self.capabilities_reader.run()
         yield "metrics reader", self.metrics_reader.run()
+        if self.prometheus_reader is not None:
+            yield "reader of Prometheus", self.prometheus_reader.run()
         yield "event recorder", self.recorder.run()
         yield "kopf feed", self.kopf_feed.run()
         yield "pulse", self.pulse.run()

@@ -8,10 +8,13 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from whimbrel import __version__
 from whimbrel.engine import Engine
 from whimbrel.kube.client import NotConfigured, connect
+from whimbrel.kube.prometheus import Source
 from whimbrel.runtime import logs, memory
 from whimbrel.runtime.app import Operator, Settings
 
@@ -37,6 +40,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--metrics-interval", type=_seconds, default=5.0, help="seconds between reads of virt-handlers' metrics (5)"
     )
+    options.add_argument(
+        "--prometheus-url", type=_url, help="a Prometheus that scrapes KubeVirt: asked for readings of guests (none)"
+    )
+    options.add_argument("--prometheus-ca-file", type=Path, help="certificates that verify it (those of the system)")
+    options.add_argument("--prometheus-token-file", type=Path, help="bearer token for it, over https only (none)")
     options.add_argument("--version", action="version", version=f"whimbrel {__version__}")
     return options
 
@@ -48,7 +56,7 @@ def identity() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the operator; answers the exit code. 0: was asked to stop; 1: lost the lease or broke; 2: not configured."""
-    options = parser().parse_args(arguments)
+    options = _parsed(arguments)
     logs.set_up(options.log_format, options.log_level)
     memory.set_up()
     try:
@@ -61,6 +69,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options, after what only several of them together can break."""
+    options = (known := parser()).parse_args(arguments)
+    url: str = options.prometheus_url or ""
+    if options.prometheus_token_file is not None and not url.startswith("https:"):
+        known.error("--prometheus-token-file needs a --prometheus-url with https: a token is not sent in the clear")
+    if options.prometheus_ca_file is not None and not url.startswith("https:"):
+        known.error("--prometheus-ca-file needs a --prometheus-url with https")
+    return options
+
+
 async def _run(options: argparse.Namespace) -> int:
     connection = await connect(options.kubeconfig, options.context)
     settings = Settings(
@@ -71,6 +90,8 @@ async def _run(options: argparse.Namespace) -> int:
         health_address=options.health_address,
         health_port=options.health_port,
         metrics_interval_s=options.metrics_interval,
+        prometheus=options.prometheus_url
+        and Source(options.prometheus_url, options.prometheus_ca_file, options.prometheus_token_file),
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -91,6 +112,19 @@ def _seconds(text: str) -> float:
     if not 0 < number <= 3600:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 3600 seconds")
     return number
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise argparse.ArgumentTypeError(f"{text} is no URL like https://prometheus.example.com:9090/path")
+    return text
 
 
 if __name__ == "__main__":

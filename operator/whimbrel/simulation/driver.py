@@ -21,13 +21,14 @@ from whimbrel.domain.decision import (
     Write,
 )
 from whimbrel.domain.naming import reserved
-from whimbrel.domain.records import Capabilities, Instance, Key, Migration, MigrationSample
+from whimbrel.domain.records import Capabilities, Instance, Key, Migration
 from whimbrel.domain.resources import INSTANCES, KUBEVIRTS, MIGRATIONS, Resource
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 from whimbrel.lifecycle.guard import GuardVerdict
 from whimbrel.simulation.agenda import Agenda, Alarm
 from whimbrel.simulation.kubevirt.releases import release
+from whimbrel.simulation.metrics import Measurements
 from whimbrel.simulation.world import ApiError, Change, NotFound, Object, World
 
 ACTOR = "whimbrel"
@@ -128,7 +129,7 @@ class Operator:
         agenda: Agenda,
         decide: Decide,
         judge: Judge,
-        samples: Callable[[], Mapping[Key, MigrationSample]],
+        metrics: Callable[[], Measurements],
         *,
         timing: Timing,
         faults: Faults,
@@ -142,7 +143,7 @@ class Operator:
         self.announcements: list[Announcement] = []
         self.refusals: list[tuple[float, Write, str]] = []
         self.inspect: Callable[[Snapshot, Decisions], None] = lambda _snapshot, _decisions: None
-        self._world, self._agenda, self._samples = world, agenda, samples
+        self._world, self._agenda, self._metrics = world, agenda, metrics
         self._decide, self._judge = decide, judge
         self._timing, self._faults, self._order = timing, faults, order
         self._watches: dict[Resource, deque[Change]] = {resource: deque() for resource in PROJECTIONS}
@@ -252,10 +253,13 @@ class Operator:
         self._refused = {key: refusal for key, refusal in self._refused.items() if refusal.until > now}
         due = self._outlook_at is None or now - self._outlook_at >= OUTLOOK_INTERVAL
         self._outlook_at = now if due else self._outlook_at
+        told = self._metrics()
         snapshot = Snapshot(
             now=now,
             outlook_due=due,
-            samples=self._samples(),
+            samples=told.samples,
+            courses=told.courses,
+            readings=told.readings,
             refusals=dict(self._refused),
             generation=self._view.generation,
             capabilities=self._capabilities(),

@@ -5,20 +5,20 @@ resume an aborted guest was measured (libvirt 9.0, QEMU 7.2).
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from math import inf
 
 from whimbrel.domain.quantities import bytes_of, bytes_per_second_of_mbps
-from whimbrel.domain.records import Key, MigrationSample
+from whimbrel.domain.records import GuestReadings, Key, MigrationSample
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS, NODES, PODS
 from whimbrel.simulation import fluid
 from whimbrel.simulation.agenda import Agenda, Alarm
 from whimbrel.simulation.data_centre import DataCentre, Pace
 from whimbrel.simulation.fluid import Copy, Memory, Stage
 from whimbrel.simulation.kubevirt import admission, agents, budget, monitor
+from whimbrel.simulation.kubevirt.releases import release
 from whimbrel.simulation.kubevirt.values import (
     JOB_UID_LABEL,
     deleting,
@@ -31,6 +31,15 @@ from whimbrel.simulation.kubevirt.values import (
     uid,
 )
 from whimbrel.simulation.kubevirt.values import Object as JsonObject
+from whimbrel.simulation.metrics import (
+    DIRTY_RATE_SINCE,
+    READ_S,
+    SAMPLE_S,
+    Courses,
+    Measurements,
+    RunningGuest,
+    readings,
+)
 from whimbrel.simulation.network import Network
 from whimbrel.simulation.topology import Topology
 from whimbrel.simulation.world import Change, Object
@@ -40,7 +49,6 @@ EVICTION = "node-controller"
 RESUME_S = (1.2, 2.1)
 DISCONNECTED_S = 5.0
 EVICTION_S = 300.0
-SAMPLE_S = 5.0
 NO_RULES = monitor.Rules(0)
 NO_WATCH = monitor.begin(NO_RULES)
 UNKNOWN_GUEST = Memory(2 * 1024**3, 1024**3, 0, 0)
@@ -82,6 +90,10 @@ class NodeAgents:
         self._centre, self._world, self._agenda, self._pace = centre, centre.world, agenda, pace
         self._network = Network({host.name: float(bytes_per_second_of_mbps(host.link_mbps)) for host in topology.hosts})
         self._memory = {guest.key: guest.memory for guest in topology.guests}
+        self._dirty_rates = release(topology.version).minor >= DIRTY_RATE_SINCE
+        self._courses = Courses()
+        self._readings: Mapping[Key, GuestReadings] = {}
+        self._read_at = -inf
         self._jobs: dict[str, _Job] = {}
         self._failures: dict[Key, str] = {}
         self._copying = Alarm(agenda, self._settle)
@@ -96,23 +108,42 @@ class NodeAgents:
         self._network.set_link(host, bytes_per_second_of_mbps(mbps), self._agenda.seconds)
         self._arm()
 
-    def samples(self) -> Mapping[Key, MigrationSample]:
-        """What virt-handlers' metrics would say of running migrations."""
+    def metrics(self) -> Measurements:
+        """What virt-handlers' metrics have told by now."""
         now = self._agenda.seconds
-        found: dict[Key, MigrationSample] = {}
-        for job in self._jobs.values():
-            if job.migration_uid not in self._network or now - job.begun_at < SAMPLE_S:
-                continue
-            copy = self._network.copy(job.migration_uid, now)
-            found[job.instance] = MigrationSample(
-                sampled_at=self._world.now - timedelta(seconds=(now - job.begun_at) % SAMPLE_S),
-                total_bytes=int(copy.memory.size_bytes),
-                processed_bytes=int(copy.sent_bytes),
-                remaining_bytes=int(copy.remaining_bytes),
-                transfer_bytes_per_second=int(self._network.rate(job.migration_uid)),
-                dirty_bytes_per_second=int(copy.dirty_bytes_per_second),
-            )
-        return found
+        if now - self._read_at >= READ_S:
+            self._read_at = now
+            self._readings = readings(self._running(), self._readings, self._world.now, dirty_rates=self._dirty_rates)
+        there = self._world.objects(INSTANCES)
+        if not self._readings.keys() <= there.keys():
+            self._readings = {key: each for key, each in self._readings.items() if key in there}
+        courses = self._courses.at(self._world.now)
+        copying = {job.instance for job in self._jobs.values() if job.migration_uid in self._network}
+        samples = {key: course[-1] for key, course in courses.items() if key in copying}
+        return Measurements(samples, courses, self._readings)
+
+    def _running(self) -> Iterable[RunningGuest]:
+        migrating = {job.instance for job in self._jobs.values()}
+        for key, body in self._world.objects(INSTANCES).items():
+            if phase(body) == "Running":
+                node = str(status(body).get("nodeName"))
+                yield RunningGuest(key, node, self._memory.get(key, UNKNOWN_GUEST), key in migrating)
+
+    def _sample(self, migration_uid: str) -> None:
+        job = self._jobs.get(migration_uid)
+        if job is None or migration_uid not in self._network:
+            return
+        self._agenda.after(SAMPLE_S, partial(self._sample, migration_uid))
+        copy = self._network.copy(migration_uid, self._agenda.seconds)
+        sample = MigrationSample(
+            sampled_at=self._world.now,
+            total_bytes=int(copy.memory.size_bytes),
+            processed_bytes=int(copy.sent_bytes),
+            remaining_bytes=int(copy.remaining_bytes),
+            transfer_bytes_per_second=int(self._network.rate(migration_uid)),
+            dirty_bytes_per_second=int(copy.dirty_bytes_per_second),
+        )
+        self._courses.add(job.instance, migration_uid, sample)
 
     def notice(self, change: Change) -> None:
         """A change that a virt-handler sees."""
@@ -155,6 +186,7 @@ class NodeAgents:
         if body is None or final(body) or deleting(body):
             for running in [each for each in self._jobs.values() if each.instance == key]:
                 self._forget(running)
+            self._courses.forget(key)
             return
         if phase(body) == "Scheduled":
             self._agenda.after(self._pace.prepare_s, partial(self._boot, key, uid(body)))
@@ -215,6 +247,7 @@ class NodeAgents:
         self._settle()
         configuration = migration_state(body)["migrationConfiguration"]
         job.begun_at = self._agenda.seconds
+        self._courses.forget(job.instance)
         job.rules = monitor.rules(configuration, budget.deadline_s(configuration, body))
         job.watch = monitor.begin(job.rules)
         cap = bytes_of(configuration.get("bandwidthPerMigration"))
@@ -226,6 +259,7 @@ class NodeAgents:
         now = self._world.now
         self._write(job.instance, migration_uid, lambda seen: agents.started(dict(seen), now))
         self._agenda.after(monitor.TICK_S, partial(self._monitor, migration_uid))
+        self._agenda.after(SAMPLE_S, partial(self._sample, migration_uid))
         if (reason := self._failures.pop(job.instance, "")) != "":
             self._agenda.after(1.0, partial(self._disconnect, job, reason))
 

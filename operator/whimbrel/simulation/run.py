@@ -44,7 +44,7 @@ class Simulation:
         populate(self.world, topology)
         apply(self.world, *profiles)
         self.operator = Operator(
-            self.world, self.agenda, decide, judge, self.agents.samples, timing=timing, faults=faults, order=order
+            self.world, self.agenda, decide, judge, self.agents.metrics, timing=timing, faults=faults, order=order
         )
         self.centre.take_stock()
         self.world.history.clear()

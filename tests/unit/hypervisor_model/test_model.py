@@ -204,6 +204,14 @@ async def test_the_dirty_rate_is_what_one_second_of_sampling_shows(hypervisor: M
     assert await hypervisor.dirty_rate("two", "busy") is None
 
 
+async def test_resident_memory_is_what_is_not_zero_also_while_the_guest_migrates(hypervisor: ModelHypervisor) -> None:
+    await hypervisor.start_guest("one", BUSY)
+    await hypervisor.migrate("one", "two", "busy", MigrationOptions())
+
+    assert await hypervisor.resident_bytes("one", "busy") == BUSY.touched_bytes
+    assert await hypervisor.resident_bytes("two", "busy") is None
+
+
 async def test_a_thousand_guests_migrate_two_at_a_time_without_ticking() -> None:
     clock = LabClock(scale=20000.0)
     names = [f"host-{n}" for n in range(50)]

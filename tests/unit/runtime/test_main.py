@@ -32,7 +32,15 @@ def test_a_kubeconfig_that_is_not_there_ends_the_start_with_a_hint(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--health-port", "99999"], ["--metrics-interval", "0"], ["--log-format", "xml"]]
+    "arguments",
+    [
+        ["--health-port", "99999"],
+        ["--metrics-interval", "0"],
+        ["--log-format", "xml"],
+        ["--prometheus-url", "prometheus:9090"],
+        ["--prometheus-url", "https://somebody:secret@prometheus"],
+        ["--prometheus-url", "https://prometheus/?query=up"],
+    ],
 )
 def test_an_impossible_option_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -40,6 +48,16 @@ def test_an_impossible_option_is_refused(arguments: list[str], capsys: pytest.Ca
 
     assert ended.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", [[], ["--prometheus-url", "http://prometheus"]])
+@pytest.mark.parametrize("option", ["--prometheus-token-file", "--prometheus-ca-file"])
+def test_a_token_is_never_sent_in_the_clear(url: list[str], option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main([*url, option, "file"])
+
+    assert ended.value.code == 2
+    assert f"{option} needs a --prometheus-url with https" in capsys.readouterr().err
 
 
 def test_the_identity_is_the_pods_name(monkeypatch: pytest.MonkeyPatch) -> None:
