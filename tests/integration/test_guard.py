@@ -11,12 +11,12 @@ from support.raw_objects import a_migration, an_instance
 from support.waiting import WaitingStore
 from whimbrel.domain import naming
 from whimbrel.domain.decision import Delete
-from whimbrel.domain.records import Instance, Key, Migration
+from whimbrel.domain.records import Instance, Key, Migration, MigrationSample
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.lifecycle.guard import GuardVerdict, overdue_stuns
-from whimbrel.runtime.guard import READ_TIMEOUT_S, RETRY_S, StunGuard
+from whimbrel.runtime.guard import READ_TIMEOUT_S, RETRY_S, SAMPLE_INTERVAL_S, Samples, StunGuard
 from whimbrel.runtime.queue import CoalescingQueue
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Fault
 
@@ -237,3 +237,81 @@ async def test_an_instance_is_read_live_once_a_second_at_most(
 
     assert read.hits == 1
     assert 1.0 >= waits[0] > waits[1] > waits[2] > 0.0, "the next read is not put off by the looks between"
+
+
+def value(telemetry: Telemetry, name: str) -> float | None:
+    return telemetry.registry.get_sample_value(name)
+
+
+async def test_the_time_until_a_guest_ran_again_is_measured_and_shown(
+    cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, queue: CoalescingQueue, telemetry: Telemetry
+) -> None:
+    await a_stun(cluster, api, store)
+    store.apply(INSTANCES, await api.get(INSTANCES, DB))
+    guard = StunGuard(api, store, queue, overdue_stuns, telemetry)
+
+    await guard.look()
+    assert value(telemetry, "whimbrel_stun_resume_seconds") == 3.0
+    await asyncio.sleep(3.1)
+    raw = await api.get(INSTANCES, DB)
+    raw["status"]["migrationState"] |= {"failed": True, "completed": True, "abortStatus": "Succeeded"}
+    await cluster.load([raw])
+    store.apply(INSTANCES, await api.get(INSTANCES, DB))
+    await guard.look()
+
+    measured = value(telemetry, "whimbrel_stun_resume_seconds")
+    assert measured is not None
+    assert 3.1 <= measured < 6.0
+
+
+async def test_a_guest_that_is_left_paused_is_an_alarm_told_once(
+    cluster: EmbeddedControlPlane,
+    api: KubeApi,
+    store: WaitingStore,
+    queue: CoalescingQueue,
+    telemetry: Telemetry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    raw = an_instance("db1")
+    raw["status"]["migrationState"] = {
+        "migrationUid": "uid-of-m1",
+        "mode": "Paused",
+        "failed": True,
+        "completed": True,
+        "abortStatus": "Succeeded",
+        "endTimestamp": "2026-01-05T08:00:00Z",
+    }
+    raw["status"]["conditions"] = [{"type": "Paused", "status": "True", "reason": "PausedByMigrationMonitor"}]
+    await cluster.load([raw])
+    store.apply(INSTANCES, await api.get(INSTANCES, DB))
+    guard = StunGuard(api, store, queue, overdue_stuns, telemetry)
+
+    await guard.look()
+    await guard.look()
+
+    assert value(telemetry, "whimbrel_guests_left_paused") == 1
+    (alarm,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert alarm.startswith("GuestLeftPaused: shop/db1 is still paused")
+    assert "virsh resume shop_db1" in alarm
+
+
+async def test_a_suspended_guest_is_looked_at_each_second_with_its_newest_samples(
+    cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, queue: CoalescingQueue, telemetry: Telemetry
+) -> None:
+    await shown(cluster, api, store)
+    told: list[list[int | None]] = []
+
+    def judge(
+        _migrations: object, _instances: object, _now: object, _seen: object, samples: Samples, _resume_s: float
+    ) -> GuardVerdict:
+        told.append([sample.processed_bytes for sample in samples.get(DB, ())])
+        return GuardVerdict((), 60.0, suspended=("uid",))
+
+    guard = StunGuard(api, store, queue, judge, telemetry)
+    began = datetime.now(UTC)
+
+    for count in range(3):
+        store.sample({DB: MigrationSample(began + timedelta(seconds=count), processed_bytes=count)})
+        assert await guard.look() == SAMPLE_INTERVAL_S
+
+    assert told[-1] == [1, 2]

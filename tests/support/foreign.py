@@ -282,6 +282,7 @@ def a_migration(
     final_at: datetime | None = None,
     handed_off: bool | None = None,
     resource_version: str = "1",
+    deletion_requested_at: datetime | None = None,
 ) -> Migration:
     """A migration of the instance, nobody's in particular; `target` becomes its added node selector."""
     name = name or f"migrate-{instance.key.name}"
@@ -289,7 +290,7 @@ def a_migration(
         key=Key(instance.key.namespace, name),
         uid=uid or f"uid-migration-{name}",
         created_at=created_at,
-        deleting=deleting,
+        deleting=deleting or deletion_requested_at is not None,
         labels=dict(labels or {}),
         annotations=dict(annotations or {}),
         instance_name=instance.key.name,
@@ -300,6 +301,7 @@ def a_migration(
         if handed_off is None
         else handed_off,
         resource_version=resource_version,
+        deletion_requested_at=deletion_requested_at,
     )
 
 

@@ -174,6 +174,8 @@ class Migration:
     handed_off: bool
     """Whether it ever got as far as the hand-off to the nodes; from then on the instance tells how it ended."""
     resource_version: str
+    deletion_requested_at: datetime | None = None
+    """When somebody first asked for its end, by the API server; None: nobody has."""
 
     @property
     def instance_key(self) -> Key:

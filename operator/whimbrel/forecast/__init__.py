@@ -10,6 +10,7 @@ from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import time_budget_units
 from whimbrel.domain.records import Reading
 from whimbrel.forecast.arrival import Eta, chance_of_rest, eta, eta_of_rest, progress
+from whimbrel.domain.suspension import pause_in_all_s
 from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
 from whimbrel.forecast.knowledge import NOTHING, Knowledge
@@ -20,7 +21,7 @@ from whimbrel.forecast.prices import Price, bandwidth_that_does, pause_that_does
 from whimbrel.forecast.readings import Guest, guest
 from whimbrel.forecast.samples import Sighting, point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly, quantile
-from whimbrel.forecast.stun import Pause, pause_if_suspended_now, pause_in_all_s
+from whimbrel.forecast.stun import Pause, pause_if_suspended_now
 from whimbrel.inventory.rates import admitted_rate, pass_seconds
 
 __all__ = [

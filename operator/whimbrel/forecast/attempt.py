@@ -10,6 +10,7 @@ from enum import StrEnum
 from math import inf
 
 from whimbrel.domain.quantities import time_budget_units
+from whimbrel.domain.suspension import DEVICE_STATE_S
 from whimbrel.forecast.curve import DirtyCurve
 from whimbrel.forecast.path import Pace
 from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S, Course, copy_memory, pending_at_most
@@ -19,8 +20,6 @@ EARLIEST_ACT_S = MONITOR_LAG_S
 """KubeVirt's monitor compares whole elapsed seconds, so it acts no earlier than this after the deadline;"""
 LATEST_ACT_S = 1.4
 """it looks every 400 ms, so no later than this."""
-DEVICE_STATE_S = 0.025
-"""Sending the devices' state and resuming at the target; guests on QEMU 7.2 showed 1 to 25 ms."""
 LONGEST_RAISED_DOWNTIME_S = 2000.0
 """The most that KubeVirt raises the hypervisor's downtime limit to."""
 

@@ -1,14 +1,12 @@
-"""How long a guest stands still that is suspended for the rest of its copy.
+"""How long a guest would stand still that is suspended now for the rest of its copy, of all guests that this one may be.
 
-QEMU's `remaining` counts the current round only, what was dirtied since the round began comes on top, and the cap stays in
-force (performance reference B1.2, 2; measured: remaining ÷ rate alone said 0.5 to 1.4 s where 1.8 to 2.6 s came). To be
-called by the ladder before a stun, and by the guard while one lasts.
+The arithmetic of one pause is `domain.suspension`, which the stun guard shares. To be called by the ladder before a stun.
 """
 
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
 
-from whimbrel.forecast.attempt import DEVICE_STATE_S
+from whimbrel.domain.suspension import pause_s
 from whimbrel.forecast.belief import candidates
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.readings import Guest
@@ -22,18 +20,6 @@ class Pause:
     p50_ms: int
     p90_ms: int
     bound_ms: int
-
-
-def pause_s(
-    remaining_bytes: float,
-    dirtied_bytes: float,
-    capped_bytes_per_second: float,
-    device_state_s: float = DEVICE_STATE_S,
-) -> float:
-    """(remaining + dirtied since the round began) ÷ the capped rate, in seconds; infinite at a rate of 0."""
-    if capped_bytes_per_second <= 0:
-        return inf
-    return (remaining_bytes + dirtied_bytes) / capped_bytes_per_second + device_state_s
 
 
 def pause_if_suspended_now(
@@ -52,17 +38,6 @@ def pause_if_suspended_now(
             pauses.append((pause_s(remaining_bytes, dirtied, pace.bytes_per_second), one.weight * share))
             bound_s = max(bound_s, pause_s(remaining_bytes, most, pace.bytes_per_second))
     return Pause(_ms(quantile(pauses, 0.5)), _ms(quantile(pauses, 0.9)), _ms(bound_s))
-
-
-def pause_in_all_s(
-    suspended_s: float, remaining_bytes: float, uncounted_bytes: float, bytes_per_second: float
-) -> float:
-    """The live estimate of a whole pause in seconds: what it has lasted when `remaining` was sampled, and what is left of it.
-
-    `uncounted_bytes` is what was dirtied between the last round's begin and the suspension, 0 as soon as `remaining` has risen
-    since: then it is in there. The rate is the one seen now. Never less than what has passed.
-    """
-    return max(0.0, suspended_s) + pause_s(max(0.0, remaining_bytes), max(0.0, uncounted_bytes), bytes_per_second)
 
 
 def _ms(seconds: float) -> int:

@@ -113,6 +113,11 @@ class Store:
         return {resource.kind: len(shelf.records) for resource, shelf in self._shelves.items()}
 
     @property
+    def samples(self) -> Mapping[Key, MigrationSample]:
+        """The newest sample of each running copy, by key of the instance; to be read at once, not to be kept."""
+        return self._samples
+
+    @property
     def unreadable(self) -> Mapping[tuple[Resource, Key], str]:
         """Objects that could not be understood, and why."""
         return self._unreadable

@@ -57,6 +57,16 @@ class Telemetry:
         self.guard_deletes = Counter(
             "whimbrel_stun_guard_deletes", "Migrations cut short by the stun guard.", registry=registry
         )
+        self.stun_resume_seconds = Gauge(
+            "whimbrel_stun_resume_seconds",
+            "Time that the stun guard reckons with from its decision to the guest running again.",
+            registry=registry,
+        )
+        self.guests_left_paused = Gauge(
+            "whimbrel_guests_left_paused",
+            "Guests that were not seen running again after their stun was ended.",
+            registry=registry,
+        )
         self.scrapes = Counter(
             "whimbrel_handler_scrapes", "Reads of virt-handlers' metrics.", ("result",), registry=registry
         )

@@ -13,7 +13,7 @@ from whimbrel.forecast import AtDeadline, Terms, pass_seconds
 from whimbrel.forecast.attempt import EARLIEST_ACT_S, LATEST_ACT_S
 from whimbrel.ladder.deadlines import most_wire_bytes, on_grid, too_short
 from whimbrel.ladder.rung import Load, Offer, Withheld
-from whimbrel.lifecycle.guard import RESUME_S
+from whimbrel.lifecycle.guard import RESUME_S, attended_downtime_ms
 
 RUNG = Rung.STUN
 
@@ -54,6 +54,10 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
     if step.max_duration_seconds is not None:
         per_gib = min(per_gib, step.max_duration_seconds // units)
     deadline_s = per_gib * units
+    terms = Terms(deadline_s, AtDeadline.RAISE_DOWNTIME if load.passes_devices_through else AtDeadline.SUSPEND)
+    unattended_ms = deadline_s * 1000 + UNATTENDED_EXTRA_MS
+    # Nothing aborts a raised downtime limit, and no suspension outlasts the one that KubeVirt ends by itself.
+    attended_ms = attended_downtime_ms(disruption.max_downtime_ms)
     return Offer(
         rung=RUNG,
         configuration=KubeVirtConfiguration(
@@ -62,9 +66,12 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
             allow_workload_disruption=True,
         ),
         deadline_seconds=deadline_s,
-        terms=Terms(deadline_s, AtDeadline.RAISE_DOWNTIME if load.passes_devices_through else AtDeadline.SUSPEND),
+        terms=terms,
         budget_ms=disruption.max_downtime_ms,
-        unattended_downtime_ms=deadline_s * 1000 + UNATTENDED_EXTRA_MS,
+        attended_downtime_ms=min(attended_ms, unattended_ms)
+        if terms.at_deadline is AtDeadline.SUSPEND
+        else unattended_ms,
+        unattended_downtime_ms=unattended_ms,
         most_wire_bytes=most_wire_bytes(step),
         most_attempts=step.max_attempts,
     )

@@ -1,26 +1,35 @@
 """The stun guard: no guest of ours stays suspended for longer than its plan accepted.
 
-Runs on every replica, leader or not. All that it needs stands on the migration itself; its one write is the DELETE of
-the migration, with its UID. Libvirt then resumes the guest at the source.
+Runs on every replica, leader or not. All that it needs stands on the migration itself; samples of its copy only make it act
+earlier. Its one write is the DELETE of the migration, with its UID. Libvirt then resumes the guest at the source.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from types import MappingProxyType
 
 from whimbrel.domain import naming
 from whimbrel.domain.decision import Delete
 from whimbrel.domain.quantities import time_budget_units
-from whimbrel.domain.records import Instance, Key, Migration, MigrationState
+from whimbrel.domain.records import Instance, Key, Migration, MigrationSample, MigrationState
 from whimbrel.domain.resources import MIGRATIONS
+from whimbrel.lifecycle.pause_estimate import estimated_pause_s
 
 RESUME_S = 2.1
-"""Longest time from an abort to the guest running again: 1.24 to 2.07 s in eight runs of libvirt 9.0 with QEMU 7.2."""
+"""Longest time that libvirt takes from an abort to the guest running again: 1.24 to 2.07 s in eight runs of libvirt 9.0 with
+QEMU 7.2."""
+FIRST_RESUME_S = 3.0
+"""Time from the guard's decision to the guest running again, as long as none was measured: libvirt's `RESUME_S`, and the way
+there through the API server, virt-controller, virt-handler and the launcher."""
 READ_INTERVAL_S = 1.0
 """How often an instance is read live while its suspension is due and the watch has not told of it."""
 MONITOR_LAG_S = 1.0
 """KubeVirt suspends no earlier than this after the deadline: its monitor compares whole elapsed seconds."""
+BEGIN_SPREAD_S = 1.4
+"""How much later than computed a suspension may begin: the monitor looks every 400 ms, and `startTimestamp` has whole
+seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +44,30 @@ class GuardVerdict:
     """UIDs of migrations whose guest is seen suspended; who calls remembers since when (`first_seen`)."""
 
 
+def attended_downtime_ms(budget_ms: int, resume_s: float = FIRST_RESUME_S) -> int:
+    """The longest suspension in milliseconds, rounded up, while a guard is alive, of a guest that runs again `resume_s` after
+    the abort was decided on: the budget, or budget + resume time where the abort waits for the budget to be spent.
+    """
+    return budget_ms + ceil(1000 * resume_s) if _aborts_at_the_budget(budget_ms, resume_s) else budget_ms
+
+
 def overdue_stuns(
     migrations: Mapping[Key, Migration],
     instances: Mapping[Key, Instance],
     now: datetime,
     first_seen: Mapping[str, datetime] = MappingProxyType({}),
+    samples: Mapping[Key, Sequence[MigrationSample]] = MappingProxyType({}),
+    resume_s: float = FIRST_RESUME_S,
 ) -> GuardVerdict:
     """Migrations of ours whose guest is suspended without consent, or would be for longer than consented.
 
     The begin of a suspension has no timestamp of its own. It is taken as start + deadline + 1 s, the earliest that
     KubeVirt's monitor can act, so the guard holds after a restart as well; or as the time when this process first saw the
-    guest suspended (`first_seen`, by UID of the migration), where that was earlier. The abort is sent early enough for
-    the guest to run again within its budget.
+    guest suspended (`first_seen`, by UID of the migration), where that was earlier.
+
+    `samples` of running copies, by key of the instance and oldest first, let the guard act as soon as they foretell a pause
+    beyond the budget; whoever calls looks again when there are newer ones. Without any the abort is sent at the latest
+    moment that `attended_downtime_ms` promises; `resume_s` is the time from a decision here to the guest running.
     """
     deletes: list[Delete] = []
     waits: list[float] = []
@@ -66,13 +87,14 @@ def overdue_stuns(
         if state is not None and state.mode == "Paused":
             suspended.append(migration.uid)
             known = began if state.started_at is not None else None
-            abort_at = _abort_at(migration, known, first_seen.get(migration.uid))
-            wait_s = (abort_at - now).total_seconds() if abort_at is not None else 0.0
-            if wait_s <= 0:
-                why = f"guest of {migration.instance_key} would stay suspended for longer than consented"
-                deletes.append(Delete(MIGRATIONS, key, migration.uid, why))
-            else:
+            stun = _consented(migration, known, first_seen.get(migration.uid))
+            wait_s = (stun.latest_abort(resume_s) - now).total_seconds() if stun is not None else 0.0
+            why = f"guest of {migration.instance_key} would stay suspended for longer than consented"
+            if stun is not None and wait_s > 0:
+                why = _foretold(stun, samples.get(migration.instance_key, ()), now, resume_s)
                 waits.append(wait_s)
+            if why:
+                deletes.append(Delete(MIGRATIONS, key, migration.uid, why))
         elif began is not None and (state is None or state.mode != "PostCopy"):
             due_s = (began - now).total_seconds()
             waits.append(max(READ_INTERVAL_S, due_s))
@@ -102,13 +124,50 @@ def _earliest_pause(migration: Migration, instance: Instance | None, state: Migr
     return started_at + timedelta(seconds=deadline_s + MONITOR_LAG_S)
 
 
-def _abort_at(migration: Migration, began: datetime | None, seen: datetime | None) -> datetime | None:
-    """When the abort must be sent at the latest; None where nothing was consented to: at once, whatever the clocks say."""
+@dataclass(frozen=True, slots=True)
+class _Stun:
+    """A suspension that was consented to. `began`: at the earliest; `began_by`: at the latest."""
+
+    instance: Key
+    began: datetime
+    began_by: datetime
+    budget_ms: int
+
+    def latest_abort(self, resume_s: float) -> datetime:
+        """When the abort must be sent at the latest."""
+        late_ms = 0.0 if _aborts_at_the_budget(self.budget_ms, resume_s) else 1000 * resume_s
+        return self.began + timedelta(milliseconds=self.budget_ms - late_ms)
+
+
+def _aborts_at_the_budget(budget_ms: int, resume_s: float) -> bool:
+    """Whether a budget is too short to abort ahead of it: less than half of it would be left to copy in."""
+    return budget_ms < 2 * 1000 * resume_s
+
+
+def _consented(migration: Migration, began: datetime | None, seen: datetime | None) -> _Stun | None:
+    """The suspension with its terms; None where nothing was consented to: it ends at once, whatever the clocks say."""
     budget_ms = _number(migration.annotations.get(naming.ANNOTATION_BUDGET_MS))
     if began is None or budget_ms is None:
         return None
-    began = min(began, seen) if seen is not None else began
-    return began + timedelta(milliseconds=max(0.0, budget_ms - RESUME_S * 1000))
+    began_by = began + timedelta(seconds=BEGIN_SPREAD_S)
+    if seen is not None:
+        began, began_by = min(began, seen), min(began_by, seen)
+    return _Stun(migration.instance_key, began, began_by, budget_ms)
+
+
+def _foretold(stun: _Stun, samples: Sequence[MigrationSample], now: datetime, resume_s: float) -> str:
+    """Why the abort is sent ahead of time; empty: it is not.
+
+    Only where it really shortens the pause: a guest that would be done sooner than an abort takes is let be.
+    """
+    estimate_s = estimated_pause_s(stun.began, stun.began_by, samples, now)
+    left_s = estimate_s - (now - stun.began).total_seconds() if estimate_s is not None else 0.0
+    if estimate_s is None or 1000 * estimate_s <= stun.budget_ms or left_s <= resume_s:
+        return ""
+    return (
+        f"guest of {stun.instance} would stay suspended for {estimate_s:.1f} s by the samples of its copy, "
+        f"{stun.budget_ms / 1000:g} s were consented to"
+    )
 
 
 def _number(text: str | None) -> int | None:

@@ -1,7 +1,7 @@
 """The stun guard's loop: on every replica, leader or not, and whatever else stands still.
 
 What must end is decided by `lifecycle.guard`; here it is only looked at in time, and the DELETE is sent. Where the watch
-may be late, the instance is read live.
+may be late, the instance is read live. Afterwards it is seen to that guests run again (`lifecycle.left_paused`).
 """
 
 import asyncio
@@ -11,21 +11,30 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from whimbrel.domain.decision import Delete
-from whimbrel.domain.records import Instance, Key, Migration
+from whimbrel.domain.records import Instance, Key, Migration, MigrationSample
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.errors import ApiError, Conflict, NotFound
 from whimbrel.kube.store import Store
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.lifecycle.guard import READ_INTERVAL_S, GuardVerdict
+from whimbrel.lifecycle.left_paused import left_paused
 from whimbrel.runtime.executor import take_deletion
 from whimbrel.runtime.queue import CoalescingQueue
+from whimbrel.runtime.resume_time import ResumeTime
 
 log = logging.getLogger("whimbrel.guard")
 
-Judge = Callable[[Mapping[Key, Migration], Mapping[Key, Instance], datetime, Mapping[str, datetime]], GuardVerdict]
+Samples = Mapping[Key, Sequence[MigrationSample]]
+Judge = Callable[
+    [Mapping[Key, Migration], Mapping[Key, Instance], datetime, Mapping[str, datetime], Samples, float], GuardVerdict
+]
 
 LONGEST_WAIT_S = 30.0
+SAMPLE_INTERVAL_S = 1.0
+"""How often a suspended guest is looked at: samples of its copy wake nobody."""
+ENDING_INTERVAL_S = 5.0
+"""How often it is looked whether guests were left paused, and whether what shall end has ended."""
 RETRY_S = 0.5
 REST_S = 0.1
 """Pause between two looks, so that a burst of changes does not become a burst of looks."""
@@ -51,6 +60,10 @@ class StunGuard:
         self._read_at: dict[Key, float] = {}
         self._unanswered: set[Key] = set()
         self._first_seen: dict[str, datetime] = {}
+        self._sampled: dict[Key, tuple[MigrationSample, ...]] = {}
+        self._resume = ResumeTime()
+        self._ended_looked_at = -ENDING_INTERVAL_S
+        self._left: frozenset[tuple[Key, str]] = frozenset()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -73,25 +86,54 @@ class StunGuard:
             await asyncio.sleep(min(REST_S, wait_s))
 
     async def look(self) -> float:
-        """Ends what is overdue, begins the live reads that the verdict asks for; answers when to look again."""
+        """Ends what is overdue, begins the live reads that the verdict asks for, sees to what was ended before; answers when
+        to look again.
+        """
         unfinished = {key: held for key, held in self._store.records(MIGRATIONS).items() if not held.final}
-        if not unfinished:
-            return LONGEST_WAIT_S
+        wait_s = await self._cut_short(unfinished) if unfinished else LONGEST_WAIT_S
+        self._see_to_the_ended()
+        ending = any(migration.deleting for migration in unfinished.values())
+        return min(wait_s, ENDING_INTERVAL_S) if ending or self._left else wait_s
+
+    async def _cut_short(self, unfinished: Mapping[Key, Migration]) -> float:
         verdict = self._judged(unfinished)
         read_in_s = self._begin_reads(verdict.reads)
+        decided_at = time.monotonic()
+        for delete in verdict.deletes:
+            self._resume.decided(delete.uid, unfinished[delete.key].instance_key, decided_at)
         succeeded = await asyncio.gather(*(self._end(delete) for delete in verdict.deletes))
         waits = [read_in_s, LONGEST_WAIT_S if verdict.wake_after_s is None else verdict.wake_after_s]
+        if verdict.suspended:
+            waits.append(SAMPLE_INTERVAL_S)
         return min(waits + ([] if all(succeeded) else [RETRY_S]))
 
     def _judged(self, unfinished: Mapping[Key, Migration]) -> GuardVerdict:
         """The verdict, with what this process knows beyond the cluster: since when it sees a guest suspended."""
         now, instances = datetime.now(UTC), self._store.records(INSTANCES)
-        verdict = self._judge(unfinished, instances, now, self._first_seen)
+        newest, moving = self._store.samples, (migration.instance_key for migration in unfinished.values())
+        self._sampled = {key: _followed(self._sampled.get(key, ()), newest[key]) for key in moving if key in newest}
+        sampled, resume_s = self._sampled, self._resume.seconds
+        verdict = self._judge(unfinished, instances, now, self._first_seen, sampled, resume_s)
         seen = {uid: self._first_seen.get(uid, now) for uid in verdict.suspended}
         if seen == self._first_seen:
             return verdict
         self._first_seen = seen
-        return self._judge(unfinished, instances, now, seen)
+        return self._judge(unfinished, instances, now, seen, sampled, resume_s)
+
+    def _see_to_the_ended(self) -> None:
+        """Measures how long guests took to run again, and raises the alarm of those that were not seen to."""
+        instances, now = self._store.records(INSTANCES), time.monotonic()
+        self._resume.look(instances, now)
+        self._telemetry.stun_resume_seconds.set(self._resume.seconds)
+        if now - self._ended_looked_at < ENDING_INTERVAL_S:
+            return
+        self._ended_looked_at = now
+        left = left_paused(instances, self._store.records(MIGRATIONS), datetime.now(UTC))
+        self._telemetry.guests_left_paused.set(len(left))
+        for guest in left:
+            if (guest.instance, guest.migration_uid) not in self._left:
+                log.error("GuestLeftPaused: %s %s. %s", guest.instance, guest.found, guest.recovery)
+        self._left = frozenset((guest.instance, guest.migration_uid) for guest in left)
 
     def _begin_reads(self, keys: Sequence[Key]) -> float:
         """Reads that may begin again, do; answers when the next one may.
@@ -131,9 +173,11 @@ class StunGuard:
             answer = await self._api.delete(delete.resource, delete.key, delete.uid)
         except NotFound as error:
             if error.of_object:
+                self._resume.dropped(delete.uid)
                 self._store.forget(delete.resource, delete.key, delete.uid)
             return error.of_object
         except Conflict:
+            self._resume.dropped(delete.uid)
             self._store.forget(delete.resource, delete.key, delete.uid)
             return True
         except ApiError as error:
@@ -143,3 +187,8 @@ class StunGuard:
         log.warning("Ended the migration %s: %s", delete.key, delete.why)
         take_deletion(self._store, delete.resource, delete.key, delete.uid, answer)
         return True
+
+
+def _followed(held: tuple[MigrationSample, ...], newest: MigrationSample) -> tuple[MigrationSample, ...]:
+    """The sample before and the newest one: a rate needs two."""
+    return held if held and held[-1].sampled_at >= newest.sampled_at else (*held[-1:], newest)

@@ -13,6 +13,7 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.snapshot import Refusal, Snapshot
 from whimbrel.ladder.consent import exceeds
 from whimbrel.ladder.served import unserved
+from whimbrel.lifecycle.left_paused import LeftPaused, left_paused
 from whimbrel.preflight import PreflightReason, platform
 
 
@@ -99,6 +100,11 @@ class Circumstances:
         """The first reason to leave KubeVirt alone just now."""
         reasons = platform.judge(platform.read(self.snapshot))
         return next((reason for reason in reasons if reason.blocks), None)
+
+    @cached_property
+    def left_paused(self) -> tuple[LeftPaused, ...]:
+        """Guests that were not seen running again after their stun was ended."""
+        return left_paused(self.snapshot.instances, self.snapshot.migrations, self.now)
 
     @property
     def refusals(self) -> Mapping[Key, Refusal]:

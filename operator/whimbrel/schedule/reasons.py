@@ -130,6 +130,18 @@ class AbortNotCarriedOut(WaitReason):
     )
 
 
+class GuestLeftPaused(WaitReason):
+    """A guest was not seen running again after its stun was ended, so no further guest is suspended."""
+
+    transient = False
+    example = (
+        "shop/db1 is still paused (PausedByMigrationMonitor) after its migration was ended; no guest is suspended meanwhile. "
+        "See whether it runs: virsh domstate in its launcher pod."
+    )
+    evidence = "kubectl get vmi NAME -n NAMESPACE -o yaml; status.migrationState and the condition Paused; virsh domstate there"
+    remedy = "Let that guest run on by virsh resume in its launcher pod; the message has the command."
+
+
 class NoTarget(PreflightReason):
     """No host was found for it, and nothing more is known of why."""
 
@@ -165,5 +177,6 @@ REASONS: tuple[type[PreflightReason], ...] = (
     NotPermitted,
     KubeVirtCapabilitiesUnknown,
     AbortNotCarriedOut,
+    GuestLeftPaused,
     NoTarget,
 )

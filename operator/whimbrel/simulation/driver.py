@@ -38,7 +38,10 @@ GUARD_RETRY_S = 0.5
 GUARD_READ_S = 1.0
 OUTLOOK_INTERVAL = timedelta(seconds=10)
 Decide = Callable[[Snapshot], Decisions]
-Judge = Callable[[Mapping[Key, Migration], Mapping[Key, Instance], datetime], GuardVerdict]
+Samples = Mapping[Key, Sequence[MigrationSample]]
+Judge = Callable[
+    [Mapping[Key, Migration], Mapping[Key, Instance], datetime, Mapping[str, datetime], Samples], GuardVerdict
+]
 Order = Callable[[Sequence[Write]], Sequence[Write]]
 
 
@@ -216,9 +219,11 @@ class Operator:
         """The stun guard, which waits for no decision."""
         if not self._alive:
             return
-        verdict = self._judge(self._view.records(MIGRATIONS), self._view.records(INSTANCES), self._world.now)
+        samples = {key: (sample,) for key, sample in self._samples().items()}
+        records = self._view.records
+        verdict = self._judge(records(MIGRATIONS), records(INSTANCES), self._world.now, {}, samples)
         wait_s = self._timing.resync_s if verdict.wake_after_s is None else verdict.wake_after_s
-        wait_s = min(wait_s, self._read_live(verdict.reads))
+        wait_s = min(wait_s, self._read_live(verdict.reads), GUARD_READ_S if verdict.suspended else wait_s)
         for delete in verdict.deletes:
             try:
                 self._answered(delete, self._apply(delete))

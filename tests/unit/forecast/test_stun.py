@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from support.migration_cases import guests, paths
 from whimbrel.domain.quantities import MIB
-from whimbrel.forecast import CurvePoint, Guest, Path, pause_if_suspended_now, pause_in_all_s
-from whimbrel.forecast.stun import pause_s
+from whimbrel.domain.suspension import pause_in_all_s, pause_s
+from whimbrel.forecast import CurvePoint, Guest, Path, pause_if_suspended_now
 
 SET = 64.0 * MIB
 

@@ -242,6 +242,16 @@ def test_kubevirt_says_how_it_is() -> None:
     assert (plain.available, plain.degraded, plain.deleting, plain.matches_selinux_level) == (None, None, False, True)
 
 
+def test_a_migration_says_when_its_end_was_asked_for() -> None:
+    raw = named()
+    raw["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+
+    ending, going_on = project(resources.MIGRATIONS, raw), project(resources.MIGRATIONS, named())
+
+    assert (ending.deleting, ending.deletion_requested_at) == (True, datetime(2026, 3, 1, 12, tzinfo=UTC))
+    assert (going_on.deleting, going_on.deletion_requested_at) == (False, None)
+
+
 @pytest.mark.parametrize(
     ("told", "expected"), [("none", True), ("system_u:r:t:s0:c1,c2", True), ("", False), (None, False)]
 )

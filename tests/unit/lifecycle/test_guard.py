@@ -1,6 +1,6 @@
 """The stun guard: no guest of ours stays suspended for longer than its plan accepted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -18,8 +18,8 @@ from whimbrel.domain.naming import (
     LABEL_PLAN_UID,
     migration_name,
 )
-from whimbrel.domain.records import Instance, Migration, MigrationConfiguration, MigrationState
-from whimbrel.lifecycle.guard import RESUME_S, GuardVerdict, overdue_stuns
+from whimbrel.domain.records import Instance, Migration, MigrationConfiguration, MigrationSample, MigrationState
+from whimbrel.lifecycle.guard import FIRST_RESUME_S, GuardVerdict, attended_downtime_ms, overdue_stuns
 
 UID = "uid-of-the-migration"
 OURS = {LABEL_MANAGED: "true", LABEL_PLAN_UID: "plan", LABEL_INSTANCE_UID: "guest", LABEL_ATTEMPT: "1"}
@@ -41,13 +41,16 @@ def judged(
     labels: Mapping[str, str] = OURS,
     name: str = OUR_NAME,
     first_seen: datetime | None = None,
+    samples: Sequence[MigrationSample] = (),
+    resume_s: float = FIRST_RESUME_S,
 ) -> GuardVerdict:
     instance: Instance = an_instance(migration=state)
     migration: Migration = a_migration(
         instance, name, uid=UID, phase=phase, deleting=deleting, labels=labels, annotations=annotations or {}
     )
     seen = {UID: first_seen} if first_seen is not None else {}
-    return overdue_stuns({migration.key: migration}, {instance.key: instance}, now, seen)
+    told = {instance.key: samples}
+    return overdue_stuns({migration.key: migration}, {instance.key: instance}, now, seen, told, resume_s)
 
 
 def paused(started_at: datetime | None = NOW) -> MigrationState:
@@ -56,41 +59,65 @@ def paused(started_at: datetime | None = NOW) -> MigrationState:
 
 budgets = st.integers(2000, 600_000)
 deadlines = st.integers(1, 300)  # the effective configuration of these migrations has 300 s
+resumes = st.floats(1, 30)
 starts = st.integers(-100_000, 100_000).map(lambda seconds: NOW + timedelta(seconds=seconds))
 
 
-@given(starts, deadlines, budgets)
-def test_the_abort_is_sent_early_enough_for_the_guest_to_run_again_within_its_budget(
-    started_at: datetime, deadline_s: int, budget_ms: int
+@given(starts, deadlines, budgets, resumes)
+def test_with_the_guard_alive_a_guest_runs_again_within_the_attended_downtime(
+    started_at: datetime, deadline_s: int, budget_ms: int, resume_s: float
 ) -> None:
-    earliest_pause = started_at + timedelta(seconds=deadline_s + KUBEVIRT_SUSPENDS_NO_EARLIER_THAN_S)
+    terms = consent(deadline_s, budget_ms)
+    suspended_at = started_at + timedelta(seconds=deadline_s + KUBEVIRT_SUSPENDS_NO_EARLIER_THAN_S)
 
-    verdict = judged(paused(started_at), earliest_pause, consent(deadline_s, budget_ms))
+    verdict = judged(paused(started_at), suspended_at, terms, resume_s=resume_s)
 
-    if verdict.deletes:
-        assert budget_ms / 1000 <= RESUME_S
+    assert verdict.deletes == ()
+    assert verdict.wake_after_s is not None
+    abort_at = suspended_at + timedelta(seconds=verdict.wake_after_s, microseconds=1)
+    assert judged(paused(started_at), abort_at, terms, resume_s=resume_s).deletes
+    stood_still_s = (abort_at - suspended_at).total_seconds() + resume_s
+    assert stood_still_s <= attended_downtime_ms(budget_ms, resume_s) / 1000 + 1e-5
+
+
+@given(budgets, resumes)
+def test_a_budget_of_twice_the_resume_time_holds_even_for_a_cut(budget_ms: int, resume_s: float) -> None:
+    attended_ms = attended_downtime_ms(budget_ms, resume_s)
+
+    if budget_ms >= 2000 * resume_s:
+        assert attended_ms == budget_ms
     else:
-        assert verdict.wake_after_s is not None
-        abort_at = earliest_pause + timedelta(seconds=verdict.wake_after_s)
-        assert abort_at + timedelta(seconds=RESUME_S) <= earliest_pause + timedelta(
-            milliseconds=budget_ms, microseconds=1
-        )
-        assert judged(paused(started_at), abort_at, consent(deadline_s, budget_ms)).deletes
+        assert budget_ms + 1000 * resume_s <= attended_ms < budget_ms + 1000 * resume_s + 1
 
 
-@given(starts, deadlines, budgets, st.integers(0, 10_000_000))
+def test_the_quote_reckons_with_three_seconds_until_a_guest_runs_again() -> None:
+    assert [attended_downtime_ms(budget) for budget in (2000, 5999, 6000, 60_000)] == [5000, 8999, 6000, 60_000]
+
+
+@given(starts, deadlines, budgets, resumes, st.integers(0, 10_000_000))
 def test_a_stun_that_was_consented_to_is_never_cut_short_before_its_time(
-    started_at: datetime, deadline_s: int, budget_ms: int, early_ms: int
+    started_at: datetime, deadline_s: int, budget_ms: int, resume_s: float, early_ms: int
 ) -> None:
-    last_moment = started_at + timedelta(seconds=deadline_s + 1, milliseconds=max(0, budget_ms - 2100))
+    copied_ms = budget_ms - 1000 * resume_s if budget_ms >= 2000 * resume_s else budget_ms
+    last_moment = started_at + timedelta(seconds=deadline_s + 1, milliseconds=copied_ms)
 
     verdict = judged(
-        paused(started_at), last_moment - timedelta(milliseconds=early_ms + 1), consent(deadline_s, budget_ms)
+        paused(started_at),
+        last_moment - timedelta(milliseconds=early_ms + 1),
+        consent(deadline_s, budget_ms),
+        resume_s=resume_s,
     )
 
     assert verdict.deletes == ()
     assert verdict.wake_after_s is not None
     assert verdict.wake_after_s > 0
+
+
+def test_a_budget_of_two_seconds_leaves_the_guest_two_seconds_to_arrive() -> None:
+    suspended_at = NOW + timedelta(seconds=31)
+
+    assert judged(paused(), suspended_at + timedelta(seconds=1.9), consent(30, 2000)).deletes == ()
+    assert judged(paused(), suspended_at + timedelta(seconds=2), consent(30, 2000)).deletes
 
 
 @given(starts, st.integers(-1_000_000, 1_000_000))
@@ -154,9 +181,12 @@ def test_a_migration_that_ends_already_is_not_deleted_again() -> None:
 
 
 def test_the_guard_holds_after_a_restart_because_all_that_it_needs_stands_on_the_migration() -> None:
-    late = NOW + timedelta(seconds=30 + 1 + 2.9)
+    late = NOW + timedelta(seconds=30 + 1 + 5)
 
-    before, after = judged(paused(), late - timedelta(seconds=1), consent()), judged(paused(), late, consent())
+    before, after = (
+        judged(paused(), late - timedelta(seconds=1), consent(30, 8000)),
+        judged(paused(), late, consent(30, 8000)),
+    )
 
     assert (before.deletes, before.wake_after_s) == ((), 1.0)
     assert len(after.deletes) == 1
@@ -172,7 +202,7 @@ def test_the_guard_wakes_for_the_first_of_several() -> None:
             labels=OURS,
             annotations=consent(30, budget),
         )
-        for instance, budget in ((first, 9100), (second, 5100))
+        for instance, budget in ((first, 10_000), (second, 6000))
     ]
 
     verdict = overdue_stuns(
@@ -194,7 +224,7 @@ def test_a_pause_that_was_seen_before_it_could_be_computed_is_cut_short_in_time(
 ) -> None:
     seen = started_at + timedelta(seconds=deadline_s + KUBEVIRT_SUSPENDS_NO_EARLIER_THAN_S - early_s)
 
-    at_the_latest = seen + timedelta(milliseconds=budget_ms - RESUME_S * 1000)
+    at_the_latest = seen + timedelta(milliseconds=attended_downtime_ms(budget_ms) - FIRST_RESUME_S * 1000)
     verdict = judged(paused(started_at), max(at_the_latest, seen), consent(deadline_s, budget_ms), first_seen=seen)
 
     assert [delete.uid for delete in verdict.deletes] == [UID]

@@ -25,7 +25,7 @@ from support.builders import (
     an_instance,
 )
 from whimbrel.domain.quotas import Quota
-from whimbrel.domain.records import Capabilities, Instance, Key, Plan
+from whimbrel.domain.records import Capabilities, Condition, Instance, Key, Plan
 from whimbrel.domain.scheduling import Admission, Container
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
@@ -39,6 +39,7 @@ from whimbrel.schedule.constraints import (
     claims,
     fitness,
     foreign_migration,
+    guest_left_paused,
     host_slots,
     kubevirt_health,
     kubevirt_slots,
@@ -137,6 +138,26 @@ def test_nothing_starts_while_kubevirt_is_not_well(kubevirt: Any, expected: str 
 
 def test_without_kubevirt_nothing_starts() -> None:
     assert reason(kubevirt_health, a_candidate(), Snapshot(NOW)) == "KubeVirtMissing"
+
+
+def test_while_a_guest_is_left_paused_no_other_is_suspended_and_what_needs_no_stun_goes_on() -> None:
+    stunned = a_migration_state("old", mode="Paused", failed=True, completed=True, abort_status="Succeeded")
+    paused = Condition("True", "PausedByMigrationMonitor")
+    left = an_instance("db9", migration=stunned, paused=paused)
+    elsewhere = an_instance("db9", "payroll", migration=stunned, paused=paused)
+
+    plain, suspending = a_candidate(), a_candidate(rung="Stun")
+
+    assert reason(guest_left_paused, suspending, a_cluster(suspending.instance)) is None
+    assert reason(guest_left_paused, plain, a_cluster(plain.instance, left)) is None
+    here = blocks(guest_left_paused, suspending, a_cluster(suspending.instance, left))
+    assert here is not None
+    assert here.reason == "GuestLeftPaused"
+    assert here.message.startswith("default/db9 is still paused (PausedByMigrationMonitor)")
+    assert here.message.endswith("virsh resume default_db9")
+    unnamed = blocks(guest_left_paused, suspending, a_cluster(suspending.instance, elsewhere))
+    assert unnamed is not None
+    assert "payroll" not in unnamed.message
 
 
 def test_somebody_elses_migration_of_the_same_guest_comes_first() -> None:

@@ -29,6 +29,7 @@ from whimbrel.domain.resources import (
     VIRTUAL_MACHINE_MOVES,
     Resource,
 )
+from whimbrel.lifecycle.guard import attended_downtime_ms
 from whimbrel.simulation.driver import Faults, Staleness
 from whimbrel.simulation.topology import GIB, GuestShape, Topology, a_plan
 
@@ -91,7 +92,7 @@ def test_a_stun_that_would_outlast_its_budget_is_cut_short() -> None:
     see_it_through(simulation, checker)
 
     assert phases(simulation) == {"huge": "Failed"}
-    assert max(blackout.seconds for blackout in simulation.agents.blackouts) <= 5.5
+    assert max(blackout.seconds for blackout in simulation.agents.blackouts) <= attended_downtime_ms(5000) / 1000 + 0.5
 
 
 def test_what_cannot_move_is_skipped_with_kubevirts_own_reason() -> None:

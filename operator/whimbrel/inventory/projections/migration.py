@@ -27,6 +27,7 @@ def project(raw: Json) -> Migration | None:
         final_at=_final_at(raw),
         handed_off=_handed_off(raw),
         resource_version=reading.text(raw, "metadata", "resourceVersion"),
+        deletion_requested_at=reading.moment(raw, "metadata", "deletionTimestamp"),
     )
 
 
