@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import Reading
-from whimbrel.forecast.arrival import eta, progress
 from whimbrel.forecast.attempt import PLAIN, AtDeadline, Terms
 from whimbrel.forecast.curve import CurvePoint
 from whimbrel.forecast.odds import fits
@@ -25,6 +24,7 @@ from whimbrel.forecast.readings import Guest, guest
 from whimbrel.forecast.samples import point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly
 from whimbrel.simulation.kubevirt.monitor import Rules
+from whimbrel_lab.bench.arriving import arrival_error
 from whimbrel_lab.bench.figures import Figure, quantile
 from whimbrel_lab.bench.oracle import BEGAN, SLOWDOWN_P50_P90, START_UP_P50_P90_S, Case, Truth, draw, migrate
 
@@ -110,14 +110,9 @@ def judge(case: Case, known: Guest, truth: Truth, tally: Tally) -> None:
     tally.bytes_errors.append(abs(said.bytes_p50 / truth.copy.sent_bytes - 1))
     whole_s = predict(known, path, PLAIN, start_up=START_UP).duration_p90_s
     tally.covered.append(whole_s is not None and took_s + case.start_up_s <= whole_s)
-    for number in range(1, len(truth.samples) + 1):
-        seen = sighting(truth.samples[:number], BEGAN, known)
-        if seen is None:
-            continue
-        left = eta(known, path, PLAIN, seen)
-        if left.p50_s is not None and progress(seen.sent_bytes, left.will_send_bytes) >= 0.25:
-            tally.eta_errors.append(abs(seen.elapsed_s + left.p50_s - took_s) / took_s)
-            break
+    error = arrival_error(known, path, PLAIN, truth.samples, BEGAN, took_s)
+    if error is not None:
+        tally.eta_errors.append(error)
 
 
 def judge_stun(case: Case, known: Guest, dice: random.Random, tally: Tally) -> None:

@@ -67,11 +67,14 @@ class GuestState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MigrationOutcome:
-    """How a migration job ended; `aborted` is true when it ended by `abort()`; `reason` is libvirt's text, else empty."""
+    """How a migration job ended; `aborted` is true when it ended by `abort()`; `reason` is libvirt's text, else empty.
+    `sent_bytes` are those of a completed copy, by the hypervisor's own count; None where it does not keep one.
+    """
 
     completed: bool
     aborted: bool = False
     reason: str = ""
+    sent_bytes: int | None = None
 
 
 class MigrationJob(Protocol):

@@ -29,6 +29,10 @@ class Migrate(IntFlag):
     POSTCOPY = 32768
 
 
+JOB_STATS_COMPLETED = 1
+"""VIR_DOMAIN_JOB_STATS_COMPLETED"""
+
+
 class DomainState(IntEnum):
     """virDomainState"""
 
@@ -229,11 +233,18 @@ class Domain:
 
     def job_statistics(self) -> dict[str, Typed]:
         """Of the running job, by libvirt's names; empty when there is none."""
+        return self._job_statistics(0)
+
+    def finished_job_statistics(self) -> dict[str, Typed]:
+        """Of the migration that brought the domain here, once: libvirt forgets them when they are read."""
+        return self._job_statistics(JOB_STATS_COMPLETED)
+
+    def _job_statistics(self, flags: int) -> dict[str, Typed]:
         kind, count = ctypes.c_int(), ctypes.c_int()
         array = ctypes.POINTER(_Parameter)()
         _checked(
             _library().virDomainGetJobStats(
-                self._handle, ctypes.byref(kind), ctypes.byref(array), ctypes.byref(count), 0
+                self._handle, ctypes.byref(kind), ctypes.byref(array), ctypes.byref(count), flags
             )
         )
         try:

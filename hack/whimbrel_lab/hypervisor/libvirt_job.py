@@ -136,13 +136,21 @@ class LibvirtJob:
                 self._domain, lambda domain: domain.migrate(self._target.uri, parameters, flags)
             )
             completed = True
-            return MigrationOutcome(True, reason=await self._not_running(self._target))
+            reason = await self._not_running(self._target)
+            return MigrationOutcome(True, reason=reason, sent_bytes=await self._sent_bytes())
         except HypervisorError as problem:
             paused = await self._not_running(self._source)
             reason = f"{problem}; {paused}" if paused else str(problem)
             return MigrationOutcome(False, aborted=self._aborting, reason=reason)
         finally:
             self._on_end(completed)
+
+    async def _sent_bytes(self) -> int | None:
+        try:
+            found = await self._target.on_domain(self._domain, Domain.finished_job_statistics)
+        except LibvirtError:
+            return None  # whoever asked first has them
+        return _number(found, "memory_processed")
 
     async def _not_running(self, host: Host) -> str:
         """Wait for the guest to run there; what is wrong if it does not, else empty."""

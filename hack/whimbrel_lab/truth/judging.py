@@ -1,41 +1,41 @@
 """Forecasts of recorded migrations against what came of them. The forecast gets what KubeVirt exposes and no more. Pure.
 
 Memory in use is told, as by a guest agent or the domain; the dirty rate is KubeVirt's one-second sample in whole MiB, taken
-before the migration; the cap is what was asked for. How much slower than its cap a copy on this path is comes from the
-half of the seeds that constants may be fitted to (`slowdown_seen`), as an operator learns it from its own finished moves.
+before the migration; the cap is what was asked for. Of a guest that moved before, what that move showed is known too. Facts
+of the hypervisor are learnt from the half of the seeds that constants may be fitted to (`learning`).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from statistics import median
 
 from whimbrel.domain.records import MigrationSample
 from whimbrel.forecast import (
     Convergence,
+    CurvePoint,
     Guest,
     Path,
     Prediction,
     Reading,
-    Spread,
     Terms,
-    eta,
     exactly,
     guest,
     pause_if_suspended_now,
+    point_of_finished,
     predict,
-    progress,
     sighting,
 )
-from whimbrel_lab.truth.recording import LINK_BYTES_PER_SECOND
-from whimbrel_lab.truth.scenes import Means, Split
-from whimbrel_lab.truth.trial import Trial
+from whimbrel_lab.bench.arriving import arrival_error
+from whimbrel_lab.truth.learning import Learnt, learn
+from whimbrel_lab.truth.scenes import Means
+from whimbrel_lab.truth.trial import Trial, patience_s
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 ALLOWED_DOWNTIME_S = 0.3
 """QEMU's own limit, which KubeVirt leaves as it is."""
 CRITICAL = 0.15
 """So near to one, the ratio of dirtying and copying makes the length of a copy a lottery."""
+MOST_THROTTLE = 0.99
 AT_ONCE = exactly(1e-6)
 """A trial begins with the copy: there is no pod to start."""
 
@@ -58,36 +58,21 @@ class Judgement:
 
     @property
     def right(self) -> bool | None:
-        """Whether it converged as was said; None where no answer was given."""
+        """Whether it converged within the patience of a trial as was said; None where no answer was given."""
         if self.said.convergence is Convergence.UNCERTAIN:
             return None
-        return (self.said.convergence is Convergence.CONVERGES) == self.trial.converged
+        ends_s = self.said.duration_p50_s
+        return (ends_s is not None and ends_s <= patience_s(self.trial.scene)) == self.trial.converged
 
 
-def slowdown_seen(trials: Iterable[Trial]) -> Spread:
-    """How much longer than memory ÷ cap the copies of idle guests took, by the half that may be fitted to: p50 and p90."""
-    seen = sorted(
-        trial.duration_s / trial.scene.pass_s
-        for trial in trials
-        if trial.scene.split is Split.FIT
-        and trial.converged
-        and trial.scene.dirty_bytes_per_second == 0
-        and not trial.scene.changes_after_s
-    )
-    if not seen:
-        return exactly(1.0)
-    return Spread(max(1.0, median(seen)), max(1.0, seen[min(len(seen) - 1, round(0.9 * (len(seen) - 1)))]))
-
-
-def judge(trial: Trial, slowdown: Spread) -> Judgement:
+def judge(trial: Trial, learnt: Learnt) -> Judgement:
     """What would have been said of a trial, and how far that is from what came."""
     scene = trial.scene
-    known = _known(trial)
-    path = Path(LINK_BYTES_PER_SECOND, scene.cap_bytes_per_second, slowdown=slowdown)
-    terms = Terms(may_throttle=scene.means is Means.AUTO_CONVERGE)
+    known = known_of(trial, learnt)
+    path, terms = learnt.path(scene), learnt.terms(scene)
     said = predict(known, path, terms, start_up=AT_ONCE)
     critical = _is_critical(trial)
-    downtime = _within_bound(trial, known, path, said)
+    downtime = _within_bound(trial, known, path, terms, said)
     if not trial.converged or said.duration_p50_s is None or said.bytes_p50 is None or said.duration_p90_s is None:
         return Judgement(trial, said, critical, downtime_within_bound=downtime)
     return Judgement(
@@ -98,48 +83,48 @@ def judge(trial: Trial, slowdown: Spread) -> Judgement:
         bytes_error=None if not trial.sent_bytes else abs(said.bytes_p50 / trial.sent_bytes - 1),
         within_p90=trial.duration_s <= said.duration_p90_s,
         downtime_within_bound=downtime,
-        eta_error=_eta_error(trial, known, path, terms),
+        eta_error=arrival_error(known, path, terms, kubevirt_samples(trial), BEGAN, trial.duration_s),
     )
 
 
 def judge_all(trials: Sequence[Trial]) -> tuple[Judgement, ...]:
     """All trials that ended as guests should: one that was harmed is a defect of the lab and says nothing of a forecast."""
-    slowdown = slowdown_seen(trials)
-    return tuple(judge(trial, slowdown) for trial in trials if trial.intact)
+    learnt = learn(trials)
+    return tuple(judge(trial, learnt) for trial in trials if trial.intact)
 
 
-def _known(trial: Trial) -> Guest:
+def known_of(trial: Trial, learnt: Learnt) -> Guest:
+    """What is known of the guest before the move: more where it moved before."""
     scene, sampled = trial.scene, trial.sampled_dirty_bytes_per_second
-    return guest(
+    fresh = guest(
         scene.memory_bytes,
         BEGAN,
-        in_use=Reading(float(scene.touched_bytes), BEGAN),
+        in_use=Reading(float(scene.in_use_bytes), BEGAN),
         dirty_sample=None if sampled is None else Reading(float(sampled), BEGAN),
     )
+    earlier = trial.earlier
+    return fresh if earlier is None else replace(fresh, points=(*fresh.points, *points_seen(earlier, fresh, learnt)))
 
 
-def _is_critical(trial: Trial) -> bool:
-    """By what the guest truly dirties in the time that a switch-over may take, over what goes over in it."""
-    scene = trial.scene
-    rates = {scene.dirty_bytes_per_second, scene.later_dirty_bytes_per_second or scene.dirty_bytes_per_second}
-    over = scene.cap_bytes_per_second * ALLOWED_DOWNTIME_S
-    ratios = [min(scene.working_set_bytes, rate * ALLOWED_DOWNTIME_S) / over for rate in rates]
-    near = any(abs(ratio - 1) < CRITICAL for ratio in ratios)
-    return near or min(ratios) < 1 < max(ratios)
+def points_seen(trial: Trial, known: Guest, learnt: Learnt) -> tuple[CurvePoint, ...]:
+    """What a migration, finished or given up, has shown of its guest: by its samples, else by how long it took."""
+    seen = sighting(kubevirt_samples(trial), BEGAN, known)
+    if seen is not None and seen.points:
+        return seen.points
+    if not trial.converged or learnt.hand_over is None:
+        return ()
+    cap = trial.scene.cap_bytes_per_second
+    slowdowns, hand_overs_s = learnt.slowdown.values(3), learnt.hand_over.values(3)
+    copied_s = trial.duration_s - learnt.device_state_s
+    point = point_of_finished(
+        known, (cap / slowdowns[-1], cap / slowdowns[0]), (copied_s - hand_overs_s[-1], copied_s - hand_overs_s[0])
+    )
+    return () if point is None else (point,)
 
 
-def _within_bound(trial: Trial, known: Guest, path: Path, said: Prediction) -> bool | None:
-    """Of a stun, whether the guest stood still no longer than the bound named when it began; else than was said beforehand."""
-    if trial.suspended_at_s is None:
-        return trial.downtime_ms <= said.downtime_bound_ms if trial.converged else None
-    if trial.failure or trial.remaining_at_suspension_bytes is None:
-        return None
-    pause = pause_if_suspended_now(known, path, trial.remaining_at_suspension_bytes, trial.suspended_at_s, None)
-    return trial.downtime_ms <= pause.bound_ms
-
-
-def _eta_error(trial: Trial, known: Guest, path: Path, terms: Terms) -> float | None:
-    samples = [
+def kubevirt_samples(trial: Trial) -> tuple[MigrationSample, ...]:
+    """A trial's samples as KubeVirt would tell them."""
+    return tuple(
         MigrationSample(
             BEGAN + timedelta(seconds=sample.at_s),
             sample.total_bytes,
@@ -149,12 +134,31 @@ def _eta_error(trial: Trial, known: Guest, path: Path, terms: Terms) -> float | 
             sample.dirty_bytes_per_second,
         )
         for sample in trial.samples
-    ]
-    for number in range(1, len(samples) + 1):
-        seen = sighting(samples[:number], BEGAN, known)
-        if seen is None:
-            continue
-        left = eta(known, path, terms, seen)
-        if left.p50_s is not None and progress(seen.sent_bytes, left.will_send_bytes) >= 0.25:
-            return abs(seen.elapsed_s + left.p50_s - trial.duration_s) / trial.duration_s
-    return None
+    )
+
+
+def _is_critical(trial: Trial) -> bool:
+    """By what the guest truly dirties in the time that a switch-over may take, over what goes over in it: the dirty rate over
+    the bandwidth of guests whose set is larger, the set over what the downtime lets through of others. A guest that may be
+    throttled counts as throttled to the utmost; one that changes from one side to the other while it moves is critical too.
+    """
+    scene = trial.scene
+    share = 1 - MOST_THROTTLE if scene.means is Means.AUTO_CONVERGE else 1.0
+    told = (scene.dirty_bytes_per_second, scene.later_dirty_bytes_per_second)
+    rates = {rate * share for rate in told if rate is not None}
+    over = scene.cap_bytes_per_second * ALLOWED_DOWNTIME_S
+    ratios = [min(scene.working_set_bytes, rate * ALLOWED_DOWNTIME_S) / over for rate in rates]
+    near = any(abs(ratio - 1) < CRITICAL for ratio in ratios)
+    return near or min(ratios) < 1 < max(ratios)
+
+
+def _within_bound(trial: Trial, known: Guest, path: Path, terms: Terms, said: Prediction) -> bool | None:
+    """Of a stun, whether the guest stood still no longer than the bound named when it began; else than was said beforehand."""
+    if trial.suspended_at_s is None:
+        return trial.downtime_ms <= said.downtime_bound_ms if trial.converged else None
+    if trial.failure or trial.remaining_at_suspension_bytes is None:
+        return None
+    pause = pause_if_suspended_now(
+        known, path, trial.remaining_at_suspension_bytes, trial.suspended_at_s, None, terms.device_state_s
+    )
+    return trial.downtime_ms <= pause.bound_ms

@@ -29,11 +29,11 @@ async def lab(pairs: int) -> AsyncIterator[LibvirtHypervisor]:
 
 
 async def record(scenes: Sequence[Scene], at_once: int) -> AsyncIterator[Trial]:
-    """Carries scenes out, so many at once, and tells of each as it ends. A guest is made for each and is gone afterwards."""
+    """Carries scenes out, so many at once, and tells of each move as its guest is gone; a guest is made for each scene."""
     waiting: asyncio.Queue[Scene] = asyncio.Queue()
     for each in scenes:
         waiting.put_nowait(each)
-    told: asyncio.Queue[Trial | BaseException] = asyncio.Queue()
+    told: asyncio.Queue[tuple[Trial, ...] | BaseException] = asyncio.Queue()
 
     async def play(started: LibvirtHypervisor, pair: int) -> None:
         try:
@@ -48,10 +48,11 @@ async def record(scenes: Sequence[Scene], at_once: int) -> AsyncIterator[Trial]:
         players = [asyncio.create_task(play(started, pair)) for pair in range(at_once)]
         try:
             for _ in scenes:
-                trial = await told.get()
-                if isinstance(trial, BaseException):
-                    raise trial
-                yield trial
+                found = await told.get()
+                if isinstance(found, BaseException):
+                    raise found
+                for trial in found:
+                    yield trial
         finally:
             for player in players:
                 player.cancel()
@@ -59,8 +60,8 @@ async def record(scenes: Sequence[Scene], at_once: int) -> AsyncIterator[Trial]:
 
 
 def write(trials: Iterable[Trial], path: Path) -> None:
-    """One line each, sorted by seed."""
-    ordered = sorted(trials, key=lambda trial: trial.scene.seed)
+    """One line each, sorted by seed, first moves first."""
+    ordered = sorted(trials, key=lambda trial: (trial.scene.seed, trial.earlier is not None))
     path.write_text("".join(json.dumps(trial.document(), separators=(",", ":")) + "\n" for trial in ordered))
 
 

@@ -4,7 +4,7 @@ Half of the seeds are held out: no constant of a forecast is ever fitted to them
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from whimbrel.domain.quantities import MIB
@@ -13,6 +13,8 @@ from whimbrel_lab.hypervisor.guest.image import RESERVED_BYTES
 
 MEMORY_MIB = (64, 96, 128, 192, 256)
 CAPS_MIB = (16, 24, 32, 48, 64)
+OWN_BYTES = int(1.6 * MIB)
+"""BIOS, program, stack and ACPI tables, as sent of idle guests; of what the image reserves for them the rest is zero."""
 LONGEST_PASS_S = 5
 """A hundred scenes are to be played within half an hour."""
 SETTLE_S = 2.5
@@ -61,6 +63,11 @@ class Scene:
         return self.touched_bytes / self.cap_bytes_per_second
 
     @property
+    def in_use_bytes(self) -> int:
+        """What is not zero, as a guest agent or the domain would tell: its own program and BIOS are in use too."""
+        return self.touched_bytes + OWN_BYTES
+
+    @property
     def ratio(self) -> float:
         """Dirty rate over bandwidth: pre-copy converges below one."""
         return self.dirty_bytes_per_second / self.cap_bytes_per_second
@@ -76,6 +83,19 @@ class Scene:
             self.later_dirty_bytes_per_second,
             self.changes_after_s,
         )
+
+
+def again(first: Scene) -> Scene:
+    """The next move of the same guest: plain pre-copy at a cap drawn anew; the guest goes on as it was when the first ended."""
+    fast_enough = [cap * MIB for cap in CAPS_MIB if first.touched_bytes <= LONGEST_PASS_S * cap * MIB]
+    return replace(
+        first,
+        means=Means.PRE_COPY,
+        cap_bytes_per_second=random.Random(f"again {first.seed}").choice(fast_enough),
+        dirty_bytes_per_second=first.later_dirty_bytes_per_second or first.dirty_bytes_per_second,
+        later_dirty_bytes_per_second=None,
+        changes_after_s=0.0,
+    )
 
 
 def scene(seed: int) -> Scene:

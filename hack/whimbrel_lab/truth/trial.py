@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from whimbrel_lab.hypervisor import HypervisorError, MigrationOptions
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor
-from whimbrel_lab.truth.scenes import SETTLE_S, Means, Scene
+from whimbrel_lab.truth.scenes import SETTLE_S, Means, Scene, again
 
 SAMPLE_EVERY_S = 0.25
 LEAST_PATIENCE_S = 12.0
 PATIENCE_PASSES = 6.0
 """A migration that has not ended after so many passes over memory, and the least patience, is called not convergent."""
+THROTTLED_PATIENCE_S = 60.0
+"""QEMU throttles by 10 % more each two rounds of a second or longer: that many until hardly anything is left of the guest."""
 STUN_AFTER_PASSES = 1.5
 STUN_PATIENCE_S = 60.0
 SWEEP_PATIENCE_S = 30.0
@@ -41,7 +43,7 @@ class Trial:
     """Whether the hypervisor ended pre-copy by itself, unasked."""
     duration_s: float
     sent_bytes: int | None
-    """By the last sample."""
+    """By the hypervisor's count at the end; of a copy that did not end, by the last sample."""
     downtime_ms: float
     """The longest silence of the guest since the copy began."""
     suspended_at_s: float | None = None
@@ -50,6 +52,8 @@ class Trial:
     intact: bool = True
     """Whether the guest never restarted and found its memory as it wrote it."""
     failure: str = field(default="")
+    earlier: "Trial | None" = None
+    """The move of the same guest before this one."""
 
     def document(self) -> dict[str, Any]:
         """For a recording."""
@@ -60,32 +64,46 @@ class Trial:
         """From a recording."""
         scene = Scene(**{**document["scene"], "means": Means(document["scene"]["means"])})
         samples = tuple(Sample(**each) for each in document["samples"])
-        return cls(**{**document, "scene": scene, "samples": samples})
+        earlier = document.get("earlier")
+        members = {"scene": scene, "samples": samples, "earlier": None if earlier is None else cls.of(earlier)}
+        return cls(**{**document, **members})
 
 
-async def carry_out(lab: LibvirtHypervisor, scene: Scene, source: str, target: str) -> Trial:
-    """The guest is started for it and gone afterwards. A migration that does not end is aborted."""
+async def carry_out(lab: LibvirtHypervisor, scene: Scene, source: str, target: str) -> tuple[Trial, ...]:
+    """The guest is started for it and gone afterwards. What does not end is aborted; a guest that moved, moves back."""
     guest = scene.guest()
     await lab.start_guest(source, guest)
-    home = source
     try:
-        started = time.monotonic()
-        sampled = await lab.dirty_rate(source, guest.name)
-        await asyncio.sleep(max(0.0, SETTLE_S - (time.monotonic() - started)))
-        await lab.reset_beats(guest.name)
-        options = MigrationOptions(scene.cap_bytes_per_second, auto_converge=scene.means is Means.AUTO_CONVERGE)
-        trial = await _migrate(lab, scene, sampled, await lab.migrate(source, target, guest.name, options))
-        home = source if trial.failure else target
-        return trial
+        first = await _move(lab, scene, source, target, SETTLE_S)
+        if first.failure or not first.intact:
+            return (first,)
+        return first, replace(await _move(lab, again(scene), target, source), earlier=first)
     finally:
-        for host in (home, source, target):
+        for host in (source, target):
             await lab.stop_guest(host, guest.name)
+
+
+async def _move(lab: LibvirtHypervisor, scene: Scene, source: str, target: str, settle_s: float = 0.0) -> Trial:
+    """Samples the guest and migrates it, no sooner than `settle_s` from now."""
+    name = scene.guest().name
+    began = time.monotonic()
+    sampled = await lab.dirty_rate(source, name)
+    await asyncio.sleep(max(0.0, settle_s - (time.monotonic() - began)))
+    await lab.reset_beats(name)
+    options = MigrationOptions(scene.cap_bytes_per_second, auto_converge=scene.means is Means.AUTO_CONVERGE)
+    return await _migrate(lab, scene, sampled, await lab.migrate(source, target, name, options))
+
+
+def patience_s(scene: Scene) -> float:
+    """After how many seconds a copy is given up."""
+    least_s = THROTTLED_PATIENCE_S if scene.means is Means.AUTO_CONVERGE else LEAST_PATIENCE_S
+    return max(least_s, PATIENCE_PASSES * scene.pass_s)
 
 
 async def _migrate(lab: LibvirtHypervisor, scene: Scene, sampled: int | None, job: Any) -> Trial:
     began = time.monotonic()
     ended = asyncio.ensure_future(job.wait())
-    patience_s = max(LEAST_PATIENCE_S, PATIENCE_PASSES * scene.pass_s)
+    patience = patience_s(scene)
     stun_s = STUN_AFTER_PASSES * scene.pass_s if scene.means is Means.STUN else None
     samples: list[Sample] = []
     suspended_at_s: float | None = None
@@ -108,7 +126,7 @@ async def _migrate(lab: LibvirtHypervisor, scene: Scene, sampled: int | None, jo
             await job.suspend()
             suspended_at_s = round(time.monotonic() - began, 3)
             remaining = samples[-1].remaining_bytes if samples else None
-        limit_s = patience_s if suspended_at_s is None else suspended_at_s + STUN_PATIENCE_S
+        limit_s = patience if suspended_at_s is None else suspended_at_s + STUN_PATIENCE_S
         if elapsed_s > limit_s and not aborted:
             aborted = True
             await job.abort()
@@ -122,7 +140,7 @@ async def _migrate(lab: LibvirtHypervisor, scene: Scene, sampled: int | None, jo
         sampled_dirty_bytes_per_second=sampled,
         converged=outcome.completed and suspended_at_s is None,
         duration_s=round(duration_s, 3),
-        sent_bytes=sent[-1] if sent else None,
+        sent_bytes=outcome.sent_bytes or (sent[-1] if sent else None),
         downtime_ms=round(report.longest_gap_ms, 1),
         suspended_at_s=suspended_at_s,
         remaining_at_suspension_bytes=remaining,

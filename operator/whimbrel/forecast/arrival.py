@@ -5,7 +5,7 @@ shown is a floor. Times of arrival may move both ways: they say what is true now
 """
 
 from dataclasses import dataclass, replace
-from math import inf, isfinite
+from math import inf, isfinite, log
 
 from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, conclude
 from whimbrel.forecast.belief import candidates
@@ -53,19 +53,27 @@ def eta(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> Eta:
 def eta_of_rest(path: Path, rest_bytes: float, bytes_per_second: float | None, *, capped: bool) -> Eta:
     """When a copy ends whose guest dirties nothing at the source any more: suspended (capped), or in post-copy (not capped)."""
     durations = [
-        (rest_bytes / (pace.bytes_per_second if capped else pace.uncapped_bytes_per_second), share)
+        (rest_bytes / (pace.bytes_per_second if capped else pace.uncapped_bytes_per_second) + pace.hand_over_s, share)
         for pace, share in paces_seen(path, bytes_per_second if capped else None)
     ]
     return Eta(_known(quantile(durations, 0.5)), _known(quantile(durations, 0.9)), rest_bytes)
 
 
-def paces_seen(path: Path, bytes_per_second: float | None) -> tuple[tuple[Pace, float], ...]:
-    """The path's paces, scaled so that their median is the rate seen (wire bytes per second), where one was seen."""
+def paces_seen(path: Path, bytes_per_second: float | None, within: float = 0.0) -> tuple[tuple[Pace, float], ...]:
+    """The path's paces, scaled so that their median is the rate seen (wire bytes per second), where one was seen.
+
+    The rate seen may be wrong by the share `within`, so it counts against what is known of the path by how well each is known,
+    and is never taken for what it cannot be.
+    """
     paces = path.paces()
     if bytes_per_second is None or not 0 < bytes_per_second < inf:
         return paces
-    median = quantile([(pace.bytes_per_second * pace.wire_share, share) for pace, share in paces], 0.5)
-    scale = bytes_per_second / median
+    rates = [(pace.bytes_per_second * pace.wire_share, share) for pace, share in paces]
+    median = quantile(rates, 0.5)
+    known, seen = log(quantile(rates, 0.9) / median), log(1 + within)
+    trust = known**2 / (known**2 + seen**2) if within else 1.0
+    likely = median * (bytes_per_second / median) ** trust
+    scale = min(max(likely, bytes_per_second / (1 + within)), bytes_per_second * (1 + within)) / median
     return tuple(
         (
             replace(
@@ -93,6 +101,7 @@ def _goes_on(guest: Guest, in_use_bytes: float, curve: DirtyCurve, pace: Pace, t
     course = copy_memory(
         left, curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=terms.may_throttle,
         until_s=until_s, round_age_s=age_s, round_bytes=left + age_s * pace.bytes_per_second,
+        first_round=seen.first_round,
     )  # fmt: skip
     return conclude(course, curve, pace, terms)
 
@@ -120,5 +129,5 @@ def _rest(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> list[tuple[
     return [
         (_goes_on(guest, one.in_use_bytes, one.curve, pace, terms, seen), one.weight * share)
         for one in candidates(narrowed)
-        for pace, share in paces_seen(path, seen.bytes_per_second)
+        for pace, share in paces_seen(path, seen.bytes_per_second, seen.rate_within)
     ]

@@ -57,6 +57,7 @@ class Terms:
     allowed_downtime_s: float = ALLOWED_DOWNTIME_S
     """The hypervisor's limit at which it stops the guest by itself."""
     device_state_s: float = DEVICE_STATE_S
+    """A fact of hypervisor and guest: whoever has finished moves of the like to learn from, says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +143,16 @@ def conclude(
         most = min(pace.bytes_per_second * terms.allowed_downtime_s, max(course.left_bytes, curve.working_set_bytes))
         bound_s = most / pace.uncapped_bytes_per_second + device_s
         wire += course.left_bytes * pace.wire_share
-        return Run(Ending.IN_TIME, elapsed_s + stop_s + device_s, wire, bound_s, course.throttle_s)
+        ends_s = elapsed_s + stop_s + device_s + pace.hand_over_s
+        return Run(Ending.IN_TIME, ends_s, wire, bound_s, course.throttle_s)
     if elapsed_s == inf:
         return Run(Ending.NEVER, inf, inf, 0.0, course.throttle_s)
-    acts_s = elapsed_s + (LATEST_ACT_S - EARLIEST_ACT_S) / 2
+    acts_s = elapsed_s + (LATEST_ACT_S - EARLIEST_ACT_S) / 2 + pace.hand_over_s
     if terms.at_deadline is AtDeadline.ABORT:
-        return Run(Ending.ABORTED, acts_s, wire, 0.0, course.throttle_s)
+        # As late as may be: the copy goes on meanwhile, and one that just ends in time is no longer and sends no more.
+        late_s = LATEST_ACT_S - EARLIEST_ACT_S
+        more = pace.bytes_per_second * late_s * pace.wire_share
+        return Run(Ending.ABORTED, elapsed_s + late_s + pace.hand_over_s, wire + more, 0.0, course.throttle_s)
     rest = pending_at_most(course, curve, pace)
     all_sent = wire + rest * pace.wire_share
     rest_s = rest / pace.uncapped_bytes_per_second + device_s

@@ -22,6 +22,8 @@ class Pace:
     bytes_per_second: float
     uncapped_bytes_per_second: float
     wire_share: float = 1.0
+    hand_over_s: float = 0.0
+    """From the last byte until the guest is reported to run at its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class Path:
     streams: int = 1
     compression: Spread = ONE
     slowdown: Spread = ONE
+    hand_over: Spread | None = None
+    """Seconds from the last byte until the guest is reported to run at its target: what both daemons still have to agree on.
+    None where nobody has learnt it: nothing beside start-ups of pods.
+    """
 
     def __post_init__(self) -> None:
         stream = 1.0 if self.stream_bytes_per_second is None else self.stream_bytes_per_second
@@ -49,16 +55,21 @@ class Path:
     def paces(self) -> tuple[tuple[Pace, float], ...]:
         """The rates that it may turn out to have, and the weight of each; weights add up to 1."""
         compressions, slowdowns = self.compression.values(3), self.slowdown.values(5)
-        weight = 1 / (len(compressions) * len(slowdowns))
+        hand_overs = (0.0,) if self.hand_over is None else self.hand_over.values(5)
+        weight = 1 / (len(compressions) * len(slowdowns) * len(hand_overs))
         return tuple(
-            (self._pace(compression, slowdown), weight) for compression in compressions for slowdown in slowdowns
+            (self._pace(compression, slowdown, hand_over_s), weight)
+            for compression in compressions
+            for slowdown in slowdowns
+            for hand_over_s in hand_overs
         )
 
-    def _pace(self, compression: float, slowdown: float) -> Pace:
+    def _pace(self, compression: float, slowdown: float, hand_over_s: float) -> Pace:
         processor = inf if self.stream_bytes_per_second is None else self.stream_bytes_per_second * self.streams
         wire = min(self.link_bytes_per_second, self.cap_bytes_per_second or inf)
         return Pace(
             min(wire * compression, processor) / slowdown,
             min(self.link_bytes_per_second * compression, processor) / slowdown,
             1 / compression,
+            hand_over_s,
         )

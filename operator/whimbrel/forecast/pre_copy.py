@@ -1,9 +1,10 @@
 """QEMU's iterated pre-copy of memory, round by round, for one curve and one constant pace.
 
-Round i sends vᵢ bytes in tᵢ = vᵢ/B; meanwhile the guest dirties the next one's vᵢ₊₁ = W(tᵢ). QEMU stops the guest at the end
-of a round when what is pending goes over within the allowed downtime, vᵢ ≤ B·D (performance reference B1.2). Memory in
-use is at least the working set, so rounds never grow; they shrink until they stop exactly where W(D) ≤ B·D, because W is
-concave. Auto-converge by B1.2, 6. Called by `attempt` and `arrival`.
+Round i sends vᵢ bytes in tᵢ = vᵢ/B; meanwhile the guest dirties the next one's vᵢ₊₁ = W(tᵢ) (performance reference B1.2).
+Memory in use is at least the working set, so rounds never grow; they shrink until they stop exactly where W(D) ≤ B·D,
+because W is concave. The last round is not sent to its end: as soon as little remains of a round, QEMU looks again at what
+is dirty, and stops the guest once all that is pending goes over within the allowed downtime, v - B·a + W(a) ≤ B·D at age a.
+The first round is: free memory at its end goes over in one burst. Auto-converge by B1.2, 6. Called by `attempt` and `arrival`.
 """
 
 from dataclasses import dataclass
@@ -74,9 +75,10 @@ def copy_memory(
     until_s: float = inf,
     round_age_s: float = 0.0,
     round_bytes: float | None = None,
+    first_round: bool = True,
 ) -> Course:
-    """Copies until QEMU stops the guest, or for so many seconds. Begins at a first round, or within a running one
-    (`round_age_s` seconds old, `left_bytes` of its `round_bytes` to go).
+    """Copies until QEMU stops the guest, or for so many seconds. Begins with a round or within one (`round_age_s` seconds old,
+    `left_bytes` of its `round_bytes` to go), the first one or a later one.
 
     At most MOST_ROUNDS rounds are followed; what has not ended then is in the critical band or at a standstill, where every
     round is like the last, and goes on like that until `until_s`.
@@ -87,6 +89,12 @@ def copy_memory(
     elapsed = sent = period_s = period_sent = period_dirtied = 0.0
     for rounds in range(1, MOST_ROUNDS + 1):
         takes_s = left / rate
+        if not first_round or rounds > 1:
+            ends_s = _enough_after(felt, left, age, rate, rate * allowed_downtime_s)
+            if ends_s is not None and elapsed + ends_s <= until_s:
+                pending = max(0.0, left - rate * ends_s) + felt.distinct_bytes(age + ends_s)
+                elapsed, sent, cost = elapsed + ends_s, sent + rate * ends_s, cost + throttle * ends_s
+                return Course(True, elapsed, sent, pending, pending, 0.0, rounds, throttle, cost)
         if elapsed + takes_s > until_s:
             return _cut_off(elapsed, sent, left, size, age, rounds, throttle, cost, rate, until_s)
         elapsed, sent, cost = elapsed + takes_s, sent + left, cost + throttle * takes_s
@@ -111,6 +119,27 @@ def copy_memory(
     laps, age = divmod(until_s - elapsed, left / rate)
     elapsed, sent, cost = elapsed + laps * left / rate, sent + laps * left, cost + throttle * laps * left / rate
     return _cut_off(elapsed, sent, left, size, 0.0, rounds + int(laps), throttle, cost, rate, elapsed + age)
+
+
+def _enough_after(curve: DirtyCurve, left: float, age_s: float, rate: float, enough: float) -> float | None:
+    """After how many seconds of this round's rest so little is pending as goes over within the downtime; None: not in this
+    round. What is pending is concave in time, so it falls to that once, between two bends of the curve.
+    """
+    ends_s = left / rate
+    if curve.distinct_bytes(age_s + ends_s) > enough:
+        return None
+    bends = sorted(age - age_s for age in curve.saturations_s if age_s < age < age_s + ends_s)
+    since_s, before = 0.0, left + curve.distinct_bytes(age_s)
+    for until_s in (*bends, ends_s):
+        pending = left - rate * until_s + curve.distinct_bytes(age_s + until_s)
+        if pending <= enough:
+            return (
+                since_s + (until_s - since_s) * max(0.0, before - enough) / (before - pending)
+                if before > pending
+                else since_s
+            )
+        since_s, before = until_s, pending
+    return ends_s
 
 
 def _cut_off(

@@ -21,6 +21,10 @@ SEEN_WHILE_MIGRATING = "rounds seen while it migrated"
 SEEN_AFTERWARDS = "duration of a finished migration"
 CLEAR = 0.8
 """How near the least must be to the most before a duration is taken for a measurement."""
+REGULATED_S = 0.1
+"""QEMU keeps its rate by sending so much at once and waiting for the rest of such a span: what was sent between two samples is
+known to one of them.
+"""
 RECENT_SAMPLES = 4
 """The rate is the mean over so many samples: QEMU's own last figure swings with every round."""
 
@@ -41,6 +45,8 @@ class Sighting:
     first_round: bool
     round_age_s: float | None
     points: tuple[CurvePoint, ...] = ()
+    rate_within: float = 0.0
+    """By which share the rate may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) 
         first = guest.memory_bytes
     else:
         first = first_round_bytes(guest.memory_bytes, guest.in_use_bytes)
-    rate = _rate(marks)
+    rate, over_s = _rate(marks)
     round_began: float | None = 0.0
     in_first, points = True, list[CurvePoint]()
     for earlier, later in pairwise(marks):
@@ -90,7 +96,9 @@ def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) 
             # Whole rounds of this size fit between the first round's end and the next sample: it dirtied no more either.
             points.append(CurvePoint(first / rate, size, SEEN_WHILE_MIGRATING))
     age_s = None if round_began is None else last.second - round_began
-    return Sighting(last.at, last.second, last.sent, last.left, rate, in_first, age_s, _telling(points))
+    return Sighting(
+        last.at, last.second, last.sent, last.left, rate, in_first, age_s, _telling(points), REGULATED_S / over_s
+    )
 
 
 def _telling(points: list[CurvePoint]) -> tuple[CurvePoint, ...]:
@@ -135,11 +143,11 @@ def _marks(samples: Iterable[MigrationSample], began: datetime, guest: Guest) ->
     return marks
 
 
-def _rate(marks: list[_Mark]) -> float | None:
-    """Bytes per second over the last few samples; from the begin where there is but one."""
+def _rate(marks: list[_Mark]) -> tuple[float | None, float]:
+    """Bytes per second over the last few samples, from the begin where there is but one; and over how many seconds."""
     last = marks[-1]
     since = marks[-RECENT_SAMPLES:][0]
     seconds, sent = last.second - since.second, last.sent - since.sent
     if seconds <= 0:
         seconds, sent = last.second, last.sent
-    return sent / seconds if sent > 0 and seconds > 0 else None
+    return (sent / seconds if sent > 0 else None), seconds

@@ -21,7 +21,7 @@ from whimbrel.domain.decision import (
     Write,
 )
 from whimbrel.domain.naming import reserved
-from whimbrel.domain.records import Capabilities, Instance, Key, Migration
+from whimbrel.domain.records import Capabilities, Instance, Key, Migration, MigrationSample
 from whimbrel.domain.resources import INSTANCES, KUBEVIRTS, MIGRATIONS, Resource
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
@@ -219,9 +219,8 @@ class Operator:
         """The stun guard, which waits for no decision."""
         if not self._alive:
             return
-        samples = {key: (sample,) for key, sample in self._samples().items()}
         records = self._view.records
-        verdict = self._judge(records(MIGRATIONS), records(INSTANCES), self._world.now, {}, samples)
+        verdict = self._judge(records(MIGRATIONS), records(INSTANCES), self._world.now, {}, self._metrics().courses)
         wait_s = self._timing.resync_s if verdict.wake_after_s is None else verdict.wake_after_s
         wait_s = min(wait_s, self._read_live(verdict.reads), GUARD_READ_S if verdict.suspended else wait_s)
         for delete in verdict.deletes:

@@ -152,6 +152,21 @@ def _time_for(size_bytes: float, bytes_per_second: float) -> float:
     return size_bytes / bytes_per_second if bytes_per_second > 0 else inf
 
 
+def _enough_after(left: float, dirtied: float, working_set: float, dirty_rate: float, rate: float) -> float:
+    """After how many seconds what is left and what was dirtied go over within the downtime limit: QEMU does not wait for the
+    end of a round to see it, the first one apart, whose end is free memory in one burst. Infinite where not within this round.
+    """
+    too_much = left + dirtied - rate * SWITCH_OVER_S
+    if too_much <= 0:
+        return 0.0
+    full_s = (working_set - dirtied) / dirty_rate if dirty_rate > 0 else 0.0
+    if rate > dirty_rate and too_much <= (rate - dirty_rate) * full_s:
+        seconds = too_much / (rate - dirty_rate)
+    else:
+        seconds = (too_much + dirty_rate * full_s) / rate if rate > 0 else inf
+    return seconds if seconds * rate <= left else inf
+
+
 def _pre_copy(copy: Copy, rate: float, seconds: float) -> tuple[Copy, float]:
     """Rounds until the time is up or QEMU stops the guest. A round is at least 300 ms long, so there are few."""
     memory, working_set = copy.memory, copy.memory.working_set_bytes
@@ -163,6 +178,13 @@ def _pre_copy(copy: Copy, rate: float, seconds: float) -> tuple[Copy, float]:
         round_s = _time_for(left, rate)
         step = min(round_s, seconds - used)
         dirty_rate = 0.0 if copy.suspended else memory.dirty_bytes_per_second * (1 - throttle)
+        enough_s = _enough_after(left, dirtied, working_set, dirty_rate, rate) if iteration > 1 else inf
+        if enough_s <= step:
+            newly = min(working_set - dirtied, dirty_rate * enough_s) if dirty_rate else 0.0
+            part = min(left, rate * enough_s)
+            used, sent, left = used + enough_s, sent + part, left - part + dirtied + newly
+            round_bytes, dirtied, iteration, stage = left, 0.0, iteration + 1, Stage.SWITCH_OVER
+            break
         newly = min(working_set - dirtied, dirty_rate * step) if dirty_rate else 0.0
         dirtied, period_dirtied = dirtied + newly, period_dirtied + newly
         used, period_s = used + step, period_s + step

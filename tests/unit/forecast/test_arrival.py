@@ -1,5 +1,6 @@
 """Progress never goes backwards, and the time of arrival follows what is seen."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from support.migration_cases import MEMORY, guests, paths, terms
 from whimbrel.domain.quantities import MIB
-from whimbrel.forecast import CurvePoint, Guest, Path, Sighting, Terms, eta, eta_of_rest, progress
+from whimbrel.forecast import CurvePoint, Guest, Path, Sighting, Spread, Terms, eta, eta_of_rest, progress
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 anything = st.floats(allow_nan=True, allow_infinity=True)
@@ -81,3 +82,25 @@ def test_post_copy_is_not_capped_and_a_suspended_copy_is() -> None:
     assert eta_of_rest(path, 1000.0 * MIB, None, capped=True).p50_s == pytest.approx(10)
     assert eta_of_rest(path, 1000.0 * MIB, 50.0 * MIB, capped=True).p50_s == pytest.approx(20)
     assert eta_of_rest(path, 1000.0 * MIB, 50.0 * MIB, capped=False).p50_s == pytest.approx(1)
+
+
+def test_a_rate_seen_over_a_moment_counts_less_than_what_is_known_of_the_path() -> None:
+    """Half as fast as promised, but that may be a tenth of a second's burst: it is taken for as fast as it may have been."""
+    quiet = Guest(MEMORY, 8000.0 * MIB, (CurvePoint(1.0, 0.0, "sample"),))
+    path = Path(1000.0 * MIB, 100.0 * MIB)
+    seen = Sighting(NOW, 0.3, 15.0 * MIB, 7985.0 * MIB, 50.0 * MIB, True, 0.3, rate_within=0.5)
+
+    assert eta(quiet, path, Terms(), seen).p50_s == pytest.approx(7985 / 75, rel=0.01)
+
+
+def test_an_arrival_counts_the_hand_over_that_follows_the_last_byte() -> None:
+    quiet = Guest(MEMORY, 8000.0 * MIB, (CurvePoint(1.0, 0.0, "sample"),))
+    path = Path(1000.0 * MIB, 100.0 * MIB)
+    handed_over = replace(path, hand_over=Spread(2.0, 2.0))
+    seen = Sighting(NOW, 40.0, 4000.0 * MIB, 4000.0 * MIB, 100.0 * MIB, True, 40.0)
+
+    plain, later = eta(quiet, path, Terms(), seen), eta(quiet, handed_over, Terms(), seen)
+
+    assert plain.p50_s is not None
+    assert later.p50_s == pytest.approx(plain.p50_s + 2)
+    assert eta_of_rest(handed_over, 1000.0 * MIB, None, capped=True).p50_s == pytest.approx(12)

@@ -146,3 +146,20 @@ def test_a_small_hot_set_settles_at_what_is_rewritten_per_round() -> None:
 
     assert settled > rate * ALLOWED_DOWNTIME_S
     assert course.round_bytes == pytest.approx(settled, rel=0.01)
+
+
+def test_a_later_round_is_not_sent_to_its_end_once_what_is_pending_goes_over_within_the_downtime() -> None:
+    """512 MiB, then 256, 128, 64, and of 32 MiB only until 19.2 are pending: left of them, and dirtied meanwhile."""
+    curve, pace = DirtyCurve(512.0 * MIB, 32.0 * MIB), Pace(64.0 * MIB, 64.0 * MIB)
+
+    course = copy_memory(512.0 * MIB, curve, pace)
+
+    assert course.elapsed_s == pytest.approx(8 + 4 + 2 + 1 + 0.4)
+    assert course.left_bytes == pytest.approx(64 * MIB * ALLOWED_DOWNTIME_S)
+
+
+def test_the_first_round_is_sent_to_its_end() -> None:
+    course = copy_memory(512.0 * MIB, DirtyCurve(MIB, MIB), Pace(64.0 * MIB, 64.0 * MIB))
+
+    assert course.elapsed_s == pytest.approx(8)
+    assert course.left_bytes == pytest.approx(MIB)

@@ -27,7 +27,7 @@ def a_sample(second: float, sent_mib: float, left_mib: float) -> MigrationSample
 def test_in_the_first_round_its_age_is_the_copys() -> None:
     seen = sighting([a_sample(5, 250, 750)], BEGAN, KNOWN)
 
-    assert seen == Sighting(BEGAN + timedelta(seconds=5), 5, 250 * MIB, 750 * MIB, 50 * MIB, True, 5)
+    assert seen == Sighting(BEGAN + timedelta(seconds=5), 5, 250 * MIB, 750 * MIB, 50 * MIB, True, 5, rate_within=0.02)
 
 
 def test_what_remains_and_was_sent_at_the_next_sample_tells_what_the_first_round_dirtied() -> None:

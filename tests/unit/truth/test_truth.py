@@ -1,13 +1,18 @@
 """Scenes, judgements and the table of the bench of real migrations, on trials made up here."""
 
+import json
 from dataclasses import replace
 
+import pytest
+
 from whimbrel.domain.quantities import MIB
+from whimbrel.forecast import exactly
 from whimbrel_lab.hypervisor.guest import image
-from whimbrel_lab.truth.judging import judge, judge_all, slowdown_seen
+from whimbrel_lab.truth.judging import judge, judge_all, known_of
+from whimbrel_lab.truth.learning import Learnt, learn
 from whimbrel_lab.truth.report import ROWS, table
-from whimbrel_lab.truth.scenes import Means, Scene, Split, scene
-from whimbrel_lab.truth.trial import Trial
+from whimbrel_lab.truth.scenes import CAPS_MIB, LONGEST_PASS_S, Means, Scene, Split, again, scene
+from whimbrel_lab.truth.trial import Sample, Trial
 
 IDLE = Scene(2, 128 * MIB, 96 * MIB, 0, 0, 32 * MIB, Means.PRE_COPY)
 HOPELESS = replace(IDLE, seed=3, working_set_bytes=90 * MIB, dirty_bytes_per_second=96 * MIB)
@@ -35,16 +40,45 @@ def test_every_scene_is_a_guest_that_can_be_and_every_kind_is_among_ninety() -> 
     assert any(each.ratio > 1.15 for each in scenes)
 
 
-def test_how_slow_the_path_is_comes_from_idle_guests_of_the_half_that_may_be_fitted_to() -> None:
-    held_out = a_trial(replace(IDLE, seed=5), 9.0)
+def test_facts_of_the_hypervisor_are_learnt_from_the_half_that_may_be_fitted_to() -> None:
+    """A copy 10 % slower than its cap, and 0.2 s until it is over beside the 40 ms in which the guest stood still."""
+    samples = tuple(Sample(at_s, None, int(32 * MIB * at_s / 1.1), 0, None, None) for at_s in (0.5, 1.5, 2.5, 3.0))
+    seen = replace(a_trial(IDLE, 3.3 + 0.24, downtime_ms=40.0), samples=samples)
 
-    assert slowdown_seen([a_trial(IDLE, 3.3), held_out]).p50 == 3.3 / 3
-    assert slowdown_seen([held_out]).p50 == 1.0
+    learnt = learn([seen])
+
+    assert learnt.slowdown.p50 == pytest.approx(1.1)
+    assert learnt.hand_over is not None
+    assert learnt.hand_over.p50 == pytest.approx(0.2, abs=0.01)
+    assert learnt.device_state_s == pytest.approx(0.04)
+    assert learn([replace(seen, scene=replace(IDLE, seed=5))]) == Learnt()
+
+
+def test_the_next_move_of_a_guest_is_plain_pre_copy_at_a_cap_that_takes_no_longer_than_it_may() -> None:
+    for seed in range(50):
+        first = scene(seed)
+        then = again(first)
+
+        assert then == again(first)
+        assert then.means is Means.PRE_COPY
+        assert then.cap_bytes_per_second in {cap * MIB for cap in CAPS_MIB}
+        assert then.pass_s <= LONGEST_PASS_S
+        assert then.dirty_bytes_per_second == (first.later_dirty_bytes_per_second or first.dirty_bytes_per_second)
+
+
+def test_of_a_guest_that_moved_before_more_is_known() -> None:
+    """It took a third longer than one pass, so it dirtied a quarter of its memory in the time of one."""
+    learnt = Learnt(hand_over=exactly(0.2))
+    first = a_trial(IDLE, 4.25)
+
+    known = known_of(replace(a_trial(IDLE, 3.25), earlier=first), learnt)
+
+    assert len(known_of(first, learnt).points) == 1
+    assert known.points[1].distinct_bytes == pytest.approx(IDLE.touched_bytes / 4, rel=0.1)
 
 
 def test_a_copy_that_took_as_long_as_was_said_has_no_error_and_another_has_one() -> None:
-    slowdown = slowdown_seen([])
-    close, late = judge(a_trial(IDLE, 3.05), slowdown), judge(a_trial(IDLE, 6.1), slowdown)
+    close, late = judge(a_trial(IDLE, 3.1), Learnt()), judge(a_trial(IDLE, 6.1), Learnt())
 
     assert close.time_error is not None
     assert close.time_error < 0.02
@@ -55,7 +89,7 @@ def test_a_copy_that_took_as_long_as_was_said_has_no_error_and_another_has_one()
 
 
 def test_a_guest_that_rewrites_three_times_what_goes_over_is_said_not_to_converge() -> None:
-    judged = judge(a_trial(HOPELESS, 20.0, converged=False), slowdown_seen([]))
+    judged = judge(a_trial(HOPELESS, 20.0, converged=False), Learnt())
 
     assert not judged.critical
     assert judged.right is True
@@ -65,7 +99,7 @@ def test_a_guest_that_rewrites_three_times_what_goes_over_is_said_not_to_converg
 def test_a_guest_that_goes_from_calm_to_hopeless_is_critical() -> None:
     turning = replace(HOPELESS, dirty_bytes_per_second=MIB, later_dirty_bytes_per_second=96 * MIB, changes_after_s=4.0)
 
-    assert judge(a_trial(turning, 20.0, converged=False), slowdown_seen([])).critical
+    assert judge(a_trial(turning, 20.0, converged=False), Learnt()).critical
 
 
 def test_a_pause_is_held_against_what_was_said_when_it_began() -> None:
@@ -75,8 +109,8 @@ def test_a_pause_is_held_against_what_was_said_when_it_began() -> None:
         remaining_at_suspension_bytes=30 * MIB,
     )
 
-    assert judge(stun, slowdown_seen([])).downtime_within_bound is True
-    assert judge(replace(stun, downtime_ms=60_000.0), slowdown_seen([])).downtime_within_bound is False
+    assert judge(stun, Learnt()).downtime_within_bound is True
+    assert judge(replace(stun, downtime_ms=60_000.0), Learnt()).downtime_within_bound is False
 
 
 def test_guests_that_were_harmed_are_left_out_and_each_figure_has_a_row() -> None:
@@ -89,6 +123,7 @@ def test_guests_that_were_harmed_are_left_out_and_each_figure_has_a_row() -> Non
 
 
 def test_a_recording_reads_as_it_was_written() -> None:
-    trial = a_trial(IDLE, 3.0)
+    trial = replace(a_trial(IDLE, 3.0), samples=(Sample(0.5, 1, 2, 3, None, None),))
+    next_one = replace(trial, earlier=trial)
 
-    assert Trial.of(trial.document()) == trial
+    assert Trial.of(json.loads(json.dumps(next_one.document()))) == next_one
