@@ -27,6 +27,7 @@ from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.client import Connection, connect
 from whimbrel.kube.lease import Timing
+from whimbrel.kube.prometheus import Source
 from whimbrel.kube.reflector import Pace
 from whimbrel.runtime.app import Operator, Settings
 from whimbrel.runtime.loop import Decide
@@ -52,7 +53,15 @@ LEASE = Key("shop", "whimbrel")
 class Replica:
     """An operator with its task; every decision's snapshot is kept."""
 
-    def __init__(self, connection: Connection, name: str, decide: Decide, *, own_relist_s: float = 0.3) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        decide: Decide,
+        *,
+        own_relist_s: float = 0.3,
+        prometheus: Source | None = None,
+    ) -> None:
         self.snapshots: list[Snapshot] = []
         self.ticked = asyncio.Event()
 
@@ -66,6 +75,7 @@ class Replica:
             identity=name,
             health_address="127.0.0.1",
             health_port=0,
+            prometheus=prometheus,
             pace=BRISK,
             own_kinds_pace=Pace(relist_s=own_relist_s, first_backoff_s=0.02, last_backoff_s=0.1),
             lease_timing=Timing(duration_s=12.0, renew_deadline_s=8.0, retry_s=0.1),
@@ -109,9 +119,14 @@ async def start(connection: Connection) -> AsyncIterator[Start]:
     replicas: list[Replica] = []
 
     def launch(
-        name: str = "one", decide: Decide = nothing, *, own_relist_s: float = 0.3, connection: Connection = connection
+        name: str = "one",
+        decide: Decide = nothing,
+        *,
+        own_relist_s: float = 0.3,
+        connection: Connection = connection,
+        prometheus: Source | None = None,
     ) -> Replica:
-        replicas.append(Replica(connection, name, decide, own_relist_s=own_relist_s))
+        replicas.append(Replica(connection, name, decide, own_relist_s=own_relist_s, prometheus=prometheus))
         return replicas[-1]
 
     yield launch
@@ -378,3 +393,18 @@ async def test_the_command_starts_leads_and_ends_on_sigterm(
 
     assert (await api.get(LEASES, LEASE))["spec"]["holderIdentity"] == ""
     assert all(line.startswith("{") for line in lines), "".join(lines)
+
+
+async def test_a_prometheus_that_does_not_answer_keeps_it_from_nothing(
+    whole_cluster: EmbeddedControlPlane, start: Start
+) -> None:
+    await whole_cluster.load([a_plan("evening")])
+    replica = start(prometheus=Source("http://127.0.0.1:1"))
+    reader = replica.operator.prometheus_reader
+    assert reader is not None
+
+    await replica.decides()
+    await replica.until(lambda: bool(reader.problem))
+
+    assert (await replica.ready())[0] == 200
+    assert replica.snapshots[-1].readings == {}

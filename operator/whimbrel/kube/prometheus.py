@@ -26,6 +26,8 @@ from whimbrel.kube.telemetry import Telemetry
 log = logging.getLogger("whimbrel.prometheus")
 
 INTERVAL_S = 30.0
+UNPLANNED_S = 1.0
+"""How soon the first plan or profile is noticed."""
 QUERY_TIMEOUT_S = 15.0
 LARGEST_ANSWER_BYTES = 64 << 20
 LONGEST_REMARK = 200
@@ -58,12 +60,11 @@ class PrometheusReader:
             while True:
                 self._beat()
                 await self.read_once(session)
-                await asyncio.sleep(INTERVAL_S)
+                await asyncio.sleep(INTERVAL_S if self._planned else UNPLANNED_S)
 
     async def read_once(self, session: aiohttp.ClientSession) -> None:
         """Asks for both series, and feeds the store."""
-        records = self._store.records
-        if not records(MIGRATION_PLANS) and not records(HOST_PROFILES):
+        if not self._planned:
             return
         problem = ""
         try:
@@ -71,7 +72,7 @@ class PrometheusReader:
             for series in GUEST_MEMBERS:
                 answer = await self._ask(session, series, context, headers)
                 # Of a large cluster the answer has megabytes: parsed beside the event loop.
-                told = await asyncio.to_thread(readings, answer, series, datetime.now(UTC), homes(records(INSTANCES)))
+                told = await asyncio.to_thread(readings, answer, series, datetime.now(UTC), self._homes())
                 self._store.tell(told)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             problem = f"Prometheus at {self._source.url}: {str(error) or type(error).__name__}"
@@ -79,6 +80,13 @@ class PrometheusReader:
                 log.info("No readings of guests for now: %s", problem)
         self._telemetry.prometheus_reads.labels("failed" if problem else "ok").inc()
         self.problem = problem
+
+    @property
+    def _planned(self) -> bool:
+        return bool(self._store.records(MIGRATION_PLANS) or self._store.records(HOST_PROFILES))
+
+    def _homes(self) -> Mapping[Key, str]:
+        return homes(self._store.records(INSTANCES))
 
     async def _ask(
         self, session: aiohttp.ClientSession, series: str, context: ssl.SSLContext, headers: Mapping[str, str]
