@@ -27,6 +27,7 @@ from whimbrel.forecast import (
     eta_of_rest,
     pause_if_suspended_now,
     point_of_finished,
+    predict,
     sighting,
 )
 from whimbrel.inventory.snapshot import Snapshot
@@ -135,14 +136,19 @@ def _pause_too_long(found: Watched, now: datetime) -> str:
     most_ms = _most_downtime_ms(found)
     if most_ms is None or gate_opens_s(found, now) is not None:
         return ""
-    elapsed_s = max(0.0, (now - found.began).total_seconds())
-    remaining = found.guest.memory_bytes if found.seen is None else found.seen.remaining_bytes
-    path = found.path if found.seen is None else _at_rate_seen(found.path, found.seen)
-    bound_ms = pause_if_suspended_now(found.narrowed, path, remaining, elapsed_s, None).bound_ms
+    bound_ms = _bound_ms(found, max(0.0, (now - found.began).total_seconds()))
     if bound_ms <= most_ms:
         return ""
     untold = "" if found.seen is not None else " No sample of its copy tells how far it is."
     return f"Suspended now, the guest could stand still for {bound_ms} ms; {most_ms} ms are permitted.{untold}"
+
+
+def _bound_ms(found: Watched, elapsed_s: float) -> int:
+    """The longest that the guest can stand still if it is suspended now; without samples by the forecast alone."""
+    if found.seen is None:
+        return predict(found.guest, found.path, found.terms).downtime_bound_ms
+    path = _at_rate_seen(found.path, found.seen)
+    return pause_if_suspended_now(found.narrowed, path, found.seen.remaining_bytes, elapsed_s, None).bound_ms
 
 
 def _at_rate_seen(path: Path, seen: Sighting) -> Path:

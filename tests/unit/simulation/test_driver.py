@@ -80,7 +80,31 @@ def test_without_consent_a_guest_that_does_not_converge_stays_where_it_is_and_sa
     assert checker.attempts.total() == 2
 
 
-def test_a_stun_that_would_outlast_its_budget_is_cut_short() -> None:
+def test_a_stun_that_a_slowed_link_draws_out_is_cut_short() -> None:
+    busy = GuestShape("busy", node="node-0", **BUSY)
+    simulation, checker = simulate(Topology(hosts(2), [busy]))
+    slowed = []
+
+    def slow_down_as_soon_as_it_is_suspended() -> None:
+        states = (at(body, "status", "migrationState") or {} for body in simulation.world.objects(INSTANCES).values())
+        if any(state.get("mode") == "Paused" and not state.get("endTimestamp") for state in states):
+            simulation.agents.set_link("node-0", 100)
+            slowed.append(simulation.now_s)
+        else:
+            simulation.at(simulation.now_s + 0.1, slow_down_as_soon_as_it_is_suspended)
+
+    simulation.at(1.0, slow_down_as_soon_as_it_is_suspended)
+    simulation.apply(a_plan("drain", empty("node-0", migration={**STUN, "attempts": 2})))
+
+    see_it_through(simulation, checker)
+
+    assert slowed
+    assert phases(simulation) == {"busy": "Failed"}
+    assert nodes(simulation) == {"busy": "node-0"}
+    assert max(blackout.seconds for blackout in simulation.agents.blackouts) <= attended_downtime_ms(5000) / 1000 + 0.5
+
+
+def test_a_guest_whose_pause_would_be_too_long_is_refused_before_anything_begins() -> None:
     # 3 GiB of working set over about 280 MiB/s (a 10 Gbit/s link for four) would be a pause of more than ten seconds.
     huge = GuestShape(
         "huge", node="node-0", memory_bytes=8 * GIB, touched_bytes=6 * GIB, working_set_mib=3072,
@@ -91,8 +115,12 @@ def test_a_stun_that_would_outlast_its_budget_is_cut_short() -> None:
 
     see_it_through(simulation, checker)
 
-    assert phases(simulation) == {"huge": "Failed"}
-    assert max(blackout.seconds for blackout in simulation.agents.blackouts) <= attended_downtime_ms(5000) / 1000 + 0.5
+    assert phases(simulation) == {"huge": "Skipped"}
+    assert checker.attempts.total() == 0
+    assert simulation.agents.blackouts == []
+    (move,) = moves(simulation).values()
+    assert at(move, "status", "reason") == "NoRungFits"
+    assert "a bandwidth of" in str(at(move, "status", "verdicts"))
 
 
 def test_what_cannot_move_is_skipped_with_kubevirts_own_reason() -> None:
