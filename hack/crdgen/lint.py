@@ -47,7 +47,7 @@ KEYWORDS = frozenset(
 TYPES = frozenset({"array", "boolean", "integer", "object", "string"})
 SELF_BOUNDED_FORMATS = frozenset({"date-time"})
 LIST_TYPES = frozenset({"atomic", "map", "set"})
-_STEP = re.compile(r"\.([A-Za-z]+)(\[\?\(@\.([A-Za-z]+)==\"[^\"]*\"\)\])?")
+_STEP = re.compile(r"\.([A-Za-z][A-Za-z0-9]*)(\[\?\(@\.([A-Za-z]+)==\"[^\"]*\"\)\])?")
 
 
 def findings(document: dict[str, Any]) -> list[str]:

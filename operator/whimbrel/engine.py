@@ -34,8 +34,10 @@ from whimbrel.schedule.sweeping import sweep
 from whimbrel.schedule.together import Quoted, quotes
 from whimbrel.status import course as courses
 from whimbrel.status import evacuation as evacuated
+from whimbrel.status.arrivals import arrivals, plan_arrival
 from whimbrel.status.plan import Course, Tracked, report
 from whimbrel.status.profile import profile_status
+from whimbrel.status.score import score
 
 ABORT_LIMIT_S = 300
 """An abort that takes longer than this is reported as not carried out."""
@@ -113,7 +115,8 @@ def _decided(seen: Survey, known: Mapping[str, Known], found: Findings) -> tuple
         box.put(_plan_status(plan, reviews.get(plan.uid), held, starting, seen))
         box.put(_release(plan, seen))
     hosts = _hosts(seen, box, found)
-    return replace(box.decisions(), hosts=hosts), reviews
+    judged = score(snapshot.moves.values()) if snapshot.outlook_due else None
+    return replace(box.decisions(), hosts=hosts, score=judged), reviews
 
 
 def _hosts(seen: Survey, box: _Outbox, known: Findings) -> tuple[HostOutlook, ...] | None:
@@ -203,9 +206,11 @@ def _plan_status(
         return
     quote = reviewed.quote if reviewed is not None else stored.quote
     not_running = quote.not_running if quote is not None else 0
+    told = {tracked.evidence.move.key: tracked.arrival for tracked in moves if tracked.arrival is not None}
     write, announcement, wake = report(
-        plan, stored, course, quote, moves, not_running, _summaries(waits), seen.snapshot.now
-    )
+        plan, stored, course, quote, moves, not_running, _summaries(waits), seen.snapshot.now,
+        plan_arrival(plan, told, seen),
+    )  # fmt: skip
     if write is not None:
         yield write
     if announcement is not None:
@@ -215,8 +220,10 @@ def _plan_status(
 
 
 def _tracked(plan: Plan, seen: Survey) -> Iterable[Tracked]:
+    told = arrivals(plan, seen)
     for move in seen.moves_of(plan):
-        yield Tracked(seen.evidence[move.key], seen.phases[move.key], seen.snapshot.samples.get(move.instance_key))
+        sample = seen.snapshot.samples.get(move.instance_key)
+        yield Tracked(seen.evidence[move.key], seen.phases[move.key], sample, told.get(move.key))
 
 
 def _course(

@@ -223,6 +223,12 @@ class ActiveMove(ApiModel):
     attempt: int = Field(ge=1, description="Number of this attempt.")
     percent: int | None = Field(None, ge=0, le=100, description="Share of the memory that was copied; never goes back.")
     remaining_mib: int | None = Field(None, ge=0, description="MiB still to copy, by the last sample.")
+    eta_p50: Timestamp | None = Field(
+        None, alias="etaP50", description="When the copy will end, by its samples: as likely later as sooner."
+    )
+    eta_p90: Timestamp | None = Field(
+        None, alias="etaP90", description="The same, with one chance in ten of being later."
+    )
 
 
 class WaitSummary(ApiModel):
@@ -231,6 +237,27 @@ class WaitSummary(ApiModel):
     reason: Reason = Field(description="Stable code of the reason.")
     count: int = Field(ge=1, description="How many moves wait for it.")
     message: Message = Field("", description="What the first of them waits for.")
+
+
+class PlanReceipt(ApiModel):
+    """What a finished plan came to, fact beside forecast. Facts are what was measured; it says how much was not."""
+
+    duration_seconds: int = Field(ge=0, description="From the first start to the last end.")
+    quoted_p50_seconds: int | None = Field(None, ge=0, description="What was expected of that when it was quoted.")
+    quoted_p90_seconds: int | None = Field(None, ge=0, description="The same, with one chance in ten of taking longer.")
+    moved: int = Field(0, ge=0, description="Virtual machines that moved and were verified.")
+    bytes: int = Field(0, ge=0, description="Bytes that their successful attempts sent, as far as measured.")
+    wasted_bytes: int = Field(
+        0, ge=0, description="Bytes that attempts sent which did not move their guest, as far as measured."
+    )
+    bytes_unmeasured: int = Field(0, ge=0, description="Moved virtual machines whose bytes nobody measured.")
+    longest_downtime_ms: int | None = Field(
+        None, ge=0, description="Longest that one of them is known to have been suspended, in milliseconds."
+    )
+    downtime_unmeasured: int = Field(0, ge=0, description="Moved virtual machines whose downtime nobody measured.")
+    attempts: int = Field(0, ge=0, description="Migrations that were begun.")
+    p90_held: int = Field(0, ge=0, description="Of the moves with a forecast those that took no longer than its p90.")
+    p90_missed: int = Field(0, ge=0, description="Those that took longer.")
 
 
 class MigrationPlanStatus(ApiModel):
@@ -247,6 +274,15 @@ class MigrationPlanStatus(ApiModel):
     quote: Quote | None = Field(None, description="What will happen, before anything moves.")
     moves: Counts = Field(default=Counts(), description="How many moves are in which state.")
     active: tuple[ActiveMove, ...] = Field((), max_length=32, description="The first 32 moves in flight.")
+    eta_p50: Timestamp | None = Field(
+        None,
+        alias="etaP50",
+        description="When the last move will have ended, while copies run that tell of it and all others have a forecast.",
+    )
+    eta_p90: Timestamp | None = Field(
+        None, alias="etaP90", description="The same, with one chance in ten of being later."
+    )
+    receipt: PlanReceipt | None = Field(None, description="What the finished plan came to, fact beside forecast.")
     waits: tuple[WaitSummary, ...] = Field((), max_length=16, description="Why moves wait, by reason.")
     conditions: tuple[Condition, ...] = conditions_field()
 
@@ -274,6 +310,7 @@ class MigrationPlan(ApiModel):
             PrinterColumn("Phase", ".status.phase"),
             PrinterColumn("Progress", ".status.progress"),
             PrinterColumn("Percent", ".status.percent", "integer"),
+            PrinterColumn("ETA", ".status.etaP50"),
             PrinterColumn("Message", ".status.message"),
             PrinterColumn("Quote", ".status.quote.hash", priority=1),
             PrinterColumn("Failed", ".status.moves.failed", "integer", priority=1),

@@ -258,7 +258,7 @@ class Receipt(ApiModel):
     )
     link_share_percent: Measure = Field(
         default=Measure(source=MeasureSource.NOT_MEASURED),
-        description="That rate as a share of what the links left it: what the move cost the network.",
+        description="That rate as a share of what it was permitted.",
     )
     throttle_seconds: Measure = Field(
         default=Measure(source=MeasureSource.NOT_MEASURED),
@@ -324,6 +324,7 @@ class VirtualMachineMove(ApiModel):
             PrinterColumn("Phase", ".status.phase"),
             PrinterColumn("From", ".spec.attempt.sourceNode"),
             PrinterColumn("To", ".spec.attempt.targetNode"),
+            PrinterColumn("Quoted-s", ".spec.attempt.forecast.durationP50Seconds", "integer"),
             PrinterColumn("Duration-ms", ".status.receipt.durationMs.value", "integer"),
             PrinterColumn("Downtime-ms", ".status.receipt.downtimeMs.value", "integer"),
             PrinterColumn("Attempts", ".status.receipt.attempts", "integer"),

@@ -116,6 +116,18 @@ class HostOutlook:
 
 
 @dataclass(frozen=True, slots=True)
+class ForecastScore:
+    """How well finished moves were foretold, for whoever watches."""
+
+    moves: int
+    """How many it is of."""
+    median_error: float
+    """Of the durations: |forecast ÷ fact - 1|."""
+    p90_held: float
+    """Share of them that took no longer than the 90th percentile foretold; 0.9 is what was said."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decisions:
     """All that one tick decided. `wake_after_s`: look again then even if nothing changes; None: only on a change."""
 
@@ -124,3 +136,5 @@ class Decisions:
     wake_after_s: float | None = None
     hosts: tuple[HostOutlook, ...] | None = None
     """What was found out about all hosts; None: this tick did not look."""
+    score: ForecastScore | None = None
+    """How well finished moves were foretold; None: this tick did not look, or none has ended that had a forecast."""

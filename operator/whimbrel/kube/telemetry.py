@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from whimbrel.domain.decision import HostOutlook
+from whimbrel.domain.decision import ForecastScore, HostOutlook
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -104,11 +104,30 @@ class Telemetry:
             ("node",),
             registry=registry,
         )
+        self.forecast_moves = Gauge(
+            "whimbrel_forecast_moves", "Newest finished moves that the score of the forecasts is of.", registry=registry
+        )
+        self.forecast_error = Gauge(
+            "whimbrel_forecast_error_ratio",
+            "Median error of the durations foretold: |forecast / fact - 1|.",
+            registry=registry,
+        )
+        self.forecast_p90_held = Gauge(
+            "whimbrel_forecast_p90_held_ratio",
+            "Share of moves that took no longer than the 90th percentile foretold.",
+            registry=registry,
+        )
         self._counted: frozenset[str] = frozenset()
         self.loop_lag = Gauge("whimbrel_loop_lag_seconds", "How late the event loop woke last.", registry=registry)
         self.kopf_restarts = Counter(
             "whimbrel_kopf_restarts", "Times Kopf ended and was started again.", registry=registry
         )
+
+    def show_score(self, score: ForecastScore) -> None:
+        """How well the newest finished moves were foretold."""
+        self.forecast_moves.set(score.moves)
+        self.forecast_error.set(score.median_error)
+        self.forecast_p90_held.set(score.p90_held)
 
     def show_hosts(self, hosts: Iterable[HostOutlook]) -> None:
         """What is known of emptying each host now; hosts that are not among these are shown no more.

@@ -207,8 +207,13 @@ def _start_up_s(evidence: Evidence, state: MigrationState | None) -> int | None:
     return max(0, round((state.started_at - evidence.migration.created_at).total_seconds()))
 
 
-def receipt(evidence: Evidence, sample: MigrationSample | None, attempts: int) -> Receipt:
-    """Fact by fact what the move came to, each with its source; nothing estimated stands in a measured column."""
+def receipt(
+    evidence: Evidence, sample: MigrationSample | None, attempts: int, record: AttemptRecord | None = None
+) -> Receipt:
+    """Fact by fact what the move came to, each with its source; nothing estimated stands in a measured column.
+
+    `record`: of the attempt that moved it, with the rate that its samples showed.
+    """
     state = evidence.state
     node = evidence.instance.node if evidence.instance is not None and evidence.same_guest else ""
     unmeasured = Measure(source=MeasureSource.NOT_MEASURED)
@@ -220,7 +225,29 @@ def receipt(evidence: Evidence, sample: MigrationSample | None, attempts: int) -
         bytes=_bytes(state, sample) or unmeasured,
         downtime_ms=_downtime(evidence.attempt, state) or unmeasured,
         attempts=attempts,
+        rung=record.rung if record is not None else None,
+        rate_bytes_per_second=_sampled(record.bytes_per_second if record is not None else None),
+        link_share_percent=_sampled(_share_percent(record)),
+        throttle_seconds=_throttle(evidence.attempt) or unmeasured,
     )
+
+
+def _sampled(value: int | None) -> Measure:
+    source = MeasureSource.NOT_MEASURED if value is None else MeasureSource.LAST_SAMPLE
+    return Measure(value=value, source=source)
+
+
+def _share_percent(record: AttemptRecord | None) -> int | None:
+    if record is None or not record.bytes_per_second or not record.asked_bytes_per_second:
+        return None
+    return round(100 * record.bytes_per_second / record.asked_bytes_per_second)
+
+
+def _throttle(attempt: AttemptSpec | None) -> Measure | None:
+    """None was permitted, so none there was; of one that was permitted KubeVirt tells nothing."""
+    if attempt is None or attempt.configuration.allow_auto_converge:
+        return None
+    return Measure(value=0, source=MeasureSource.CONFIGURATION)
 
 
 def _duration(started_at: datetime | None, ended_at: datetime | None) -> Measure | None:

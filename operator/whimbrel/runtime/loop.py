@@ -99,6 +99,8 @@ class DecisionLoop:
             log.info("Deciding works again.")
             self.problem = ""
         self._backoff.reset()
+        if decisions.score is not None:
+            self._telemetry.show_score(decisions.score)
         if decisions.hosts is not None:
             self._telemetry.show_hosts(decisions.hosts)
             self._blocked = remembered(self._blocked, decisions.hosts, snapshot.now)

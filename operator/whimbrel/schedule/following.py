@@ -195,7 +195,7 @@ def _ended(
         attempt=stored.attempt,
         abort=stored.abort,
         history=history,
-        receipt=receipt(evidence, sample, record.number),
+        receipt=receipt(evidence, sample, record.number, record),
         finished_at=now,
         conditions=conditions(stored.conditions, [claim], evidence.move.generation, now),
     )

@@ -323,16 +323,26 @@ def duration_floor_s(lines: Sequence[Line], hosts: Mapping[str, Host]) -> int:
 
 def busiest_s(lines: Sequence[Line], durations_s: Sequence[float], hosts: Mapping[str, Host]) -> float:
     """The longest of these durations, or what the busiest node's add up to, shared by its slots."""
+    ways = (
+        (line.instance.node, line.target.node.name, duration_s)
+        for line, duration_s in zip(lines, durations_s, strict=True)
+        if line.target is not None
+    )
+    return busiest_way_s(ways, hosts)
+
+
+def busiest_way_s(ways: Iterable[tuple[str, str, float]], hosts: Mapping[str, Host]) -> float:
+    """The same of (source, target, seconds)."""
     out: dict[str, float] = defaultdict(float)
     into: dict[str, float] = defaultdict(float)
     longest = 0.0
-    for line, duration_s in zip(lines, durations_s, strict=True):
-        if line.target is not None:
-            out[line.instance.node] += duration_s
-            into[line.target.node.name] += duration_s
-            longest = max(longest, duration_s)
+    for source, target, duration_s in ways:
+        out[source] += duration_s
+        into[target] += duration_s
+        longest = max(longest, duration_s)
     for sums, slots in ((out, "parallel_outbound"), (into, "parallel_inbound")):
         for node, total in sums.items():
-            migration = hosts[node].migration
+            host = hosts.get(node)
+            migration = host.migration if host is not None else None
             longest = max(longest, total / getattr(migration.limits, slots) if migration else total)
     return longest

@@ -19,6 +19,8 @@ from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import MigrationSample, Plan
 from whimbrel.domain.resources import MIGRATION_PLANS
 from whimbrel.lifecycle.evidence import IN_FLIGHT, Evidence
+from whimbrel.status.arrivals import Arrival, PlanArrival
+from whimbrel.status.score import plan_receipt
 
 REPORT_INTERVAL_S = 15
 MAX_ACTIVE = 32
@@ -46,6 +48,8 @@ class Tracked(NamedTuple):
     evidence: Evidence
     phase: MovePhase
     sample: MigrationSample | None
+    arrival: Arrival | None = None
+    """When its copy will end; None where nothing tells."""
 
 
 def report(
@@ -57,6 +61,7 @@ def report(
     not_running: int,
     waits: tuple[WaitSummary, ...],
     now: datetime,
+    arrival: PlanArrival | None = None,
 ) -> tuple[ReplaceStatus | None, Announcement | None, float | None]:
     """The status to write, the event to announce, and when to look again; each None where there is none."""
     counts = _counts(moves, not_running)
@@ -64,6 +69,7 @@ def report(
     whole = now.replace(microsecond=0)
     begun = any(t.phase in IN_FLIGHT or t.phase == MovePhase.SUCCEEDED for t in moves)
     finished = course.phase in FINISHED
+    ends = (arrival.p50_at, arrival.p90_at) if arrival is not None and not finished else (None, None)
     essential = MigrationPlanStatus(
         observed_generation=plan.generation,
         phase=course.phase,
@@ -76,6 +82,10 @@ def report(
         quote=quote,
         moves=stored.moves,
         active=stored.active,
+        eta_p50=stored.eta_p50,
+        eta_p90=stored.eta_p90,
+        receipt=stored.receipt
+        or (plan_receipt(stored, quote, [t.evidence.move.move for t in moves], whole) if finished else None),
         waits=stored.waits,
         conditions=conditions(stored.conditions, _claims(course), plan.generation, now),
     )
@@ -85,7 +95,10 @@ def report(
     due_s: float = REPORT_INTERVAL_S
     if stored.reported_at is not None:
         due_s = (stored.reported_at + timedelta(seconds=REPORT_INTERVAL_S) - now).total_seconds()
-    fresh = {"moves": counts, "active": active, "percent": percent, "progress": progress, "waits": waits}
+    fresh = {
+        "moves": counts, "active": active, "percent": percent, "progress": progress, "waits": waits,
+        "eta_p50": ends[0], "eta_p90": ends[1],
+    }  # fmt: skip
     stale = any(getattr(stored, name) != value for name, value in fresh.items())
     transition = essential != stored
     if not transition and not (stale and (stored.reported_at is None or due_s <= 0)):
@@ -173,7 +186,9 @@ def _active(moves: Sequence[Tracked], before: Sequence[ActiveMove]) -> tuple[Act
             continue
         name = str(tracked.evidence.move.instance_key)
         remaining = tracked.sample.remaining_bytes if tracked.sample is not None else None
-        seen = [p for p in (_copied_percent(tracked), reported.get((name, attempt.number))) if p is not None]
+        told = tracked.arrival
+        copied = told.percent if told is not None else _copied_percent(tracked)
+        seen = [p for p in (copied, reported.get((name, attempt.number))) if p is not None]
         rows.append(
             ActiveMove(
                 virtual_machine=name,
@@ -184,6 +199,8 @@ def _active(moves: Sequence[Tracked], before: Sequence[ActiveMove]) -> tuple[Act
                 attempt=attempt.number,
                 percent=max(seen, default=None),
                 remaining_mib=remaining // MIB if remaining is not None else None,
+                eta_p50=told.p50_at if told is not None else None,
+                eta_p90=told.p90_at if told is not None else None,
             )
         )
         if len(rows) == MAX_ACTIVE:
