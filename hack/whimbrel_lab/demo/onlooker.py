@@ -35,6 +35,20 @@ class Sight:
         return self.plan.status.phase is PlanPhase.AWAITING_APPROVAL
 
     @property
+    def foretold(self) -> bool:
+        """Whether metrics, which come every few seconds, had told of every guest when it was quoted."""
+        rows = {row.virtual_machine: row for row in self.plan.status.quote.moves} if self.plan.status.quote else {}
+        for move in self.moves:
+            attempt, row = move.spec.attempt, rows.get(f"{move.spec.instance.namespace}/{move.spec.instance.name}")
+            if attempt is not None and (
+                attempt.forecast.missing
+                or row is None
+                or (row.rung, row.bytes_p50) != (attempt.rung, attempt.forecast.bytes_p50)
+            ):
+                return False
+        return True
+
+    @property
     def finished(self) -> bool:
         """Whether the operator called the plan finished."""
         return any(c.type == "Finished" and c.status == "True" for c in self.plan.status.conditions)

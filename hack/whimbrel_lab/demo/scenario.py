@@ -34,7 +34,9 @@ from whimbrel_lab.hypervisor import GuestState
 from whimbrel_lab.lab import Lab
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "demo"
-QUOTE_S = 30.0
+QUOTE_S = 40.0
+METRICS_S = 25.0
+"""Without metrics the quote is shown all the same: it is wider then."""
 MOVES_S = 150.0
 SWEEPS_S = 30.0
 LOOK_EVERY_S = 0.25
@@ -128,12 +130,14 @@ def document(name: str) -> dict[str, Any]:
 
 
 async def _quote(show: Show, onlooker: Onlooker, name: Key) -> None:
-    """Shows the quote as soon as it is complete."""
-    deadline = time.monotonic() + QUOTE_S
+    """Shows the quote as soon as it is complete, and what metrics tell of the guests is in it."""
+    began = time.monotonic()
+    deadline = began + QUOTE_S
     while True:
         sight = await onlooker.look()
         quote = sight.plan.status.quote
-        if quote is not None and sight.awaits_approval:
+        told = sight.foretold or time.monotonic() - began > METRICS_S
+        if quote is not None and sight.awaits_approval and told:
             show.page(Text(), table.quote(str(name), sight.plan, quote, sight.moves))
             return
         if time.monotonic() > deadline:

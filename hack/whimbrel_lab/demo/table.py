@@ -6,11 +6,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from whimbrel.api import MigrationPlan, VirtualMachineMove
+from whimbrel.api.ladder import Rung
 from whimbrel.api.migration_plan import WaitSummary
 from whimbrel.api.quote import Quote, QuotedMove
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.cli import words
 from whimbrel.cli.quote import telling, together
+from whimbrel.cli.receipt import took
 from whimbrel_lab.demo.report import Check, Witness
 from whimbrel_lab.demo.sheet import Sheet
 from whimbrel_lab.demo.view import Row, attempt_of
@@ -40,25 +42,40 @@ def quote(plan_name: str, plan: MigrationPlan, quoted: Quote, moves: Sequence[Vi
     """The quote, and under it every reason of each virtual machine that cannot move."""
     title = (
         f"The quote, before anything moves: plan {plan_name} can move {quoted.movable} of {quoted.virtual_machines}, "
-        f"in at least {words.seconds(quoted.duration_seconds)}"
+        f"in {words.expected(quoted.duration_p50_seconds, quoted.duration_p90_seconds)}"
     )
-    headers = ("VM", "from", "to", "at least", "ladder", "pause up to", "unattended")
-    sheet = Sheet(headers, [_quote_cells(line) for line in quoted.moves], dispensable=(6, 3, 5), title=title)
-    return Group(sheet, *(refusal(move) for move in moves if move.status.verdicts))
+    headers = ("VM", "from", "to", "expected", "to send", "by", "pause up to", "unattended")
+    sheet = Sheet(headers, [_quote_cells(line) for line in quoted.moves], dispensable=(7, 4, 6), title=title)
+    passed = [
+        Text(f"{line.virtual_machine.partition('/')[2]} skips {each}", "dim")
+        for line in quoted.moves
+        for each in line.skipped
+    ]
+    return Group(sheet, *passed, *(refusal(move) for move in moves if move.status.verdicts))
 
 
 def _quote_cells(line: QuotedMove) -> list[RenderableType]:
     name = line.virtual_machine.partition("/")[2]
     if not line.target_node:
-        return [name, line.source_node, Text("stays", "yellow"), "", Text("cannot move, see below", "yellow"), "", ""]
+        return [
+            name,
+            line.source_node,
+            Text("stays", "yellow"),
+            Text("cannot move, see below", "yellow"),
+            "",
+            "",
+            "",
+            "",
+        ]
     return [
         name,
         line.source_node,
         line.target_node,
-        words.seconds(line.duration_seconds),
-        " → ".join(line.rungs),
-        words.milliseconds(line.budget_ms),
-        words.milliseconds(line.unattended_downtime_ms),
+        words.expected(line.duration_p50_seconds, line.duration_p90_seconds),
+        words.size(line.bytes_p50),
+        line.rung or "",
+        words.milliseconds(line.downtime_bound_ms),
+        words.milliseconds(line.unattended_downtime_ms if line.rung is Rung.STUN else line.downtime_bound_ms),
     ]
 
 
@@ -115,16 +132,15 @@ def bar(percent: int | None) -> Text:
 
 def receipts(plan: MigrationPlan, moves: Sequence[VirtualMachineMove], witnesses: Sequence[Witness]) -> RenderableType:
     """Fact beside forecast. What a guest felt is by its own beats."""
-    headers = ("VM", "from → to", "outcome", "took", "quoted", "sent", "quoted", "stood still", "up to", "tries")
+    headers = ("VM", "from → to", "outcome", "took", "expected", "sent", "expected", "stood still", "up to", "by")
     by_name = {witness.name: witness for witness in witnesses}
     cells = [_receipt_cells(move, by_name.get(move.spec.instance.name)) for move in moves]
     return Group(
         Text(_receipts_title(plan), "bold"),
-        Text("Quoted figures are floors for one try, not forecasts: more is no miss.", "dim"),
         Sheet(headers, cells, dispensable=(4, 6, 8, 5)),
         Text(
-            "took: KubeVirt's times of the last try · sent: the hypervisor's count, all tries · stood still: longest "
-            "silence between two beats of the guest itself, all tries",
+            "took: from the create to KubeVirt's end · expected: as likely longer as shorter, to nine chances in ten · "
+            "sent: the hypervisor's count · stood still: longest silence between two beats of the guest itself",
             "dim",
         ),
     )
@@ -135,7 +151,9 @@ def _receipts_title(plan: MigrationPlan) -> str:
     if status.started_at is None or status.finished_at is None or status.quote is None:
         return "The receipts"
     took = words.seconds((status.finished_at - status.started_at).total_seconds())
-    return f"The receipts: all of it took {took}, quoted at least {words.seconds(status.quote.duration_seconds)}"
+    quoted = status.quote
+    expected = words.expected(quoted.duration_p50_seconds, quoted.duration_p90_seconds)
+    return f"The receipts: all of it took {took}, expected were {expected}"
 
 
 def _receipt_cells(move: VirtualMachineMove, witness: Witness | None) -> list[RenderableType]:
@@ -149,13 +167,13 @@ def _receipt_cells(move: VirtualMachineMove, witness: Witness | None) -> list[Re
         move.spec.instance.name,
         f"{attempt.source_node} → {receipt.node}",
         outcome,
-        words.measured_ms(receipt.duration_ms),
-        f"≥ {words.seconds(forecast.duration_seconds)}",
+        took(move),
+        words.expected(forecast.duration_p50_seconds, forecast.duration_p90_seconds),
         words.size(witness.sent_bytes if witness else None),
-        f"≥ {words.size(forecast.bytes)}",
+        words.size(forecast.bytes_p50),
         words.milliseconds(witness.beats.longest_gap_ms if witness else None),
-        words.milliseconds(forecast.budget_ms),
-        f"{receipt.attempts}" + (f" ({attempt.rung})" if receipt.attempts > 1 else ""),
+        words.milliseconds(forecast.downtime_bound_ms),
+        attempt.rung + (f" at try {receipt.attempts}" if receipt.attempts > 1 else ""),
     ]
 
 

@@ -13,7 +13,7 @@ from whimbrel.cli.output import Answer
 from whimbrel.cli.verb import Connect, Verb, takes_plan
 from whimbrel.preflight.elsewhere import SourceNode
 
-HEADERS = ("VM", "FROM", "TO", "AT LEAST", "RUNGS", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
+HEADERS = ("VM", "FROM", "TO", "EXPECTED", "BY", "LADDER", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
 MOST_NAMED = 6
 """Virtual machines that are named for one remedy."""
 
@@ -58,6 +58,8 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
     ]
     if held := withheld(plan.namespace, quote.moves):
         notes.insert(0, held)
+    if passed := skipped(plan.namespace, quote.moves):
+        notes.insert(0, passed)
     if any(line.target_chosen_by == TargetChoice.SCHEDULER for line in quote.moves):
         notes.insert(0, SCHEDULER_CHOOSES)
     if quote.conflicts:
@@ -87,7 +89,9 @@ def headline(plan: PlanObject, quote: Quote) -> str:
     can = f"{quote.movable} of {quote.virtual_machines} virtual machines can move"
     if status.started_at is not None:
         can = f"of {quote.virtual_machines} virtual machines, {quote.movable or 'none'} not begun yet can move"
-    if quote.movable or status.started_at is None:
+    if quote.duration_p50_seconds is not None and quote.movable:
+        can += f", in {words.expected(quote.duration_p50_seconds, quote.duration_p90_seconds)}"
+    elif quote.movable or status.started_at is None:
         can += f", in at least {words.seconds(quote.duration_seconds)}"
     return f"Plan {plan}: {can} ({status.phase}).\nQuote {quote.hash}"
 
@@ -98,9 +102,10 @@ def row(line: QuotedMove) -> tuple[str, ...]:
         line.virtual_machine,
         line.source_node or words.NOTHING,
         _target(line),
-        words.seconds(line.duration_seconds),
+        words.expected(line.duration_p50_seconds, line.duration_p90_seconds) if line.target_node else words.NOTHING,
+        line.rung or words.NOTHING,
         " → ".join(line.rungs) or words.NOTHING,
-        words.milliseconds(line.budget_ms),
+        words.milliseconds(line.attended_downtime_ms or line.budget_ms),
         words.milliseconds(line.unattended_downtime_ms),
         ", ".join(line.reasons),
     )
@@ -123,6 +128,16 @@ def withheld(namespace: str, lines: Iterable[QuotedMove]) -> str:
             machines.setdefault(reason, []).append(line.virtual_machine.removeprefix(f"{namespace}/"))
     told = [f"  {', '.join(names)}: {reason}" for reason, names in machines.items()]
     return "\n".join(["Permitted by the plan, yet not offered:", *told]) if told else ""
+
+
+def skipped(namespace: str, lines: Iterable[QuotedMove]) -> str:
+    """Rungs that are passed over because they would not do: one line per machine. Empty where there are none."""
+    told = [
+        f"  {line.virtual_machine.removeprefix(f'{namespace}/')}: {'; '.join(line.skipped)}"
+        for line in lines
+        if line.skipped
+    ]
+    return "\n".join(["Passed over, by the forecast:", *told]) if told else ""
 
 
 def conflicts(quote: Quote) -> str:

@@ -8,13 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from whimbrel.api import VirtualMachineMove
+from whimbrel.api.migration_plan import PlanReceipt
 from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
 from whimbrel.cli.output import Answer
 from whimbrel.cli.verb import Connect, Verb, takes_plan
 
-HEADERS = ("VM", "PHASE", "FROM", "TO", "TOOK", "QUOTED", "SENT", "STOOD STILL", "PAUSE UP TO", "ATTEMPTS", "REASON")
+HEADERS = (
+    "VM", "PHASE", "FROM", "TO", "TOOK", "EXPECTED", "SENT", "EXPECTED", "STOOD STILL", "UP TO", "BY", "ATTEMPTS", "REASON",
+)  # fmt: skip
+
+
+TIMES_S = 1
+"""KubeVirt's and Kubernetes' times have whole seconds."""
 
 
 def run(arguments: argparse.Namespace, connect: Connect) -> Answer:
@@ -36,6 +43,8 @@ def describe(plan: PlanObject, moves: Sequence[VirtualMachineMove]) -> Answer:
     notes = [f"{name(move)}: {move.status.message}" for move in moves if _worth_a_note(move)]
     if any(move.status.receipt for move in moves):
         notes.append(measured_by(moves))
+    if plan.plan.status.receipt is not None:
+        notes.append(in_all(plan.plan.status.receipt))
     return Answer(
         document={"plan": str(plan), "phase": str(plan.plan.status.phase), "moves": [entry(move) for move in moves]},
         title=f"Plan {plan}: {plan.plan.status.phase}, {ended} of {len(moves)} moves have ended.",
@@ -71,14 +80,29 @@ def row(move: VirtualMachineMove) -> tuple[str, ...]:
         move.status.phase,
         (first.source_node if first else "") or words.NOTHING,
         (receipt.node if receipt and receipt.node else attempt.target_node if attempt else "") or words.NOTHING,
-        words.measured_ms(receipt.duration_ms) if receipt else words.NOTHING,
-        f"≥ {words.seconds(forecast.duration_seconds)}" if forecast else words.NOTHING,
+        took(move),
+        words.expected(forecast.duration_p50_seconds, forecast.duration_p90_seconds) if forecast else words.NOTHING,
         words.measured_bytes(receipt.bytes) if receipt else words.NOTHING,
+        words.size(forecast.bytes_p50) if forecast else words.NOTHING,
         words.measured_ms(receipt.downtime_ms) if receipt else words.NOTHING,
-        words.milliseconds(forecast.budget_ms if forecast else None),
+        words.milliseconds(forecast.attended_downtime_ms or forecast.downtime_bound_ms if forecast else None),
+        attempt.rung if attempt else words.NOTHING,
         str(receipt.attempts) if receipt else words.NOTHING,
         move.status.reason,
     )
+
+
+def took(move: VirtualMachineMove) -> str:
+    """How long the successful attempt took from its create on, as it was expected: start-up and copy. `not measured` where
+    either was not seen.
+    """
+    receipt = move.status.receipt
+    if receipt is None:
+        return words.NOTHING
+    start_up_s = move.status.history[-1].start_up_seconds if move.status.history else None
+    if receipt.duration_ms.value is None or start_up_s is None:
+        return words.measured_ms(receipt.duration_ms)
+    return f"{words.seconds(start_up_s + receipt.duration_ms.value / 1000)} ±{TIMES_S} s"
 
 
 def measured_by(moves: Sequence[VirtualMachineMove]) -> str:
@@ -88,6 +112,23 @@ def measured_by(moves: Sequence[VirtualMachineMove]) -> str:
     sent = sorted({words.source(r.bytes) for r in receipts})
     still = sorted({words.source(r.downtime_ms) for r in receipts})
     return f"Measured by: took {', '.join(took)}; sent {', '.join(sent)}; stood still {', '.join(still)}."
+
+
+def in_all(receipt: PlanReceipt) -> str:
+    """What the whole plan came to, beside what was expected of it."""
+    expected = words.expected(receipt.quoted_p50_seconds, receipt.quoted_p90_seconds)
+    judged = receipt.p90_held + receipt.p90_missed
+    lines = [
+        f"In all: {receipt.moved} moved in {words.seconds(receipt.duration_seconds)} (expected {expected}), by "
+        f"{receipt.attempts} attempts; {words.size(receipt.bytes)} sent, {words.size(receipt.wasted_bytes)} of failed attempts."
+    ]
+    if judged:
+        lines.append(f"{receipt.p90_held} of {judged} took no longer than was said with nine chances in ten.")
+    if receipt.bytes_unmeasured or receipt.downtime_unmeasured:
+        lines.append(
+            f"Nobody measured the bytes of {receipt.bytes_unmeasured} and the downtime of {receipt.downtime_unmeasured}."
+        )
+    return " ".join(lines)
 
 
 def entry(move: VirtualMachineMove) -> dict[str, Any]:

@@ -18,6 +18,16 @@ def seconds(value_s: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min" if whole % 3600 >= 60 else f"{whole // 3600} h"
 
 
+def expected(p50_s: float | None, p90_s: float | None) -> str:
+    """`14 to 21 s`: as likely longer as shorter than the one, one chance in ten of longer than the other; `uncertain`."""
+    if p50_s is None or p90_s is None:
+        return "uncertain"
+    low, high = seconds(p50_s), seconds(p90_s)
+    if low == high:
+        return low
+    return f"{low.removesuffix(' s')} to {high}" if p90_s < 60 else f"{low} to {high}"
+
+
 def milliseconds(value_ms: float | None) -> str:
     """`340 ms`, `2.1 s`, `3 min 20 s`."""
     if value_ms is None:

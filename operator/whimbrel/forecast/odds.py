@@ -25,18 +25,19 @@ def chance(
     within_s: float | None = None,
     most_downtime_ms: int | None = None,
     most_wire_bytes: float | None = None,
+    looked_at_before: bool = True,
 ) -> float:
     """From 0 to 1: that the guest is moved within so many seconds from the create on, sending no more than so many bytes, by
     an attempt whose suspension is no longer than permitted (None: none is).
 
-    What is too long counts as not moved: whoever runs the attempt looks once more before it suspends the guest, and ends it
-    if the pause could be longer. A pause that nothing can end (`AtDeadline.RAISE_DOWNTIME`) has no odds: 0 where any that may
-    be is too long.
+    What is too long counts as not moved: whoever runs the attempt looks at its samples before the guest is suspended, and ends
+    it if the pause could be longer. Where there will be none (not `looked_at_before`), or nothing could end the pause
+    (`AtDeadline.RAISE_DOWNTIME`), consent has no odds: 0 where any pause that may be is too long.
     """
     moved, start_ups = 0.0, start_up.values(5)
     for run, weight in outcomes(guest, path, terms, disks):
         if run.ending in SUSPENDED and (most_downtime_ms is None or 1000 * run.downtime_bound_s > most_downtime_ms):
-            if terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
+            if terms.at_deadline is AtDeadline.RAISE_DOWNTIME or not looked_at_before:
                 return 0.0
             continue
         too_much = most_wire_bytes is not None and run.wire_bytes > most_wire_bytes

@@ -18,6 +18,8 @@ LIKELY = 0.5
 """A rung with this chance is taken: the gentler the better, as long as it is more likely to do than not."""
 STAYS_AT = 0.35
 """A rung that was chosen before stays chosen down to this chance, so that a quote does not flap with its guest's moods."""
+SAMPLES_FROM_S = 12.0
+"""From this age on a copy has been sampled: KubeVirt samples every five seconds, and virt-handlers are read as often."""
 HOPELESS = 0.1
 """Below this chance an attempt is begun on no account: nine in ten of its bytes would be wasted."""
 
@@ -104,6 +106,7 @@ def _chance(load: Load, offer: Offer) -> float:
         load.start_up,
         most_downtime_ms=most_downtime_ms(offer),
         most_wire_bytes=offer.most_wire_bytes,
+        looked_at_before=offer.deadline_seconds >= SAMPLES_FROM_S,
     )
 
 

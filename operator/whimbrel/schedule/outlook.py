@@ -74,6 +74,8 @@ class Line:
     """How hard it may be tried: the plan's terms, less what its owner forbids."""
     price: str = ""
     """What would make it possible, where no rung of the ladder is worth an attempt."""
+    foretold: str = ""
+    """The node where it has a place, where nothing but a forecast keeps it from going there."""
     allowed_nodes: tuple[str, ...] = ()
     """Where it may land if KubeVirt cannot be told the target; empty where it can."""
     final: str = ""
@@ -202,11 +204,18 @@ def placed_line(
     )
 
 
-def refused_line(instance: Instance, load: Load, choice: Choice) -> Line:
-    """A line of a guest that has a place, and that no rung is likely to bring there."""
-    reason = weighing.refused(load, choice)
+def refused_line(instance: Instance, load: Load, terms: Migration, choice: Choice, node: str) -> Line:
+    """A line of a guest that has a place on that node, and that no rung is likely to bring there."""
     return Line(
-        instance, None, (reason,), capacity_only=False, anywhere=True, price=weighing.price_in_words(choice.price)
+        instance,
+        None,
+        (weighing.refused(load, choice),),
+        capacity_only=False,
+        load=load,
+        terms=terms,
+        price=weighing.price_in_words(choice.price),
+        foretold=node,
+        anywhere=True,
     )
 
 
@@ -298,12 +307,15 @@ def still_says(stored: VirtualMachineMoveSpec, quoted: VirtualMachineMoveSpec) -
 
 
 def quote_hash(generation: int, lines: Iterable[Line]) -> str:
-    """SHA-256 over canonical JSON of the plan's generation and each line's UID, verdict, target, rungs and bounds."""
+    """SHA-256 over canonical JSON of the plan's generation and each line's UID, verdict, target, rungs and bounds.
+
+    Nothing in it is a forecast: an approval permits what may be done, and to what of it a forecast leads changes by the minute.
+    """
     rows = sorted(
         [
             line.instance.uid,
-            sorted(line.codes),
-            line.target.node.name if line.target is not None else "",
+            [] if line.foretold else sorted(line.codes),
+            line.target.node.name if line.target is not None else line.foretold,
             [str(rung) for rung in line.rungs],
             line.budget_ms,
             line.unattended_downtime_ms,

@@ -11,7 +11,7 @@ from whimbrel.api.virtual_machine_move import AttemptSpec
 
 ABOUT = 1.25
 """Figures that differ by no more than this factor say about the same."""
-LEAST_AGE = timedelta(minutes=5)
+LEAST_AGE = timedelta(minutes=1)
 """A forecast stands at least so long, whatever its figures, as long as it leads to the same configuration."""
 LONGEST_DEADLINES = 2.0
 """Deadlines that differ by no more than this factor are the same to a copy that ends well before."""
@@ -51,6 +51,8 @@ def _still_true(stood: Forecast, fresh: Forecast) -> bool:
     bounds = ("duration_seconds", "bytes", "budget_ms", "attended_downtime_ms", "unattended_downtime_ms")
     if any(getattr(stood, name) != getattr(fresh, name) for name in bounds):
         return False
+    if len(fresh.missing) < len(stood.missing):
+        return False  # something has been told that was not known
     if fresh.made_at - stood.made_at < LEAST_AGE:
         return True
     figures = ("duration_p50_seconds", "duration_p90_seconds", "bytes_p50", "bytes_p90", "downtime_bound_ms")

@@ -367,7 +367,7 @@ class _Desk:
             elif weighed is not None:
                 load, terms, choice = weighed
                 if choice.offer is None and instance.uid not in self.asked.underway:
-                    lines.append(refused_line(instance, load, choice))
+                    lines.append(refused_line(instance, load, terms, choice, node))
                     continue
                 in_turn = instance.uid not in apart.own and instance.uid not in placed.later
                 host = self.hosts[node]

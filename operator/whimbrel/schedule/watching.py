@@ -38,7 +38,7 @@ from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.lifecycle.guard import MONITOR_LAG_S
 from whimbrel.schedule.weighing import known_of
 
-LEAD_S = 2.0
+LEAD_S = 1.0
 """So long before the deadline it is decided whether the guest may be suspended: KubeVirt acts no earlier than 1 s after it, and
 an abort of a copy takes well below a second to reach the launcher."""
 UNLIMITED_BYTES_PER_SECOND = 1250.0 * MIB
