@@ -37,16 +37,15 @@ class Sight:
     @property
     def foretold(self) -> bool:
         """Whether metrics, which come every few seconds, had told of every guest when it was quoted."""
-        rows = {row.virtual_machine: row for row in self.plan.status.quote.moves} if self.plan.status.quote else {}
-        for move in self.moves:
-            attempt, row = move.spec.attempt, rows.get(f"{move.spec.instance.namespace}/{move.spec.instance.name}")
-            if attempt is not None and (
-                attempt.forecast.missing
-                or row is None
-                or (row.rung, row.bytes_p50) != (attempt.rung, attempt.forecast.bytes_p50)
-            ):
-                return False
-        return True
+        quote = self.plan.status.quote
+        said = {row.virtual_machine: (row.rung, row.bytes_p50) for row in quote.moves} if quote is not None else {}
+        return all(
+            not attempt.forecast.missing
+            and said.get(f"{move.spec.instance.namespace}/{move.spec.instance.name}")
+            == (attempt.rung, attempt.forecast.bytes_p50)
+            for move in self.moves
+            if (attempt := move.spec.attempt) is not None
+        )
 
     @property
     def finished(self) -> bool:

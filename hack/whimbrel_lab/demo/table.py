@@ -140,7 +140,8 @@ def receipts(plan: MigrationPlan, moves: Sequence[VirtualMachineMove], witnesses
         Sheet(headers, cells, dispensable=(4, 6, 8, 5)),
         Text(
             "took: from the create to KubeVirt's end · expected: as likely longer as shorter, to nine chances in ten · "
-            "sent: the hypervisor's count · stood still: longest silence between two beats of the guest itself",
+            "sent: the hypervisor's count · stood still: longest silence between two beats of the guest itself · by: the "
+            "rung (of so many tries)",
             "dim",
         ),
     )
@@ -173,7 +174,7 @@ def _receipt_cells(move: VirtualMachineMove, witness: Witness | None) -> list[Re
         words.size(forecast.bytes_p50),
         words.milliseconds(witness.beats.longest_gap_ms if witness else None),
         words.milliseconds(forecast.downtime_bound_ms),
-        attempt.rung + (f" at try {receipt.attempts}" if receipt.attempts > 1 else ""),
+        attempt.rung + (f" ({receipt.attempts})" if receipt.attempts > 1 else ""),
     ]
 
 
