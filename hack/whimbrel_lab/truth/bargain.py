@@ -94,7 +94,14 @@ async def _bargain(started: LibvirtHypervisor, scene: Scene, learnt: Learnt) -> 
         if not attempt.failure or fits(known, path, terms, start_up=AT_ONCE, within_s=limit_s):
             return None
         known = replace(known, points=(*known.points, *points_seen(attempt, known, learnt)))
-        named = price(known, path, terms, start_up=AT_ONCE, within_s=limit_s)
+        named = price(
+            known,
+            path,
+            terms,
+            start_up=AT_ONCE,
+            within_s=limit_s,
+            failed_at_bytes_per_second=scene.cap_bytes_per_second,
+        )
         low, high = named.bandwidth_p50_bytes_per_second, named.bandwidth_p90_bytes_per_second
         if low is None or high is None:
             return None

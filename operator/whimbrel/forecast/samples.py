@@ -133,7 +133,10 @@ def point_of_finished(
     if least > 0 and (least / (1 + least)) >= CLEAR * (most / (1 + most)):
         middle = (least + most) / 2
         return CurvePoint(window_s, guest.in_use_bytes * middle / (1 + middle), SEEN_AFTERWARDS)
-    return CurvePoint(window_s, guest.in_use_bytes * min(1.0, most), SEEN_AFTERWARDS, at_most=True)
+    # What went over while the guest stood still took hardly any time, and is not in the duration.
+    stopped = ALLOWED_DOWNTIME_S * bytes_per_second[1]
+    at_most = min(guest.in_use_bytes, guest.in_use_bytes * most + stopped)
+    return CurvePoint(window_s, at_most, SEEN_AFTERWARDS, at_most=True)
 
 
 def _marks(samples: Iterable[MigrationSample], began: datetime, guest: Guest) -> list[_Mark]:

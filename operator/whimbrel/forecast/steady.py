@@ -44,7 +44,7 @@ def steady_rounds(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: fl
     is sent in a round, and nearly each round was seen.
     """
     size = _size(sent_and_left, 0.0, MOST_ROUNDS_BETWEEN)
-    if size is not None:
+    if size is not None and max(left for _sent, left in sent_and_left) <= (1 + SAME_ROUND) * size:
         return Rounds(size, size)
     size = _size(sent_and_left, unsent_bytes, FEW_ROUNDS_BETWEEN) if unsent_bytes else None
     return None if size is None else Rounds(size, size + unsent_bytes)
@@ -63,5 +63,5 @@ def _size(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float, mos
         counts = [round(difference / size) for difference in differences]
         if all(abs(difference / size - n) <= TOLERANCE for difference, n in zip(differences, counts, strict=True)):
             # Of a size twice what was ever left, a half would explain the same.
-            return max(at_least, sum(differences) / sum(counts)) if size < 2 * at_least else None
+            return sum(differences) / sum(counts) if size < 2 * at_least else None
     return None

@@ -15,7 +15,7 @@ from whimbrel_lab.truth.learning import Learnt, learn
 from whimbrel_lab.truth.picture import MOVED_ONCE, NEVER_MOVED, picture
 from whimbrel_lab.truth.report import ROWS, bargain_table, table
 from whimbrel_lab.truth.scenes import CAPS_MIB, LONGEST_PASS_S, Means, Scene, Split, again, scene
-from whimbrel_lab.truth.trial import Sample, Trial
+from whimbrel_lab.truth.trial import Sample, Trial, patience_s
 
 IDLE = Scene(2, 128 * MIB, 96 * MIB, 0, 0, 32 * MIB, Means.PRE_COPY)
 HOPELESS = replace(IDLE, seed=3, working_set_bytes=90 * MIB, dirty_bytes_per_second=96 * MIB)
@@ -166,3 +166,20 @@ def test_the_picture_shows_each_move_that_had_a_number_with_a_bar_to_its_90th_pe
     assert len(circles) == 2
     assert {circle.get("stroke") for circle in circles} == {NEVER_MOVED, MOVED_ONCE}
     assert len([path for path in drawn.findall(f"{svg}path") if path.get("stroke")]) == 2
+
+
+def test_a_guest_that_dirties_as_fast_as_goes_over_is_critical_unless_it_may_be_throttled() -> None:
+    even = replace(HOPELESS, dirty_bytes_per_second=32 * MIB)
+    throttled = replace(even, means=Means.AUTO_CONVERGE)
+
+    assert judge(a_trial(even, 20.0, converged=False), Learnt()).critical
+    assert not judge(a_trial(throttled, 20.0), Learnt()).critical
+
+
+def test_a_copy_said_to_end_later_than_a_trial_waits_is_right_where_it_was_given_up() -> None:
+    slow = replace(HOPELESS, means=Means.AUTO_CONVERGE, cap_bytes_per_second=16 * MIB, dirty_bytes_per_second=160 * MIB)
+    judged = judge(a_trial(slow, 60.0, converged=False), Learnt())
+
+    assert judged.said.duration_p50_s is not None
+    assert judged.said.duration_p50_s > patience_s(slow)
+    assert judged.right is True
