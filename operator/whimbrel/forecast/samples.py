@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from math import sqrt
 
 from whimbrel.domain.records import MigrationSample
 from whimbrel.forecast.curve import CurvePoint
@@ -96,11 +97,14 @@ def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) 
     later_rounds = one_of_each_round((mark.sent, mark.left) for mark in marks if mark.sent > first)
     rounds = steady_rounds(later_rounds[-RECENT_ROUNDS:], unsent)
     if rate and rounds is not None:
-        dirtied = min(rounds.begins_with_bytes, guest.memory_bytes)
-        points.append(CurvePoint(rounds.sent_bytes / rate, dirtied, SEEN_WHILE_MIGRATING))
-        if steady_rounds([(first, 0.0), *later_rounds][:RECENT_ROUNDS], unsent) is not None:
+        sent, most = rounds.sent_bytes, min(rounds.begins_with_bytes, guest.memory_bytes)
+        # Of what a round leaves unsent nobody can tell whether it was dirtied anew: at least what was sent, at most all of it.
+        middle, factor = sqrt(sent * most), max(1.0, sqrt(most / sent))
+        points.append(CurvePoint(sent / rate, middle, SEEN_WHILE_MIGRATING, factor))
+        ends = first + rounds.begins_with_bytes - sent
+        if steady_rounds([(ends, 0.0), *later_rounds][:RECENT_ROUNDS], unsent) is not None:
             # Whole rounds of this size fit between the first round's end and the next sample: it dirtied no more either.
-            points.append(CurvePoint(first / rate, dirtied, SEEN_WHILE_MIGRATING))
+            points.append(CurvePoint(first / rate, most, SEEN_WHILE_MIGRATING))
     age_s = None if round_began is None else last.second - round_began
     return Sighting(
         last.at, last.second, last.sent, last.left, rate, in_first, age_s, _telling(points), REGULATED_S / over_s
