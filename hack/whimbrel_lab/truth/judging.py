@@ -26,6 +26,7 @@ from whimbrel.forecast import (
     sighting,
 )
 from whimbrel_lab.bench.arriving import arrival_error
+from whimbrel_lab.hypervisor.libvirt import SAMPLE_PAGES_PER_GIBIBYTE
 from whimbrel_lab.truth.learning import Learnt, learn
 from whimbrel_lab.truth.scenes import Means
 from whimbrel_lab.truth.trial import Trial, patience_s
@@ -101,6 +102,7 @@ def known_of(trial: Trial, learnt: Learnt) -> Guest:
         BEGAN,
         in_use=Reading(float(scene.in_use_bytes), BEGAN),
         dirty_sample=None if sampled is None else Reading(float(sampled), BEGAN),
+        sampled_pages=SAMPLE_PAGES_PER_GIBIBYTE * scene.memory_bytes / (1 << 30),
     )
     earlier = trial.earlier
     return fresh if earlier is None else replace(fresh, points=(*fresh.points, *points_seen(earlier, fresh, learnt)))

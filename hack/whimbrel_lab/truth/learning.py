@@ -14,6 +14,8 @@ from whimbrel_lab.truth.trial import Trial
 
 LEAST_SPAN_S = 2.0
 """A rate seen over less says little: QEMU sends in bursts of a tenth of a second."""
+CALM = 1.02
+"""A guest that sent no more than so many times what it had in use sent hardly anything while it stood still, uncapped."""
 SHORTEST_S = 1e-3
 AS_CAPPED = exactly(1.0)
 
@@ -50,7 +52,7 @@ def learn(trials: Iterable[Trial]) -> Learnt:
     left_over_s = sorted(
         max(SHORTEST_S, trial.duration_s - device_state_s - slowdown.p50 * sent / trial.scene.cap_bytes_per_second)
         for trial in finished
-        if (sent := trial.sent_bytes) is not None
+        if (sent := trial.sent_bytes) is not None and sent <= CALM * trial.scene.in_use_bytes
     )
     return Learnt(slowdown, _spread(left_over_s) if left_over_s else None, device_state_s)
 

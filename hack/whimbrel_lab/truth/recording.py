@@ -1,10 +1,11 @@
-"""A recording: trials as lines of JSON, in the order of their seeds, so that what was once seen can be asked again."""
+"""A recording: a folder of lines of JSON, in the order of their seeds, so that what was once seen can be asked again."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from whimbrel.domain.quantities import MIB
 from whimbrel_lab.hypervisor import HostSpec
@@ -12,6 +13,8 @@ from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor
 from whimbrel_lab.truth.scenes import Scene
 from whimbrel_lab.truth.trial import Trial, carry_out
 
+MOVES, PRICES = "moves.jsonl", "prices.jsonl"
+"""Files of a recording."""
 LINK_BYTES_PER_SECOND = 1024 * MIB
 """So fast that the cap of each migration is what counts."""
 
@@ -62,9 +65,19 @@ async def record(scenes: Sequence[Scene], at_once: int) -> AsyncIterator[Trial]:
 def write(trials: Iterable[Trial], path: Path) -> None:
     """One line each, sorted by seed, first moves first."""
     ordered = sorted(trials, key=lambda trial: (trial.scene.seed, trial.earlier is not None))
-    path.write_text("".join(json.dumps(trial.document(), separators=(",", ":")) + "\n" for trial in ordered))
+    write_lines((trial.document() for trial in ordered), path)
 
 
 def read(path: Path) -> tuple[Trial, ...]:
     """All trials of a recording."""
-    return tuple(Trial.of(json.loads(line)) for line in path.read_text().splitlines() if line)
+    return tuple(Trial.of(document) for document in read_lines(path))
+
+
+def write_lines(documents: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """A document a line."""
+    path.write_text("".join(json.dumps(document, separators=(",", ":")) + "\n" for document in documents))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """What was written so."""
+    return [json.loads(line) for line in path.read_text().splitlines() if line]

@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from whimbrel_lab.hypervisor import HypervisorError, MigrationOptions
+from whimbrel_lab.hypervisor import HypervisorError, MigrationJob, MigrationOptions
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor
 from whimbrel_lab.truth.scenes import SETTLE_S, Means, Scene, again
 
@@ -91,7 +91,7 @@ async def _move(lab: LibvirtHypervisor, scene: Scene, source: str, target: str, 
     await asyncio.sleep(max(0.0, settle_s - (time.monotonic() - began)))
     await lab.reset_beats(name)
     options = MigrationOptions(scene.cap_bytes_per_second, auto_converge=scene.means is Means.AUTO_CONVERGE)
-    return await _migrate(lab, scene, sampled, await lab.migrate(source, target, name, options))
+    return await watch(lab, scene, sampled, await lab.migrate(source, target, name, options), patience_s(scene))
 
 
 def patience_s(scene: Scene) -> float:
@@ -100,10 +100,12 @@ def patience_s(scene: Scene) -> float:
     return max(least_s, PATIENCE_PASSES * scene.pass_s)
 
 
-async def _migrate(lab: LibvirtHypervisor, scene: Scene, sampled: int | None, job: Any) -> Trial:
+async def watch(
+    lab: LibvirtHypervisor, scene: Scene, sampled: int | None, job: MigrationJob, give_up_s: float
+) -> Trial:
+    """Follows a migration that has just begun to its end, suspends its guest where the scene says so, and aborts it then."""
     began = time.monotonic()
     ended = asyncio.ensure_future(job.wait())
-    patience = patience_s(scene)
     stun_s = STUN_AFTER_PASSES * scene.pass_s if scene.means is Means.STUN else None
     samples: list[Sample] = []
     suspended_at_s: float | None = None
@@ -126,7 +128,7 @@ async def _migrate(lab: LibvirtHypervisor, scene: Scene, sampled: int | None, jo
             await job.suspend()
             suspended_at_s = round(time.monotonic() - began, 3)
             remaining = samples[-1].remaining_bytes if samples else None
-        limit_s = patience if suspended_at_s is None else suspended_at_s + STUN_PATIENCE_S
+        limit_s = give_up_s if suspended_at_s is None else suspended_at_s + STUN_PATIENCE_S
         if elapsed_s > limit_s and not aborted:
             aborted = True
             await job.abort()

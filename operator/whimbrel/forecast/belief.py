@@ -6,7 +6,7 @@ goes on being log-uniform; a second point, of a longer window, leaves few. The w
 dirtying in makes every curve greater, and no forecast shorter.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
 
@@ -29,6 +29,10 @@ WIDER_WINDOW = 1.15
 """From which ratio on two windows tell more than one."""
 BENT_AT = 0.7
 """A bound below this share of what a constant rate would give shows that the curve has bent before it."""
+BORROWED = 1.6
+"""What is known no better than this was not measured on the guest itself. What was sampled on it is better known, and in the
+middle right.
+"""
 CONTRADICTS_AT = 1.25
 """No curve shows more than this of what a constant rate would give: then the points are of different times."""
 
@@ -57,6 +61,19 @@ def candidates(guest: Guest) -> tuple[Candidate, ...]:
     return tuple(found)
 
 
+def busier(guest: Guest) -> Guest:
+    """The guest where each sample of it says too little: nine of ten are no busier than that."""
+    return replace(
+        guest,
+        points=tuple(
+            replace(point, distinct_bytes=min(guest.memory_bytes, point.distinct_bytes * point.within_factor))
+            if point.within_factor < BORROWED
+            else point
+            for point in guest.points
+        ),
+    )
+
+
 def _curves(told: tuple[CurvePoint, ...], in_use_bytes: float) -> list[tuple[DirtyCurve, float]]:
     points = tuple(point for point in told if not point.at_most)
     memory_bytes = min(in_use_bytes, _ceiling(told, points))
@@ -69,7 +86,7 @@ def _curves(told: tuple[CurvePoint, ...], in_use_bytes: float) -> list[tuple[Dir
         ]
     short, long = _ends(points)
     factor = max(short.within_factor, long.within_factor)
-    scales = (1.0,) if factor == 1 else (1 / factor, 1.0, factor)
+    scales = (1.0,) if factor < BORROWED else (1 / factor, 1.0, factor)
     return [
         (curve, weight / len(scales)) for scale in scales for curve, weight in _fit(short, long, memory_bytes, scale)
     ]
@@ -96,7 +113,7 @@ def _ends(points: tuple[CurvePoint, ...]) -> tuple[CurvePoint, CurvePoint]:
     What was measured on the guest itself outweighs what is borrowed. Of equal windows the greater one counts.
     """
     best = min(point.within_factor for point in points)
-    own = [point for point in points if point.within_factor == best]
+    own = [point for point in points if point.within_factor < BORROWED or point.within_factor == best]
     short = min(own, key=lambda point: (point.window_s, -point.distinct_bytes))
     return short, max(own, key=lambda point: (point.window_s, point.distinct_bytes))
 
@@ -116,7 +133,8 @@ def _fit(short: CurvePoint, long: CurvePoint, memory: float, scale: float) -> li
     rate = seen / window_s
     if later >= LINEAR_AT * straight:
         return [(DirtyCurve(_grown(later, memory, growth), rate), 1 / len(GROWTH)) for growth in GROWTH]
-    if later <= SATURATED_AT * seen:
+    noise = short.within_factor if short.within_factor < BORROWED else 1.0
+    if later <= SATURATED_AT * noise * seen:
         return [(DirtyCurve(later, rate), 0.5), (DirtyCurve(later, FASTER * rate), 0.5)]
     cold_rate = (later - seen) / (long.window_s - window_s)
     hot = max(0.0, seen - cold_rate * window_s)

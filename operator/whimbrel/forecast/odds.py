@@ -12,7 +12,7 @@ from whimbrel.forecast.spread import Spread
 
 MOVED = frozenset({Ending.IN_TIME, Ending.STUNNED, Ending.POST_COPIED})
 SUSPENDED = frozenset({Ending.STUNNED, Ending.STUN_ABORTED})
-_TOLERANCE = 1e-9
+TOLERANCE = 1e-9
 
 
 def chance(
@@ -60,4 +60,4 @@ def fits(
 ) -> bool:
     """Whether that chance is at least 90 %, or as wanted."""
     found = chance(guest, path, terms, disks, start_up, within_s=within_s, most_downtime_ms=most_downtime_ms)
-    return found >= certainty - _TOLERANCE
+    return found >= certainty - TOLERANCE

@@ -10,7 +10,8 @@ from math import ceil
 
 from whimbrel.domain.quantities import MIB
 from whimbrel.forecast.attempt import NO_DISKS, AtDeadline, Disks, Terms
-from whimbrel.forecast.odds import fits
+from whimbrel.forecast.belief import busier
+from whimbrel.forecast.odds import TOLERANCE, chance, fits
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.prediction import CERTAIN, POD_START_UP, outcomes
 from whimbrel.forecast.readings import Guest
@@ -49,8 +50,10 @@ def price(
     *,
     within_s: float | None = None,
     stun_terms: Terms | None = None,
+    failed_at_bytes_per_second: float | None = None,
 ) -> Price:
-    """The prices of a move that pre-copy under these terms cannot do within so many seconds.
+    """The prices of a move that pre-copy under these terms cannot do within so many seconds; where it was tried, the bandwidth
+    at which it did not end within them.
 
     `stun_terms` are those of the stun that the ladder would try (its deadline is the ladder's to choose); None: none would be.
     """
@@ -61,9 +64,22 @@ def price(
     ):
         if fits(guest, path, permitted, disks, start_up, within_s=within_s):
             permissions.append(name)
+
+    def bandwidth(of: Guest, certainty: float) -> int | None:
+        return bandwidth_that_does(
+            of,
+            path,
+            terms,
+            disks,
+            start_up,
+            within_s=within_s,
+            certainty=certainty,
+            failed_at_bytes_per_second=failed_at_bytes_per_second,
+        )
+
     return Price(
-        bandwidth_that_does(guest, path, terms, disks, start_up, within_s=within_s, certainty=EVEN),
-        bandwidth_that_does(guest, path, terms, disks, start_up, within_s=within_s),
+        bandwidth(guest, EVEN),
+        bandwidth(busier(guest), CERTAIN),
         None if stun_terms is None else pause_that_does(guest, path, stun_terms, disks, start_up, within_s=within_s),
         tuple(permissions),
     )
@@ -78,18 +94,24 @@ def bandwidth_that_does(
     *,
     within_s: float | None = None,
     certainty: float = CERTAIN,
+    failed_at_bytes_per_second: float | None = None,
 ) -> int | None:
     """The least bandwidth, in whole MiB/s as bytes per second, at which pre-copy ends by itself within deadline and time with
     that certainty; None where none does. Without throttling: with it, more bandwidth may mean that it sets in later.
+
+    Where an attempt has failed for want of bandwidth, the guests are out of question that would have been moved at it: since
+    more bandwidth moves them all the more, so much of the certainty counts for nothing.
     """
     plain = replace(terms, may_throttle=False, at_deadline=AtDeadline.ABORT)
 
-    def does(mib_per_second: int) -> bool:
-        rate = float(mib_per_second * MIB)
+    def likely(rate: float) -> float:
         wider = replace(path, cap_bytes_per_second=rate, link_bytes_per_second=max(rate, path.link_bytes_per_second))
-        return fits(guest, wider, plain, disks, start_up, within_s=within_s, certainty=certainty)
+        return chance(guest, wider, plain, disks, start_up, within_s=within_s)
 
-    least = _least(does, MOST_MIB_PER_SECOND)
+    refuted = 0.0 if failed_at_bytes_per_second is None else likely(failed_at_bytes_per_second)
+    wanted = refuted + certainty * (1 - refuted)
+    failed_mib = 0 if failed_at_bytes_per_second is None else int(failed_at_bytes_per_second // MIB)
+    least = _least(lambda mib: mib > failed_mib and likely(float(mib * MIB)) >= wanted - TOLERANCE, MOST_MIB_PER_SECOND)
     return None if least is None else ceil(MARGIN * least) * MIB
 
 

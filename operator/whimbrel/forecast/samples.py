@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from math import sqrt
 
 from whimbrel.domain.records import MigrationSample
 from whimbrel.forecast.curve import CurvePoint
-from whimbrel.forecast.pre_copy import first_round_bytes
+from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S, first_round_bytes
 from whimbrel.forecast.readings import Guest
-from whimbrel.forecast.steady import steady_round_bytes
+from whimbrel.forecast.steady import one_of_each_round, steady_rounds
 
 SEEN_WHILE_MIGRATING = "rounds seen while it migrated"
 SEEN_AFTERWARDS = "duration of a finished migration"
@@ -25,12 +26,14 @@ REGULATED_S = 0.1
 """QEMU keeps its rate by sending so much at once and waiting for the rest of such a span: what was sent between two samples is
 known to one of them.
 """
+LARGE = 4.0
+"""How many times what QEMU leaves unsent of a round, so that what was added to it is nearly all that was dirtied."""
 RECENT_SAMPLES = 4
 """The rate is the mean over so many samples: QEMU's own last figure swings with every round."""
 
 
 RECENT_ROUNDS = 12
-"""Samples that are compared for rounds of one size."""
+"""Samples of different rounds that are compared for rounds of one size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +79,32 @@ def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) 
     rate, over_s = _rate(marks)
     round_began: float | None = 0.0
     in_first, points = True, list[CurvePoint]()
+    unsent = ALLOWED_DOWNTIME_S * rate if rate else 0.0
     for earlier, later in pairwise(marks):
         left = min(earlier.left, max(0.0, first - earlier.sent)) if in_first else earlier.left
         sent = later.sent - earlier.sent
         if later.left <= earlier.left and sent <= 1.05 * left:
             continue
-        began_with = sent - left + later.left
-        one_round = began_with > 0 and later.left > began_with / 2
+        added = sent - left + later.left
+        one_round = added > LARGE * unsent and later.left > added / 2
         ended = min(later.second, earlier.second + left / rate) if rate else later.second
-        if round_began is not None and ended > round_began and 0 < began_with <= guest.memory_bytes:
-            points.append(CurvePoint(ended - round_began, began_with, SEEN_WHILE_MIGRATING, at_most=not one_round))
+        most = min(added + unsent, guest.memory_bytes)
+        if round_began is not None and ended > round_began and 0 < added <= guest.memory_bytes:
+            seen = added if one_round else most
+            points.append(CurvePoint(ended - round_began, seen, SEEN_WHILE_MIGRATING, at_most=not one_round))
         in_first, round_began = False, ended if one_round else None
     last = marks[-1]
-    later_rounds = [(mark.sent, mark.left) for mark in marks if mark.sent > first]
-    size = steady_round_bytes(later_rounds[-RECENT_ROUNDS:])
-    if rate and size is not None:
-        points.append(CurvePoint(size / rate, size, SEEN_WHILE_MIGRATING))
-        if steady_round_bytes([(first, 0.0), *later_rounds][:RECENT_ROUNDS]) is not None:
+    later_rounds = one_of_each_round((mark.sent, mark.left) for mark in marks if mark.sent > first)
+    rounds = steady_rounds(later_rounds[-RECENT_ROUNDS:], unsent)
+    if rate and rounds is not None:
+        sent, most = rounds.sent_bytes, min(rounds.begins_with_bytes, guest.memory_bytes)
+        # Of what a round leaves unsent nobody can tell whether it was dirtied anew: at least what was sent, at most all of it.
+        middle, factor = sqrt(sent * most), max(1.0, sqrt(most / sent))
+        points.append(CurvePoint(sent / rate, middle, SEEN_WHILE_MIGRATING, factor))
+        ends = first + rounds.begins_with_bytes - sent
+        if steady_rounds([(ends, 0.0), *later_rounds][:RECENT_ROUNDS], unsent) is not None:
             # Whole rounds of this size fit between the first round's end and the next sample: it dirtied no more either.
-            points.append(CurvePoint(first / rate, size, SEEN_WHILE_MIGRATING))
+            points.append(CurvePoint(first / rate, most, SEEN_WHILE_MIGRATING))
     age_s = None if round_began is None else last.second - round_began
     return Sighting(
         last.at, last.second, last.sent, last.left, rate, in_first, age_s, _telling(points), REGULATED_S / over_s
@@ -127,7 +137,10 @@ def point_of_finished(
     if least > 0 and (least / (1 + least)) >= CLEAR * (most / (1 + most)):
         middle = (least + most) / 2
         return CurvePoint(window_s, guest.in_use_bytes * middle / (1 + middle), SEEN_AFTERWARDS)
-    return CurvePoint(window_s, guest.in_use_bytes * min(1.0, most), SEEN_AFTERWARDS, at_most=True)
+    # What went over while the guest stood still took hardly any time, and is not in the duration.
+    stopped = ALLOWED_DOWNTIME_S * bytes_per_second[1]
+    at_most = min(guest.in_use_bytes, guest.in_use_bytes * most + stopped)
+    return CurvePoint(window_s, at_most, SEEN_AFTERWARDS, at_most=True)
 
 
 def _marks(samples: Iterable[MigrationSample], began: datetime, guest: Guest) -> list[_Mark]:

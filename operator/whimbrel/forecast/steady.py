@@ -6,32 +6,62 @@ than half of it was once seen left, and so what the guest rewrites meanwhile. A 
 have to send. Used by `samples`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 FEWEST_DIFFERENCES = 4
 """With fewer, a size that fits is too likely to be a coincidence."""
 MOST_ROUNDS_BETWEEN = 20
 """Between two samples; with more, every size fits."""
+FEW_ROUNDS_BETWEEN = 2
+SAME_ROUND = 0.05
+"""Of what is left: so little more was not dirtied, but is pages of zeros and headers."""
 TOLERANCE = 0.12
 """How far from whole the number of rounds between two samples may be: rounds of a real guest differ a little."""
 
 
-def steady_round_bytes(sent_and_left: Sequence[tuple[float, float]]) -> float | None:
-    """Bytes of each round, from (bytes sent, bytes left of the round) in the order of time, all after the first round; None
-    where rounds are not alike, or too few samples tell.
+def one_of_each_round(sent_and_left: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The first of the samples of each round: within one, what was sent and what is left add up to the same."""
+    kept = list[tuple[float, float]]()
+    for sent, left in sent_and_left:
+        if not kept or sent + left > sum(kept[-1]) + SAME_ROUND * max(left, kept[-1][1]):
+            kept.append((sent, left))
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Rounds that are alike: bytes sent in each, and bytes that each begins with."""
+
+    sent_bytes: float
+    begins_with_bytes: float
+
+
+def steady_rounds(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float = 0.0) -> Rounds | None:
+    """From (bytes sent, bytes left of the round) in the order of time, all after the first round; None where rounds are not
+    alike, or too few samples tell. `unsent_bytes` of a round may be left for the next: told apart where more was seen left than
+    is sent in a round, and nearly each round was seen.
     """
+    size = _size(sent_and_left, 0.0, MOST_ROUNDS_BETWEEN)
+    if size is not None and max(left for _sent, left in sent_and_left) <= (1 + SAME_ROUND) * size:
+        return Rounds(size, size)
+    size = _size(sent_and_left, unsent_bytes, FEW_ROUNDS_BETWEEN) if unsent_bytes else None
+    return None if size is None else Rounds(size, size + unsent_bytes)
+
+
+def _size(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float, most_rounds: int) -> float | None:
     ends = [sent + left for sent, left in sent_and_left]
-    at_least = max((left for _sent, left in sent_and_left), default=0.0)
+    at_least = max((left for _sent, left in sent_and_left), default=0.0) - unsent_bytes
     differences = [later - earlier for earlier, later in pairwise(ends) if later > earlier]
     if len(differences) < FEWEST_DIFFERENCES or at_least <= 0:
         return None
-    for rounds in range(1, MOST_ROUNDS_BETWEEN + 1):
+    for rounds in range(1, most_rounds + 1):
         size = min(differences) / rounds
         if size < at_least * (1 - TOLERANCE):
             return None
         counts = [round(difference / size) for difference in differences]
         if all(abs(difference / size - n) <= TOLERANCE for difference, n in zip(differences, counts, strict=True)):
             # Of a size twice what was ever left, a half would explain the same.
-            return max(at_least, sum(differences) / sum(counts)) if size < 2 * at_least else None
+            return sum(differences) / sum(counts) if size < 2 * at_least else None
     return None

@@ -107,3 +107,31 @@ def test_more_time_never_lessens_the_chance(
     more = chance(known, path, limits, within_s=long_s, most_downtime_ms=pause_ms)
 
     assert 0 <= less <= more <= chance(known, path, limits, most_downtime_ms=pause_ms) <= 1
+
+
+def test_a_bandwidth_at_which_an_attempt_failed_is_no_price_and_rules_out_the_guests_that_it_would_have_moved() -> None:
+    known = Guest(MEMORY, MEMORY / 2, (CurvePoint(1.0, 100.0 * MIB, "sample"),))
+    path = Path(10_000.0 * MIB, 40.0 * MIB)
+    untried = bandwidth_that_does(known, path, Terms(), within_s=3600, certainty=0.5)
+    assert untried is not None
+
+    failed = bandwidth_that_does(
+        known, path, Terms(), within_s=3600, certainty=0.5, failed_at_bytes_per_second=float(untried)
+    )
+
+    assert failed is not None
+    assert failed > untried
+
+
+def test_the_higher_price_allows_for_a_sample_that_says_too_little() -> None:
+    steady = (CurvePoint(60.0, 3000.0 * MIB, "rounds"),)
+    exact = Guest(MEMORY, MEMORY / 2, (CurvePoint(1.0, 50.0 * MIB, "sample"), *steady))
+    vague = Guest(MEMORY, MEMORY / 2, (CurvePoint(1.0, 50.0 * MIB, "sample", within_factor=1.2), *steady))
+    path = Path(10_000.0 * MIB, 40.0 * MIB)
+
+    surely, wider = price(exact, path, within_s=3600, terms=Terms()), price(vague, path, within_s=3600, terms=Terms())
+
+    assert surely.bandwidth_p50_bytes_per_second == wider.bandwidth_p50_bytes_per_second
+    assert surely.bandwidth_p90_bytes_per_second is not None
+    assert wider.bandwidth_p90_bytes_per_second is not None
+    assert wider.bandwidth_p90_bytes_per_second >= 1.1 * surely.bandwidth_p90_bytes_per_second

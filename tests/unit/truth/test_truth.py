@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
 from whimbrel.domain.quantities import MIB
 from whimbrel.forecast import exactly
 from whimbrel_lab.hypervisor.guest import image
-from whimbrel_lab.truth.judging import judge, judge_all, known_of
+from whimbrel_lab.truth.bargain import FIRST_SEED, Bargain, hopeless
+from whimbrel_lab.truth.judging import ALLOWED_DOWNTIME_S, judge, judge_all, known_of
 from whimbrel_lab.truth.learning import Learnt, learn
-from whimbrel_lab.truth.report import ROWS, table
+from whimbrel_lab.truth.picture import MOVED_ONCE, NEVER_MOVED, picture
+from whimbrel_lab.truth.report import ROWS, bargain_table, table
 from whimbrel_lab.truth.scenes import CAPS_MIB, LONGEST_PASS_S, Means, Scene, Split, again, scene
-from whimbrel_lab.truth.trial import Sample, Trial
+from whimbrel_lab.truth.trial import Sample, Trial, patience_s
 
 IDLE = Scene(2, 128 * MIB, 96 * MIB, 0, 0, 32 * MIB, Means.PRE_COPY)
 HOPELESS = replace(IDLE, seed=3, working_set_bytes=90 * MIB, dirty_bytes_per_second=96 * MIB)
@@ -127,3 +130,56 @@ def test_a_recording_reads_as_it_was_written() -> None:
     next_one = replace(trial, earlier=trial)
 
     assert Trial.of(json.loads(json.dumps(next_one.document()))) == next_one
+
+
+def test_refusals_are_of_guests_that_dirty_more_than_goes_over_and_have_sets_that_the_downtime_does_not_let_through() -> (
+    None
+):
+    for seed in range(FIRST_SEED, FIRST_SEED + 100):
+        refused = hopeless(seed)
+
+        image.kernel(refused.guest())
+        assert refused == hopeless(seed)
+        assert refused.ratio >= 1.15
+        assert refused.working_set_bytes > 1.15 * refused.cap_bytes_per_second * ALLOWED_DOWNTIME_S
+
+
+def test_a_tested_price_reads_as_it_was_written_and_has_its_table() -> None:
+    tested = Bargain(a_trial(HOPELESS, 20.0, converged=False), 60 * MIB, 90 * MIB, True, True, False)
+
+    assert Bargain.of(json.loads(json.dumps(tested.document()))) == tested
+    rows = bargain_table([tested, tested]).splitlines()
+    assert rows[1].endswith("100 % of 2")
+    assert rows[2].endswith("100 % of 2")
+    assert rows[3].endswith("0 % of 2")
+    assert rows[4].endswith("1.50 / 1.50")
+
+
+def test_the_picture_shows_each_move_that_had_a_number_with_a_bar_to_its_90th_percentile() -> None:
+    once = a_trial(IDLE, 3.1)
+    judged = judge_all([once, replace(once, earlier=once), a_trial(HOPELESS, 20.0, converged=False)])
+
+    drawn = ElementTree.fromstring(picture(judged))
+
+    svg = "{http://www.w3.org/2000/svg}"
+    circles = drawn.findall(f"{svg}circle")
+    assert len(circles) == 2
+    assert {circle.get("stroke") for circle in circles} == {NEVER_MOVED, MOVED_ONCE}
+    assert len([path for path in drawn.findall(f"{svg}path") if path.get("stroke")]) == 2
+
+
+def test_a_guest_that_dirties_as_fast_as_goes_over_is_critical_unless_it_may_be_throttled() -> None:
+    even = replace(HOPELESS, dirty_bytes_per_second=32 * MIB)
+    throttled = replace(even, means=Means.AUTO_CONVERGE)
+
+    assert judge(a_trial(even, 20.0, converged=False), Learnt()).critical
+    assert not judge(a_trial(throttled, 20.0), Learnt()).critical
+
+
+def test_a_copy_said_to_end_later_than_a_trial_waits_is_right_where_it_was_given_up() -> None:
+    slow = replace(HOPELESS, means=Means.AUTO_CONVERGE, cap_bytes_per_second=16 * MIB, dirty_bytes_per_second=160 * MIB)
+    judged = judge(a_trial(slow, 60.0, converged=False), Learnt())
+
+    assert judged.said.duration_p50_s is not None
+    assert judged.said.duration_p50_s > patience_s(slow)
+    assert judged.right is True
