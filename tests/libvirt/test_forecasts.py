@@ -1,4 +1,4 @@
-"""A small part of the bench of real migrations, with wide bounds: two guests, each foretold and then moved; the calm one twice."""
+"""A small part of the bench of real migrations, with wide bounds: a calm guest, moved twice, and one that cannot be."""
 
 import pytest
 
