@@ -12,13 +12,13 @@ pytestmark = [pytest.mark.lab, pytest.mark.kubectl, pytest.mark.asyncio(loop_sco
 
 HASH = r"[0-9a-f]{10}"
 EXPECTED = rf"""
-NAME +PHASE +PROGRESS +PERCENT +MESSAGE +AGE
+NAME +PHASE +PROGRESS +PERCENT +ETA +MESSAGE +AGE
 migrationplan\.whimbrel\.dev/tidy +Succeeded +3/3 +100 +2 moved; .+ +\d+s
 
-NAME +VM +PHASE +FROM +TO +DURATION-MS +DOWNTIME-MS +ATTEMPTS +REASON +AGE
+NAME +VM +PHASE +FROM +TO +QUOTED-S +DURATION-MS +DOWNTIME-MS +ATTEMPTS +REASON +AGE
 virtualmachinemove\.whimbrel\.dev/tidy-stuck-{HASH} +stuck +Skipped +HostDeviceAttached +\d+s
-virtualmachinemove\.whimbrel\.dev/tidy-vm-1-{HASH} +vm-1 +Succeeded +node-1 +node-[23] +\d+ +1 +Verified +\d+s
-virtualmachinemove\.whimbrel\.dev/tidy-vm-2-{HASH} +vm-2 +Succeeded +node-1 +node-[23] +\d+ +1 +Verified +\d+s
+virtualmachinemove\.whimbrel\.dev/tidy-vm-1-{HASH} +vm-1 +Succeeded +node-1 +node-[23] +\d+ +\d+ +1 +Verified +\d+s
+virtualmachinemove\.whimbrel\.dev/tidy-vm-2-{HASH} +vm-2 +Succeeded +node-1 +node-[23] +\d+ +\d+ +1 +Verified +\d+s
 
 NAME +ENABLED +MBPS +OUT +IN +NODES +READY +AGE
 hostprofile\.whimbrel\.dev/all +true +1000 +2 +2 +3 +True +\d+s

@@ -7,7 +7,7 @@ shown is a floor. Times of arrival may move both ways: they say what is true now
 from dataclasses import dataclass, replace
 from math import inf, isfinite, log
 
-from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, conclude
+from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, attempt, conclude
 from whimbrel.forecast.belief import candidates
 from whimbrel.forecast.curve import DirtyCurve
 from whimbrel.forecast.odds import MOVED, SUSPENDED
@@ -17,6 +17,8 @@ from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.samples import Sighting
 from whimbrel.forecast.spread import quantile
 
+OVER_BY = 0.7
+"""A copy that should have ended at this share of its age and runs on is not of that guest."""
 MOST_PROGRESS = 0.99
 """Until the guest is seen at its target."""
 
@@ -114,13 +116,33 @@ def chance_of_rest(
     guest: Guest, path: Path, terms: Terms, seen: Sighting, *, most_downtime_ms: int | None = None
 ) -> float:
     """From 0 to 1: that a copy as last seen moves its guest, suspended for no longer than permitted (None: not at all)."""
-    moved = 0.0
-    for run, weight in _rest(guest, path, terms, seen):
+    moved, possible = 0.0, _still_possible(guest, path, terms, seen)
+    for run, weight in possible:
         if run.ending in SUSPENDED and (most_downtime_ms is None or 1000 * run.downtime_bound_s > most_downtime_ms):
             continue
         if run.ending in MOVED and run.seconds < inf:
             moved += weight
     return min(1.0, moved)
+
+
+def _still_possible(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> list[tuple[Run, float]]:
+    """What becomes of the copy for guests whose copy would not have ended before now; weights add up to 1.
+
+    Where it would have ended for all of them the guest is not what it was believed to be, and nothing is ruled out.
+    """
+    narrowed = replace(guest, points=(*guest.points, *seen.points))
+    found = list[tuple[Run, float]]()
+    for one in candidates(narrowed):
+        first = first_round_bytes(guest.memory_bytes, one.in_use_bytes)
+        for pace, share in paces_seen(path, seen.bytes_per_second, seen.rate_within):
+            whole = attempt(first, one.curve, pace, terms)
+            if not (whole.ending in MOVED and whole.seconds < OVER_BY * seen.elapsed_s):
+                run = _goes_on(guest, one.in_use_bytes, one.curve, pace, terms, seen)
+                found.append((run, one.weight * share))
+    in_all = sum(weight for _run, weight in found)
+    if in_all <= 0:
+        return _rest(guest, path, terms, seen)
+    return [(run, weight / in_all) for run, weight in found]
 
 
 def _rest(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> list[tuple[Run, float]]:

@@ -31,7 +31,6 @@ from whimbrel.forecast import (
     sighting,
 )
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.ladder.choice import HOPELESS
 from whimbrel.ladder.rung import NEVER_MEASURED
 from whimbrel.ladder.terms import terms_of
 from whimbrel.lifecycle.evidence import Evidence
@@ -43,6 +42,8 @@ LEAD_S = 1.0
 an abort of a copy takes well below a second to reach the launcher."""
 UNLIMITED_BYTES_PER_SECOND = 1250.0 * MIB
 """Of an attempt without a cap, until samples show its rate: 10 Gbit/s."""
+WORTH_GOING_ON = 0.25
+"""With less chance than this what is left of an attempt is better spent on the next one."""
 MOST_POINTS = 4
 TIMESTAMP_S = 1.0
 """KubeVirt's times have whole seconds."""
@@ -60,9 +61,16 @@ class Watched:
     seen: Sighting | None
 
     @property
+    def believed(self) -> Guest:
+        """The guest as it was known before, unless this very copy has shown points of its curve: it may work otherwise now."""
+        shown = self.seen is not None and any(not point.at_most for point in self.seen.points)
+        return replace(self.guest, points=()) if shown else self.guest
+
+    @property
     def narrowed(self) -> Guest:
         """The guest with what this very copy has shown of it."""
-        return self.guest if self.seen is None else replace(self.guest, points=(*self.guest.points, *self.seen.points))
+        believed = self.believed
+        return believed if self.seen is None else replace(believed, points=(*believed.points, *self.seen.points))
 
 
 def watched(evidence: Evidence, snapshot: Snapshot) -> Watched | None:
@@ -110,8 +118,8 @@ def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
         return "PauseTooLong", too_long
     if seen is None or seen.first_round or not seen.points:
         return None
-    chance = chance_of_rest(found.guest, found.path, found.terms, seen, most_downtime_ms=_most_downtime_ms(found))
-    if chance >= HOPELESS:
+    chance = chance_of_rest(found.believed, found.path, found.terms, seen, most_downtime_ms=_most_downtime_ms(found))
+    if chance >= WORTH_GOING_ON:
         return None
     if found.terms.at_deadline in (AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME):
         return "PauseTooLong", (
@@ -174,7 +182,7 @@ def arrival(found: Watched, phase: MovePhase) -> Eta | None:
     if phase in (MovePhase.STUNNED, MovePhase.POST_COPY):
         capped = phase is MovePhase.STUNNED
         return eta_of_rest(found.path, found.seen.remaining_bytes, found.seen.bytes_per_second, capped=capped)
-    return eta(found.guest, found.path, found.terms, found.seen)
+    return eta(found.believed, found.path, found.terms, found.seen)
 
 
 def learned(record: AttemptRecord, found: Watched | None, samples: Iterable[MigrationSample]) -> AttemptRecord:

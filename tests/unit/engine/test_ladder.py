@@ -1,0 +1,255 @@
+"""The ladder as a plan walks it: chosen by forecast, ended by what a copy shows, refused with a price, and what is learnt."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from support.stage import DB1, STUN, Stage
+from whimbrel.domain.records import GuestReadings, Key, MigrationSample, Reading
+from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, VIRTUAL_MACHINES
+
+MIB = 1 << 20
+EVERYTHING = {**STUN, "throttle": "Allowed", "postCopy": "Allowed"}
+
+
+def a_stage(dirty_mib: int | None, in_use_mib: int = 1024, **migration: Any) -> Stage:
+    """A stage whose db1 (2 GiB, copied at 596 MiB/s) dirtied so much in a second."""
+    stage = Stage()
+    if dirty_mib is not None:
+        now = stage.world.now
+        stage.readings[DB1] = GuestReadings(
+            "node-1", Reading(float(dirty_mib * MIB), now), Reading(float(in_use_mib * MIB), now)
+        )
+    stage.plan(migration=migration)
+    return stage
+
+
+def sampled(stage: Stage, samples: Iterable[tuple[float, int, int]]) -> None:
+    """Samples of db1's running copy: seconds since it began, MiB sent in all, MiB left of the round."""
+    state = stage.body(INSTANCES, DB1)["status"]["migrationState"]
+    began = datetime.fromisoformat(state["startTimestamp"].replace("Z", "+00:00"))
+    stage.courses[DB1] = tuple(
+        MigrationSample(began + timedelta(seconds=at_s), processed_bytes=sent * MIB, remaining_bytes=left * MIB)
+        for at_s, sent, left in samples
+    )
+
+
+HOPELESS = [(5, 295, 305), (10, 590, 10), (12, 708, 192), (15, 885, 15), (17, 1003, 197)]
+"""A guest of 600 MiB at 59 MiB/s that rewrites 300 MiB within each round."""
+
+
+def a_stage_with_a_guest_that_changes() -> Stage:
+    """db1, on a link of 1 Gbit/s, was calm when it was sampled, and is busy since."""
+    stage = Stage(profile={"link_mbps": 1000})
+    now = stage.world.now
+    stage.readings[DB1] = GuestReadings("node-1", Reading(5.0 * MIB, now), Reading(600.0 * MIB, now))
+    stage.plan()
+    return stage
+
+
+def copying(stage: Stage) -> Stage:
+    stage.settle()
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+    return stage
+
+
+def test_what_is_expected_stands_in_the_move_before_its_migration_exists() -> None:
+    stage = a_stage(20)
+
+    stage.settle()
+
+    said = stage.move()["spec"]["attempt"]["forecast"]
+    assert said["convergence"] == "Converges"
+    assert 0 < said["durationP50Seconds"] < said["durationP90Seconds"]
+    assert said["bytesP50"] >= 1024 * MIB
+    assert said["missing"] == []
+
+
+def test_without_metrics_the_quote_says_what_was_not_known() -> None:
+    stage = a_stage(None)
+
+    stage.settle()
+
+    assert any("dirty-rate sample" in text for text in stage.move()["spec"]["attempt"]["forecast"]["missing"])
+
+
+def test_what_is_told_of_a_guest_on_another_node_is_not_believed() -> None:
+    stage = a_stage(20)
+    stage.readings[DB1] = GuestReadings("node-3", Reading(20.0 * MIB, stage.world.now), None)
+
+    stage.settle()
+
+    assert stage.move()["spec"]["attempt"]["forecast"]["missing"] != []
+
+
+def test_a_busy_guest_that_may_be_stunned_is_stunned_at_the_first_attempt() -> None:
+    stage = a_stage(2000, 600, disruption={**STUN, "maxDowntimeMs": 8000})
+
+    stage.settle()
+
+    attempt = stage.move()["spec"]["attempt"]
+    assert attempt["rung"] == "Stun"
+    assert [skipped["rung"] for skipped in attempt["forecast"]["skipped"]] == ["PreCopy"]
+    assert attempt["forecast"]["attendedDowntimeMs"] == 8000
+    assert stage.unfinished()["metadata"]["annotations"]["whimbrel.dev/max-downtime-ms"] == "8000"
+
+
+@pytest.mark.parametrize(("rung", "field"), [("AutoConverge", "allowAutoConverge"), ("PostCopy", "allowPostCopy")])
+def test_a_rung_of_the_plans_own_ladder_reaches_kubevirt(rung: str, field: str) -> None:
+    stage = a_stage(300, ladder=[{"rung": rung}], disruption=EVERYTHING)
+
+    stage.settle()
+
+    assert stage.move()["spec"]["attempt"]["configuration"][field] is True
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+    assert "abort" not in stage.move()["status"]
+
+
+def test_a_move_that_no_rung_would_do_is_refused_before_anything_begins_and_names_its_price() -> None:
+    stage = a_stage(2000, 1900)
+
+    stage.settle()
+
+    assert stage.migrations() == []
+    assert stage.outcome() == ("Skipped", "NoRungFits")
+    (verdict,) = stage.move()["status"]["verdicts"]
+    assert "Gbit/s" in verdict["needed"]
+    assert "disruption.postCopy" in verdict["needed"]
+    (line,) = stage.status_of()["quote"]["moves"]
+    assert (line["targetNode"], line["reasons"]) == ("", ["NoRungFits"])
+    assert line["price"] == verdict["needed"]
+
+
+def test_where_nothing_may_be_left_behind_a_move_that_no_rung_would_do_blocks_its_plan() -> None:
+    stage = a_stage(2000, 1900)
+    stage.edit(MIGRATION_PLANS, Key("default", "plan"), "spec", "virtualMachines", "nonMigratable", value="Block")
+
+    stage.settle()
+
+    assert stage.status_of()["phase"] == "Blocked"
+
+
+def test_an_approval_does_not_hang_on_the_moods_of_its_guests() -> None:
+    stage = a_stage(20)
+    stage.edit(MIGRATION_PLANS, Key("default", "plan"), "spec", "approval", value="Manual")
+    stage.settle()
+    before = stage.status_of()["quote"]["hash"]
+
+    now = stage.world.now
+    stage.readings[DB1] = GuestReadings("node-1", Reading(2000.0 * MIB, now), Reading(1900.0 * MIB, now))
+    stage.seconds += 90
+    stage.settle()
+
+    assert stage.status_of()["quote"]["hash"] == before
+    assert stage.outcome()[1] == "NoRungFits"
+
+
+def test_a_forecast_that_is_about_true_is_not_written_anew() -> None:
+    stage = a_stage(20)
+    stage.edit(MIGRATION_PLANS, Key("default", "plan"), "spec", "approval", value="Manual")
+    stage.settle()
+    before = len(stage.written)
+
+    for dirty_mib in (18, 22, 25, 19):
+        stage.seconds += 90
+        now = stage.world.now
+        stage.readings[DB1] = GuestReadings("node-1", Reading(float(dirty_mib * MIB), now), Reading(1024.0 * MIB, now))
+        stage.settle()
+
+    assert len(stage.written) == before
+
+
+def test_the_owner_may_ask_for_a_shorter_pause_and_for_none() -> None:
+    for said, rung in (("100", None), ("3000", None), ("9500", "Stun")):
+        stage = a_stage(2000, 1900, disruption={**STUN, "maxDowntimeMs": 9000})
+        annotations = {"whimbrel.dev/max-downtime-ms": said}
+        stage.edit(VIRTUAL_MACHINES, DB1, "metadata", "annotations", value=annotations)
+        stage.settle()
+
+        attempt = stage.move()["spec"].get("attempt")
+        assert (attempt["rung"] if attempt else None) == rung, said
+
+
+def test_a_copy_that_cannot_end_is_ended_as_soon_as_it_shows_it() -> None:
+    stage = copying(a_stage_with_a_guest_that_changes())
+    stage.seconds += 18
+    sampled(stage, HOPELESS)
+
+    stage.settle()
+
+    assert stage.move()["status"]["abort"]["reason"] == "CannotConverge"
+    assert "deletionTimestamp" in stage.unfinished()["metadata"]
+
+
+def test_what_a_failed_copy_has_shown_is_kept_and_decides_the_next_attempt() -> None:
+    stage = copying(a_stage_with_a_guest_that_changes())
+    stage.seconds += 18
+    sampled(stage, HOPELESS)
+    stage.settle()
+
+    stage.carry_out_abort()
+    stage.settle()
+
+    (record,) = stage.move()["status"]["history"]
+    assert (record["reason"], record["sentBytes"]) == ("CannotConverge", 1003 * MIB)
+    assert record["seen"]
+    assert abs(record["bytesPerSecond"] - 59 * MIB) < 2 * MIB
+    assert stage.outcome() == ("Failed", "NoRungFits")
+
+
+def test_a_copy_that_has_sent_more_than_its_step_permits_is_ended() -> None:
+    stage = copying(a_stage(20, ladder=[{"rung": "PreCopy", "maxMebibytes": 3000}]))
+    stage.seconds += 6
+    sampled(stage, [(1, 596, 500), (5, 3100, 100)])
+
+    stage.settle()
+
+    assert stage.move()["status"]["abort"]["reason"] == "SentTooMuch"
+
+
+def test_a_guest_is_not_suspended_whose_pause_could_be_too_long_by_what_its_copy_shows() -> None:
+    stage = copying(a_stage(2000, 600, disruption={**STUN, "maxDowntimeMs": 3000}, ladder=[{"rung": "Stun"}]))
+    deadline_s = stage.move()["spec"]["attempt"]["deadlineSeconds"]
+    stage.seconds += deadline_s - 0.5
+    sampled(stage, [(1, 100, 1900), (2, 200, 1800), (4, 400, 1600)])
+
+    stage.settle()
+
+    assert stage.move()["status"]["abort"]["reason"] == "PauseTooLong"
+
+
+def test_a_moved_guest_has_its_cost_beside_its_forecast_in_the_receipt() -> None:
+    stage = copying(a_stage(20))
+    stage.seconds += 6
+    sampled(stage, [(1, 596, 450), (2, 1050, 3)])
+    stage.settle()
+
+    stage.arrive()
+    stage.settle()
+
+    receipt = stage.move()["status"]["receipt"]
+    assert receipt["rung"] == "PreCopy"
+    assert receipt["throttleSeconds"] == {"value": 0, "source": "Configuration"}
+    assert receipt["rateBytesPerSecond"]["source"] == "LastSample"
+    of_plan = stage.status_of()["receipt"]
+    assert (of_plan["moved"], of_plan["attempts"], of_plan["downtimeUnmeasured"]) == (1, 1, 1)
+
+
+def test_a_copy_tells_when_it_will_end_and_so_does_its_plan() -> None:
+    stage = copying(a_stage(20))
+    stage.seconds += 2
+    sampled(stage, [(1, 596, 450)])
+    stage.seconds += 15
+    stage.settle()
+
+    status = stage.status_of()
+    (active,) = status["active"]
+    assert active["percent"] > 50
+    assert active["etaP50"] <= active["etaP90"]
+    assert status["etaP50"] <= status["etaP90"]
