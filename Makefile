@@ -31,7 +31,7 @@ generate: .venv/.installed ## CRDs from the models, into crds/ and the chart; do
 bench: .venv/.installed control-plane ## the figures: API writes, latency, memory; on a real API server too (15 min)
 	@$(PY) -m whimbrel_lab.bench
 
-bench-truth: .venv/.installed libvirt ## forecasts and prices held against some 250 migrations of real QEMU guests (45 min)
+bench-truth: .venv/.installed libvirt ## forecasts and prices held against some 250 migrations of real QEMU guests (50 min)
 	@$(PY) -m whimbrel_lab.truth --seeds 0:90 --refusals 30 --picture docs/images/forecast.svg
 
 lock: ## resolve requirements.txt and requirements-dev.txt anew (UPGRADE=1: newer versions)
