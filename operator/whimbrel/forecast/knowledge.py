@@ -90,6 +90,10 @@ class Knowledge:
         found = [_point(*seen) for lesson in (alike or lessons) for seen in _numbered(lesson)]
         return tuple(found if alike else (replace(each, within_factor=OTHER_HOUR_FACTOR) for each in found))
 
+    def shown_at(self, instance: Instance) -> datetime | None:
+        """When a migration of this guest last showed how it dirties its memory: what was sampled before says less."""
+        return max((lesson.at for lesson in self._guests.get(instance.uid, ())), default=None)
+
     def slowdown(self, source: str, target: str, otherwise: Spread) -> Spread:
         """How much longer than computed copies on this path take; of one that none has taken, on all of them."""
         return self._paths.get((source, target)) or self._everywhere or otherwise

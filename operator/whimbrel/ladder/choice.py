@@ -14,14 +14,16 @@ from whimbrel.ladder.stun import most_downtime_ms
 
 CLIMBS = frozenset({"NotConverged", "CannotConverge", "PauseTooLong", "StunBudgetExceeded", "SentTooMuch"})
 """Reasons of a failed attempt after which a stronger rung may help; after any other the same rung is tried again."""
+PRE_COPY_FAILED = frozenset({"NotConverged", "CannotConverge"})
+"""Those of them that say of a bandwidth that pre-copy does not end at it."""
 LIKELY = 0.5
 """A rung with this chance is taken: the gentler the better, as long as it is more likely to do than not."""
 STAYS_AT = 0.35
 """A rung that was chosen before stays chosen down to this chance, so that a quote does not flap with its guest's moods."""
 SAMPLES_FROM_S = 12.0
 """From this age on a copy has been sampled: KubeVirt samples every five seconds, and virt-handlers are read as often."""
-HOPELESS = 0.1
-"""Below this chance an attempt is begun on no account: nine in ten of its bytes would be wasted."""
+HOPELESS = 0.25
+"""Below this chance an attempt is begun on no account, and a running one is ended: three in four would be in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
     """`history`: earlier attempts of this move; `stood`: the rung that was quoted for this very attempt before."""
     left = _not_ruled_out(ladder, history)
     if not left:
-        return Choice(None, skipped=(), price=_price(ladder, load), gave_up=True)
+        return Choice(None, skipped=(), price=_price(ladder, load, history), gave_up=True)
     weighed = list[tuple[Offer, float]]()
     for offer in left:
         found = _chance(load, offer)
@@ -62,7 +64,9 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
             return _chosen(load, weighed)
     best = max(weighed, key=lambda each: each[1])
     if best[1] < HOPELESS:
-        return Choice(None, skipped=tuple(_passed_over(load, *each) for each in weighed), price=_price(ladder, load))
+        return Choice(
+            None, skipped=tuple(_passed_over(load, *each) for each in weighed), price=_price(ladder, load, history)
+        )
     return _chosen(load, weighed[: weighed.index(best) + 1])
 
 
@@ -122,11 +126,20 @@ def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
     return Withheld(offer.rung, f"{why} (chance {percent} %).")
 
 
-def _price(ladder: Ladder, load: Load) -> Price | None:
+def _price(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...]) -> Price | None:
     """Of pre-copy, and of the stun that the ladder has; None where nothing is offered at all."""
+    failed_at = max((r.asked_bytes_per_second or 0 for r in history if r.reason in PRE_COPY_FAILED), default=0)
     plain = next((offer for offer in ladder.offers if offer.rung is Rung.PRE_COPY), None)
     stun = next((offer for offer in ladder.offers if offer.rung is Rung.STUN), None)
     base = plain or next(iter(ladder.offers), None)
     if base is None:
         return None
-    return price(load.guest, load.path, base.terms, load.disks, load.start_up, stun_terms=stun.terms if stun else None)
+    return price(
+        load.guest,
+        load.path,
+        base.terms,
+        load.disks,
+        load.start_up,
+        stun_terms=stun.terms if stun else None,
+        failed_at_bytes_per_second=failed_at or None,
+    )

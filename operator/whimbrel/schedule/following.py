@@ -16,6 +16,7 @@ from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Announcement, ReplaceStatus, Write
 from whimbrel.domain.records import Instance, Plan
 from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
+from whimbrel.forecast import Knowledge
 from whimbrel.ladder.consent import disturbs_beyond
 from whimbrel.ladder.policy import unconsented
 from whimbrel.lifecycle import writes
@@ -309,7 +310,8 @@ def _next_attempt(
     if survey.snapshot.capabilities is None:
         return _repeated(last, instance)
     ledger = survey.ledger if last.detour else ahead.ledger  # a stop on the way takes room that others have later
-    (line,) = quote([instance], spec, survey.hosts, ledger, survey.snapshot, keep={instance.uid: last.target_node})
+    keep, taught = {instance.uid: last.target_node}, _taught(evidence, history, survey)
+    (line,) = quote([instance], spec, survey.hosts, ledger, survey.snapshot, keep, taught)
     if line.load is not None and (choice := line.choice(history)).offer is None:
         return refused(line.load, choice)
     following = attempt_for(line, last.number + 1, history, survey.snapshot) or _repeated(last, instance)
@@ -317,6 +319,14 @@ def _next_attempt(
     if last.detour and following.target_node == last.target_node:
         return following.model_copy(update={"detour": True, "final_node": last.final_node})
     return following
+
+
+def _taught(evidence: Evidence, history: tuple[AttemptRecord, ...], survey: Survey) -> Knowledge:
+    """What all moves teach, the attempt that has just ended included: its record is not stored yet."""
+    document = evidence.move.move
+    ended = document.model_copy(update={"status": document.status.model_copy(update={"history": history})})
+    moves = {**survey.snapshot.moves, evidence.move.key: replace(evidence.move, move=ended)}
+    return Knowledge.of(moves.values(), evidence.now)
 
 
 def _repeated(last: AttemptSpec, instance: Instance) -> AttemptSpec:

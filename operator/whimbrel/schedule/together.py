@@ -91,11 +91,12 @@ def quote(
     ledger: Ledger,
     snapshot: Snapshot,
     keep: Mapping[str, str],
+    knowledge: Knowledge | None = None,
 ) -> tuple[Line, ...]:
     """The lines of instances that no other plan is quoted with and that have made an attempt already."""
     uids = frozenset(instance.uid for instance in instances)
     alone = Asked("", spec, instances, keep, underway=uids)
-    return quotes([alone], hosts, ledger, snapshot, dict.fromkeys(uids, ""))[""].lines
+    return quotes([alone], hosts, ledger, snapshot, dict.fromkeys(uids, ""), knowledge=knowledge)[""].lines
 
 
 def quotes(
@@ -105,6 +106,7 @@ def quotes(
     snapshot: Snapshot,
     claims: Mapping[str, str],
     known: Findings | None = None,
+    knowledge: Knowledge | None = None,
 ) -> Mapping[str, Quoted]:
     """What is quoted, by UID of the plan; `asked` in the order in which plans come first.
 
@@ -115,7 +117,7 @@ def quotes(
     """
     if known is None or not known.is_about(hosts, ledger, snapshot):
         known = findings(hosts, ledger, snapshot)
-    knowledge = Knowledge.of(snapshot.moves.values(), snapshot.now)
+    knowledge = knowledge or Knowledge.of(snapshot.moves.values(), snapshot.now)
     desks = [_Desk.of(each, known, claims, knowledge) for each in asked]
     readers = _Readers.of(desks)
     joint, fallen = _Joint.of([desk for desk in desks if not desk.shut], hosts, ledger, ledger), dict[_Desk, _Joint]()

@@ -31,6 +31,7 @@ from whimbrel.forecast import (
     sighting,
 )
 from whimbrel.inventory.snapshot import Snapshot
+from whimbrel.ladder.choice import HOPELESS
 from whimbrel.ladder.rung import NEVER_MEASURED
 from whimbrel.ladder.terms import terms_of
 from whimbrel.lifecycle.evidence import Evidence
@@ -42,8 +43,6 @@ LEAD_S = 1.0
 an abort of a copy takes well below a second to reach the launcher."""
 UNLIMITED_BYTES_PER_SECOND = 1250.0 * MIB
 """Of an attempt without a cap, until samples show its rate: 10 Gbit/s."""
-WORTH_GOING_ON = 0.25
-"""With less chance than this what is left of an attempt is better spent on the next one."""
 MOST_POINTS = 4
 TIMESTAMP_S = 1.0
 """KubeVirt's times have whole seconds."""
@@ -119,7 +118,7 @@ def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
     if seen is None or seen.first_round or not seen.points:
         return None
     chance = chance_of_rest(found.believed, found.path, found.terms, seen, most_downtime_ms=_most_downtime_ms(found))
-    if chance >= WORTH_GOING_ON:
+    if chance >= HOPELESS:
         return None
     if found.terms.at_deadline in (AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME):
         return "PauseTooLong", (

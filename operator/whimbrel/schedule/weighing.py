@@ -39,11 +39,14 @@ def known_of(instance: Instance, snapshot: Snapshot, knowledge: Knowledge) -> Gu
     told = snapshot.readings.get(instance.key)
     if told is not None and told.node != instance.node:
         told = None
+    sample, shown_at = told.dirty_bytes_per_second if told is not None else None, knowledge.shown_at(instance)
+    if sample is not None and shown_at is not None and sample.at < shown_at:
+        sample = None
     return guest(
         float(max(1, instance.memory_bytes)),
         snapshot.now,
         in_use=told.resident_bytes if told is not None else None,
-        dirty_sample=told.dirty_bytes_per_second if told is not None else None,
+        dirty_sample=sample,
         points=knowledge.points(instance, snapshot.now),
     )
 
