@@ -50,6 +50,8 @@ class Sighting:
     points: tuple[CurvePoint, ...] = ()
     rate_within: float = 0.0
     """By which share the rate may be wrong."""
+    later_left: tuple[float, ...] = ()
+    """What was left of later rounds than the first, one sample of each: a round is not smaller than what is left of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,9 @@ def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) 
             points.append(CurvePoint(first / rate, most, SEEN_WHILE_MIGRATING))
     age_s = None if round_began is None else last.second - round_began
     return Sighting(
-        last.at, last.second, last.sent, last.left, rate, in_first, age_s, _telling(points), REGULATED_S / over_s
-    )
+        last.at, last.second, last.sent, last.left, rate, in_first, age_s, _telling(points), REGULATED_S / over_s,
+        tuple(left for _sent, left in later_rounds[-RECENT_ROUNDS:]),
+    )  # fmt: skip
 
 
 def _telling(points: list[CurvePoint]) -> tuple[CurvePoint, ...]:

@@ -3,14 +3,22 @@
 The arithmetic of one pause is `domain.suspension`, which the stun guard shares. To be called by the ladder before a stun.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 
 from whimbrel.domain.suspension import DEVICE_STATE_S, pause_s
-from whimbrel.forecast.belief import candidates
-from whimbrel.forecast.path import Path
+from whimbrel.forecast.belief import Candidate, candidates
+from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.spread import quantile
+
+MOST_ROUNDS_TO_SETTLE = 64
+SETTLED = 0.98
+"""A round that is at least this share of the one before it is like it."""
+LARGER = 1.15
+"""What is left of a round may exceed what is computed of it by so much."""
+UNLIKELY = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +37,53 @@ def pause_if_suspended_now(
     elapsed_s: float,
     round_age_s: float | None,
     device_state_s: float = DEVICE_STATE_S,
+    *,
+    later_left: Sequence[float] = (),
+    certainty: float = 1.0,
 ) -> Pause:
     """The pause if the guest is suspended with so much left of the round, `elapsed_s` after its copy began and `round_age_s`
     after the round began; None: unknown, then all that was rewritten since the copy began may be dirty.
 
-    Bound: (remaining + working set, as far as rewritten since then) ÷ the capped rate.
+    Bound: (remaining + working set, as far as rewritten since then) ÷ the capped rate; with this certainty of the guests that
+    this one may be. `later_left`: what was seen left of rounds after the first; a guest whose rounds are large would have shown
+    it, so these weigh the guests anew.
     """
-    pauses, bound_s = list[tuple[float, float]](), 0.0
-    for one in candidates(guest):
+    pauses, bounds = list[tuple[float, float]](), list[tuple[float, float]]()
+    for one, pace, weight in _weighed(guest, path, later_left):
         most = one.curve.distinct_bytes(max(0.0, elapsed_s))
         dirtied = most if round_age_s is None else min(most, one.curve.distinct_bytes(max(0.0, round_age_s)))
-        for pace, share in path.paces():
-            usual_s = pause_s(remaining_bytes, dirtied, pace.bytes_per_second, device_state_s)
-            pauses.append((usual_s, one.weight * share))
-            bound_s = max(bound_s, pause_s(remaining_bytes, most, pace.bytes_per_second, device_state_s))
+        pauses.append((pause_s(remaining_bytes, dirtied, pace.bytes_per_second, device_state_s), weight))
+        bounds.append((pause_s(remaining_bytes, most, pace.bytes_per_second, device_state_s), weight))
+    bound_s = quantile(bounds, certainty)
     return Pause(_ms(quantile(pauses, 0.5)), _ms(quantile(pauses, 0.9)), _ms(bound_s))
+
+
+def _weighed(guest: Guest, path: Path, later_left: Sequence[float]) -> list[tuple[Candidate, Pace, float]]:
+    """The guests that this one may be at the rates that the path may have, each with its weight after what was seen.
+
+    A sample falls anywhere into a round of v bytes, so what is left is equally likely from 0 to v: the likelihood is 1/v, and
+    next to nothing where more is left than a round has.
+    """
+    believed = [
+        (one, pace, one.weight * share) for one in candidates(guest) for pace, share in path.paces() if one.weight > 0
+    ]
+    seen = [(one, pace, weight * _likelihood(_settled_round(one, pace), later_left)) for one, pace, weight in believed]
+    return seen if later_left and sum(weight for *_, weight in seen) > 0 else believed
+
+
+def _settled_round(one: Candidate, pace: Pace) -> float:
+    """Bytes of a round once rounds do not shrink any more; of a copy that ends, of its last ones."""
+    size = one.in_use_bytes
+    for _ in range(MOST_ROUNDS_TO_SETTLE):
+        following = one.curve.distinct_bytes(size / pace.bytes_per_second)
+        if following >= SETTLED * size:
+            break
+        size = following
+    return max(1.0, size)
+
+
+def _likelihood(round_bytes: float, later_left: Sequence[float]) -> float:
+    return prod(UNLIKELY if left > LARGER * round_bytes else 1.0 / round_bytes for left in later_left)
 
 
 def _ms(seconds: float) -> int:

@@ -14,6 +14,8 @@ from whimbrel.ladder.stun import most_downtime_ms
 
 CLIMBS = frozenset({"NotConverged", "CannotConverge", "PauseTooLong", "StunBudgetExceeded", "SentTooMuch"})
 """Reasons of a failed attempt after which a stronger rung may help; after any other the same rung is tried again."""
+IN_VAIN = frozenset({"PauseTooLong", "SentTooMuch"})
+"""Those of them after which the same rung would end the same way."""
 PRE_COPY_FAILED = frozenset({"NotConverged", "CannotConverge"})
 """Those of them that say of a bandwidth that pre-copy does not end at it."""
 LIKELY = 0.5
@@ -94,7 +96,7 @@ def _not_ruled_out(ladder: Ladder, history: tuple[AttemptRecord, ...]) -> tuple[
         at = order.index(last.rung) if last.rung in order else 0
         if last.reason in CLIMBS and at + 1 < len(offers):
             offers = offers[at + 1 :]
-        elif last.reason in CLIMBS and ladder.gives_up and last.rung in order:
+        elif last.rung in order and (last.reason in IN_VAIN or (last.reason in CLIMBS and ladder.gives_up)):
             return ()
         else:
             offers = offers[at:]

@@ -22,6 +22,9 @@ ROUNDS_BEFORE_STUN = 1.5
 again is left, instead of memory that was never sent."""
 
 
+SAMPLED_S = 15.0
+"""Time after the first pass, where the unattended limit leaves room: three samples of later rounds, by which the pause is
+bounded before it begins."""
 UNATTENDED_EXTRA_MS = round(1000 * (LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S))
 """What the longest unattended suspension exceeds KubeVirt's further deadline by: its monitor looks every 400 ms and counts
 whole seconds (0.4 s), and libvirt resumes the guest up to 2.1 s after the abort."""
@@ -50,7 +53,8 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
         )
     if step.max_duration_seconds is not None and step.max_duration_seconds // units < least:
         return Withheld(RUNG, too_short(load, step))
-    per_gib = min(most, max(least, on_grid(ceil(ROUNDS_BEFORE_STUN * one_pass_s / units))))
+    wanted_s = max(ROUNDS_BEFORE_STUN * one_pass_s, one_pass_s + SAMPLED_S)
+    per_gib = min(most, max(least, on_grid(ceil(wanted_s / units))))
     if step.max_duration_seconds is not None:
         per_gib = min(per_gib, step.max_duration_seconds // units)
     deadline_s = per_gib * units

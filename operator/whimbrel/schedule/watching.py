@@ -38,6 +38,8 @@ from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.lifecycle.guard import MONITOR_LAG_S
 from whimbrel.schedule.weighing import known_of
 
+CERTAINTY = 0.95
+"""Of the bound on a pause, by what is believed and was seen; the stun guard holds the budget whatever is true."""
 LEAD_S = 1.0
 """So long before the deadline it is decided whether the guest may be suspended: KubeVirt acts no earlier than 1 s after it, and
 an abort of a copy takes well below a second to reach the launcher."""
@@ -115,8 +117,8 @@ def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
         )
     if too_long := _pause_too_long(found, now):
         return "PauseTooLong", too_long
-    if seen is None or seen.first_round or not seen.points:
-        return None
+    if seen is None or seen.first_round or not seen.points or found.terms.may_throttle:
+        return None  # a throttled guest shows nothing of what it does when it is throttled more
     chance = chance_of_rest(found.believed, found.path, found.terms, seen, most_downtime_ms=_most_downtime_ms(found))
     if chance >= HOPELESS:
         return None
@@ -155,7 +157,11 @@ def _bound_ms(found: Watched, elapsed_s: float) -> int:
     if found.seen is None:
         return predict(found.guest, found.path, found.terms).downtime_bound_ms
     path = _at_rate_seen(found.path, found.seen)
-    return pause_if_suspended_now(found.narrowed, path, found.seen.remaining_bytes, elapsed_s, None).bound_ms
+    pause = pause_if_suspended_now(
+        found.narrowed, path, found.seen.remaining_bytes, elapsed_s, None,
+        later_left=found.seen.later_left, certainty=CERTAINTY,
+    )  # fmt: skip
+    return pause.bound_ms
 
 
 def _at_rate_seen(path: Path, seen: Sighting) -> Path:
