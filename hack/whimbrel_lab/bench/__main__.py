@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from whimbrel.runtime.memory import set_up
-from whimbrel_lab.bench import deciding, forecasting, hosts, memory, moving, preflight, real
+from whimbrel_lab.bench import deciding, forecasting, hosts, laddering, memory, moving, preflight, real
 from whimbrel_lab.bench.figures import Figure, calibration, read_record, table, write_record
 from whimbrel_lab.bench.operator_process import BenchFailed
 from whimbrel_lab.controlplane.real.binaries import BinariesMissing
@@ -23,6 +23,7 @@ BENCHES: Mapping[str, Bench] = {
     "hosts": hosts.measure,
     "preflight": preflight.measure,
     "forecast": forecasting.measure,
+    "ladder": laddering.measure,
     "real": real.measure,
 }
 

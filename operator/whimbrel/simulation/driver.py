@@ -146,7 +146,7 @@ class Operator:
         self.announcements: list[Announcement] = []
         self.refusals: list[tuple[float, Write, str]] = []
         self.inspect: Callable[[Snapshot, Decisions], None] = lambda _snapshot, _decisions: None
-        self._world, self._agenda, self._metrics = world, agenda, metrics
+        self._world, self._agenda, self.metrics = world, agenda, metrics
         self._decide, self._judge = decide, judge
         self._timing, self._faults, self._order = timing, faults, order
         self._watches: dict[Resource, deque[Change]] = {resource: deque() for resource in PROJECTIONS}
@@ -220,7 +220,7 @@ class Operator:
         if not self._alive:
             return
         records = self._view.records
-        verdict = self._judge(records(MIGRATIONS), records(INSTANCES), self._world.now, {}, self._metrics().courses)
+        verdict = self._judge(records(MIGRATIONS), records(INSTANCES), self._world.now, {}, self.metrics().courses)
         wait_s = self._timing.resync_s if verdict.wake_after_s is None else verdict.wake_after_s
         wait_s = min(wait_s, self._read_live(verdict.reads), GUARD_READ_S if verdict.suspended else wait_s)
         for delete in verdict.deletes:
@@ -257,7 +257,7 @@ class Operator:
         self._refused = {key: refusal for key, refusal in self._refused.items() if refusal.until > now}
         due = self._outlook_at is None or now - self._outlook_at >= OUTLOOK_INTERVAL
         self._outlook_at = now if due else self._outlook_at
-        told = self._metrics()
+        told = self.metrics()
         snapshot = Snapshot(
             now=now,
             outlook_due=due,
