@@ -142,8 +142,8 @@ class Checker:
             consent = self.consents.get(str(state.get("migrationUid")))
             if consent is None:
                 return
-            if state.get("mode") == "PostCopy":
-                yield "invariant 7: post-copy, to which no plan can consent yet"
+            if state.get("mode") == "PostCopy" and consent.get("postCopy", "Never") != "Allowed":
+                yield "invariant 7: post-copy without consent"
             if state.get("mode") == "Paused" and consent.get("stun", "Never") != "Allowed":
                 yield "invariant 7: the guest is suspended without consent"
         if change.resource == MIGRATIONS and change.actor == OPERATOR and change.verb == "delete" and change.before:
@@ -153,12 +153,12 @@ class Checker:
             state = at(instance, "status", "migrationState") or {}
             if state.get("migrationUid") == change.before["metadata"]["uid"] and state.get("mode") == "PostCopy":
                 yield "invariant 12: a migration in post-copy was aborted"
-        if (
-            change.resource == MIGRATION_POLICIES
-            and change.actor == OPERATOR
-            and at(change.after, "spec", "allowPostCopy")
-        ):
-            yield "invariant 7: a policy of ours allows post-copy"
+        if change.resource == MIGRATION_POLICIES and change.actor == OPERATOR and change.after is not None:
+            plans = self.world.objects(MIGRATION_PLANS).values()
+            for field, consent_to in (("allowPostCopy", "postCopy"), ("allowAutoConverge", "throttle")):
+                consents = {at(plan, "spec", "migration", "disruption", consent_to) for plan in plans}
+                if at(change.after, "spec", field) and "Allowed" not in consents:
+                    yield f"invariant 7: a policy of ours has {field}, to which no plan consents"
 
     # 11, 15: others' objects
 
@@ -283,9 +283,12 @@ class Checker:
         if not plans:
             yield "invariant 14: its plan is unknown"
             return
-        self.consents[body["metadata"]["uid"]] = at(plans[-1], "spec", "migration", "disruption") or {}
-        if any(at(each, "spec", "migration", "disruption", "stun") == "Allowed" for each in plans):
-            self.consents[body["metadata"]["uid"]] = {"stun": "Allowed"}
+        said = [at(each, "spec", "migration", "disruption") or {} for each in plans]
+        self.consents[body["metadata"]["uid"]] = {
+            kind: "Allowed"
+            for kind in ("throttle", "stun", "postCopy")
+            if any(each.get(kind) == "Allowed" for each in said)
+        }
         if all(_deleting(each) or at(each, "spec", "suspend") or at(each, "spec", "dryRun") for each in plans):
             yield "invariant 14: its plan is suspended, a dry run, or deleted"
         self.attempts[plan_uid, instance_uid] += 1

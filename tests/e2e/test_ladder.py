@@ -1,0 +1,54 @@
+"""Rungs above pre-copy, over HTTP: what a plan permits reaches KubeVirt, moves its guest, and is told in the receipt."""
+
+from pathlib import Path
+
+import pytest
+
+from support.lab_history import member
+from support.lab_scenarios import guests, plan, profile, scene, topology
+from whimbrel_lab.controlplane.real.server import Endpoint
+
+pytestmark = pytest.mark.lab
+
+EVERYTHING = {
+    "throttle": "Allowed",
+    "stun": "Allowed",
+    "postCopy": "Allowed",
+    "maxDowntimeMs": 5000,
+    "unattendedDowntimeMs": 60000,
+}
+
+
+@pytest.mark.parametrize(
+    ("rung", "field", "mode"),
+    [
+        ("PreCopy", "", "PreCopy"),
+        ("AutoConverge", "allowAutoConverge", "PreCopy"),
+        ("Stun", "allowWorkloadDisruption", "Paused"),
+        ("PostCopy", "allowPostCopy", "PostCopy"),
+    ],
+)
+async def test_each_rung_moves_a_guest_and_is_told_beside_what_was_expected(
+    rung: str, field: str, mode: str, tmp_path: Path, server: Endpoint | None
+) -> None:
+    busy = rung in ("Stun", "PostCopy")
+    shape = {"dirty_bytes_per_second": 400 << 20, "working_set_bytes": 64 << 20} if busy else {}
+    async with scene(topology(guests(1, **shape)), tmp_path, server=server) as stage:
+        await stage.operator()
+        await stage.apply(profile())
+        migration = {"ladder": [{"rung": rung}], "disruption": EVERYTHING, "bandwidth": {"maxMbps": 400}}
+
+        await stage.apply(plan(migration=migration))
+        await stage.until_phase("Succeeded", "Failed")
+        await stage.until_at_rest()
+
+        (move,) = stage.moves().values()
+        assert stage.status()["phase"] == "Succeeded", stage.report()
+        assert move["status"]["receipt"]["rung"] == rung
+        assert move["spec"]["attempt"]["forecast"]["chancePercent"] >= 25
+        instance = stage.lab.read("VirtualMachineInstance", "vm-1")
+        state = member(instance, "status", "migrationState")
+        assert state["mode"] == mode
+        if field:
+            assert state["migrationConfiguration"][field] is True
+        assert stage.status()["receipt"]["moved"] == 1
