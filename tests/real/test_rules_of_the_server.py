@@ -39,7 +39,9 @@ def complaint(case: Case, accepted: list[Answer], refused: Answer) -> str | None
         return f"{case}: refused on the bound: {wrong[0]}"
     causes = refusals(refused)
     at_field = [says for where, says in causes if where == case.at and case.says in says]
-    elsewhere = [where for where, _ in causes if where != NOT_CHECKED and not case.at.startswith(where)]
+    # What is said of the items of a list that is too long follows from it: of five rungs a sixth is one given twice.
+    related = [where for where, _ in causes if case.at.startswith(where) or where.startswith(f"{case.at}[")]
+    elsewhere = [where for where, _ in causes if where != NOT_CHECKED and where not in related]
     if refused.code != INVALID or not at_field or elsewhere:
         return f"{case}: past the bound {refused.code} {causes}, expected {case.at}: {case.says}"
     return None
