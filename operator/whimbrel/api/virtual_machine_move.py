@@ -110,6 +110,16 @@ class AttemptSpec(ApiModel):
     policy_labels: int = Field(0, ge=0, le=64, description="How many reserved label pairs attach the policy.")
     deadline_seconds: int = Field(ge=0, description="KubeVirt's completion deadline for this attempt in seconds.")
     most_bytes: int | None = Field(None, ge=1, description="Most bytes that it may send; absent: unlimited.")
+    unschedulable_timeout_seconds: int | None = Field(
+        None,
+        ge=1,
+        description="Seconds after which KubeVirt gives up a target pod that is not placed; absent: its own limit.",
+    )
+    pending_timeout_seconds: int | None = Field(
+        None,
+        ge=1,
+        description="Seconds after which KubeVirt gives up a target pod that does not run; absent: its own limit.",
+    )
     previous_migration_uid: Uid = Field(
         "", alias="previousMigrationUID", description="migrationUid that the instance showed when this was decided."
     )

@@ -19,6 +19,10 @@ from whimbrel.domain.records import Instance, Key, Migration, Move, Plan
 from whimbrel.domain.resources import MIGRATION_PLANS, MIGRATIONS, VIRTUAL_MACHINE_MOVES
 from whimbrel.lifecycle.evidence import migration_key
 
+UNSCHEDULABLE_TIMEOUT = "kubevirt.io/migrationUnschedulablePodTimeoutSeconds"
+PENDING_TIMEOUT = "kubevirt.io/migrationPendingPodTimeoutSeconds"
+"""KubeVirt's annotations of a migration: after so long it gives up its target pod (KubeVirt contract §1.4, §6.4)."""
+
 
 def add_finalizer(plan: Plan) -> JsonPatch:
     """The plan's finalizer, which precedes its first move: moves and their budgets outlive what they guard."""
@@ -117,6 +121,12 @@ def create_migration(move: Move, attempt: AttemptSpec, labels: Mapping[str, str]
     if attempt.configuration.allow_workload_disruption and attempt.forecast.budget_ms is not None:
         annotations[naming.ANNOTATION_STUN] = "Allowed"
         annotations[naming.ANNOTATION_BUDGET_MS] = str(attempt.forecast.budget_ms)
+    for annotation, seconds in (
+        (UNSCHEDULABLE_TIMEOUT, attempt.unschedulable_timeout_seconds),
+        (PENDING_TIMEOUT, attempt.pending_timeout_seconds),
+    ):
+        if seconds is not None:
+            annotations[annotation] = str(seconds)
     spec: dict[str, Any] = {"vmiName": reference.name}
     if attempt.names_target:
         spec["addedNodeSelector"] = {naming.HOSTNAME_LABEL: attempt.target_hostname}

@@ -260,6 +260,8 @@ def attempt_for(
         policy_labels=pairs if needed else 0,
         deadline_seconds=offer.deadline_seconds,
         most_bytes=offer.most_wire_bytes,
+        unschedulable_timeout_seconds=line.terms.unschedulable_timeout_seconds,
+        pending_timeout_seconds=line.terms.pending_timeout_seconds,
         previous_migration_uid=instance.migration.migration_uid if instance.migration is not None else "",
         forecast=weighing.forecast_of(instance, line.load, choice, snapshot),
     )
