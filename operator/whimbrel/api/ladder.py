@@ -193,14 +193,14 @@ class Migration(ApiModel):
         60,
         ge=10,
         le=3600,
-        description="After so many seconds an attempt is given up whose target pod the scheduler does not place (by itself "
+        description="After so many seconds an attempt is given up whose target pod the scheduler does not place ("
         "KubeVirt waits 300).",
     )
     pending_timeout_seconds: int = Field(
         300,
         ge=10,
         le=3600,
-        description="After so many seconds an attempt is given up whose target pod does not run (by itself KubeVirt waits 900).",
+        description="After so many seconds an attempt is given up whose target pod does not run (KubeVirt waits 900).",
     )
     attempts: int = Field(
         3, ge=1, le=10, description="Most migrations that are begun for one virtual machine, whatever their rung."
