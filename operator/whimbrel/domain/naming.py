@@ -35,6 +35,15 @@ POLICY_PREFIX = "whimbrel-"
 MAX_MIGRATION_NAME = 55
 
 
+MOST_DIGITS = 9
+
+
+def number(text: str | None) -> int | None:
+    """A whole number out of an annotation; None for anything else, and for one with more digits than any of ours has."""
+    plain = text is not None and text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+    return int(text) if plain and text is not None else None
+
+
 def reserved(labels: Mapping[str, str]) -> dict[str, str]:
     """The reserved labels among an instance's labels: those that attach a policy of ours."""
     return {key: labels[key] for key in labels if key.startswith(RESERVED) and _is_reserved(key)}

@@ -5,6 +5,7 @@ shown is a floor. Times of arrival may move both ways: they say what is true now
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf, isfinite, log
 
 from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, attempt, conclude
@@ -41,6 +42,7 @@ def progress(sent_bytes: float, will_send_bytes: float | None, last: float = 0.0
     return max(floor, min(MOST_PROGRESS, sent / (sent + rest) if sent + rest > 0 else 0.0))
 
 
+@lru_cache(maxsize=1024)
 def eta(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> Eta:
     """When a copy as last seen will end. The rate seen counts more than the path's; points seen narrow the guest's curve.
 
@@ -112,6 +114,7 @@ def _known(value: float) -> float | None:
     return value if value < inf else None
 
 
+@lru_cache(maxsize=1024)
 def chance_of_rest(
     guest: Guest, path: Path, terms: Terms, seen: Sighting, *, most_downtime_ms: int | None = None
 ) -> float:

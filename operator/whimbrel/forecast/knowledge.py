@@ -21,6 +21,8 @@ MOST_OF_A_GUEST = 6
 """Attempts of one guest that are looked at, the newest."""
 MOST_OF_A_PATH = 50
 OLDEST = timedelta(days=30)
+CLOCK_AHEAD = timedelta(seconds=60)
+"""How far a node's clock may be ahead of ours."""
 SAME_HOUR = timedelta(hours=3)
 """A guest does at this time of day what it did at this time of day, if it does anything regularly."""
 OTHER_HOUR_FACTOR = 1.5
@@ -59,7 +61,7 @@ class Knowledge:
                 (record.ended_at, move.key, record.number, move, record)
                 for move in moves
                 for record in move.move.status.history
-                if record.ended_at is not None and now - OLDEST <= record.ended_at
+                if record.ended_at is not None and now - OLDEST <= record.ended_at <= now + CLOCK_AHEAD
             ),
             key=lambda each: each[:3],
         )

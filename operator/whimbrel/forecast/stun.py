@@ -40,20 +40,23 @@ def pause_if_suspended_now(
     *,
     later_left: Sequence[float] = (),
     certainty: float = 1.0,
+    round_may_begin: bool = False,
 ) -> Pause:
     """The pause if the guest is suspended with so much left of the round, `elapsed_s` after its copy began and `round_age_s`
     after the round began; None: unknown, then all that was rewritten since the copy began may be dirty.
 
     Bound: (remaining + working set, as far as rewritten since then) ÷ the capped rate; with this certainty of the guests that
     this one may be. `later_left`: what was seen left of rounds after the first; a guest whose rounds are large would have shown
-    it, so these weigh the guests anew.
+    it, so these weigh the guests anew. `round_may_begin`: a new round may have begun since `remaining` was sampled, of which
+    everything is left.
     """
     pauses, bounds = list[tuple[float, float]](), list[tuple[float, float]]()
     for one, pace, weight in _weighed(guest, path, later_left):
         most = one.curve.distinct_bytes(max(0.0, elapsed_s))
         dirtied = most if round_age_s is None else min(most, one.curve.distinct_bytes(max(0.0, round_age_s)))
         pauses.append((pause_s(remaining_bytes, dirtied, pace.bytes_per_second, device_state_s), weight))
-        bounds.append((pause_s(remaining_bytes, most, pace.bytes_per_second, device_state_s), weight))
+        left = max(remaining_bytes, most) if round_may_begin else remaining_bytes
+        bounds.append((pause_s(left, most, pace.bytes_per_second, device_state_s), weight))
     bound_s = quantile(bounds, certainty)
     return Pause(_ms(quantile(pauses, 0.5)), _ms(quantile(pauses, 0.9)), _ms(bound_s))
 

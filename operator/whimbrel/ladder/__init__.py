@@ -19,6 +19,7 @@ def ladder_of(load: Load, migration: Migration) -> Ladder:
         offers=tuple(answer for answer in answers if isinstance(answer, Offer)),
         withheld=tuple(answer for answer in answers if isinstance(answer, Withheld)),
         gives_up=any(step.rung is Rung.GIVE_UP for step in wanted),
+        order=tuple(step.rung for step in wanted),
     )
 
 

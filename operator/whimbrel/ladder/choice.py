@@ -36,6 +36,8 @@ class Ladder:
     withheld: tuple[Withheld, ...] = ()
     gives_up: bool = False
     """Whether the plan wants no attempt after its last rung did not converge."""
+    order: tuple[Rung, ...] = ()
+    """All rungs that the plan permits, those that are not offered as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,16 @@ def _not_ruled_out(ladder: Ladder, history: tuple[AttemptRecord, ...]) -> tuple[
     }
     if history:
         last = history[-1]
-        order = [offer.rung for offer in offers]
-        at = order.index(last.rung) if last.rung in order else 0
-        if last.reason in CLIMBS and at + 1 < len(offers):
-            offers = offers[at + 1 :]
-        elif last.rung in order and (last.reason in IN_VAIN or (last.reason in CLIMBS and ladder.gives_up)):
+        ranks = {rung: rank for rank, rung in enumerate(ladder.order or tuple(offer.rung for offer in offers))}
+        at = ranks.get(last.rung, -1)
+        above = tuple(offer for offer in offers if ranks[offer.rung] > at)
+        offered = any(offer.rung == last.rung for offer in offers)
+        if last.reason in CLIMBS and above and at >= 0:
+            offers = above
+        elif offered and (last.reason in IN_VAIN or (last.reason in CLIMBS and ladder.gives_up)):
             return ()
-        else:
-            offers = offers[at:]
+        elif offered:
+            offers = tuple(offer for offer in offers if ranks[offer.rung] >= at)
     return tuple(offer for offer in offers if offer.rung not in spent)
 
 

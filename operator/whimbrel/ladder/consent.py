@@ -24,7 +24,7 @@ def owner_limit_ms(instance: Instance, machines: Mapping[Key, VirtualMachine]) -
         for annotations in (instance.annotations, machine.annotations if machine is not None else {})
         if naming.ANNOTATION_BUDGET_MS in annotations
     ]
-    return min((int(text) if text.isdecimal() else 0 for text in said), default=None)
+    return min((naming.number(text) or 0 for text in said), default=None)
 
 
 def permitted_by_owner(migration: Migration, limit_ms: int | None) -> Migration:

@@ -114,7 +114,7 @@ def _earliest_pause(migration: Migration, instance: Instance | None, state: Migr
     From the deadline that was wanted, or the effective one where that is shorter. As long as nothing is known of the
     start, the creation stands for it.
     """
-    deadline_s = _number(migration.annotations.get(naming.ANNOTATION_DEADLINE_S))
+    deadline_s = naming.number(migration.annotations.get(naming.ANNOTATION_DEADLINE_S))
     if migration.annotations.get(naming.ANNOTATION_STUN) != "Allowed" or deadline_s is None:
         return None
     effective = state.configuration if state is not None else None
@@ -134,9 +134,12 @@ class _Stun:
     budget_ms: int
 
     def latest_abort(self, resume_s: float) -> datetime:
-        """When the abort must be sent at the latest."""
+        """When the abort must be sent at the latest; where guests take longer to run again than the quote reckons with, as much
+        earlier as it takes to keep what was quoted.
+        """
         late_ms = 0.0 if _aborts_at_the_budget(self.budget_ms, resume_s) else 1000 * resume_s
-        return self.began + timedelta(milliseconds=self.budget_ms - late_ms)
+        kept_ms = attended_downtime_ms(self.budget_ms) - 1000 * resume_s
+        return self.began + timedelta(milliseconds=max(0.0, min(self.budget_ms - late_ms, kept_ms)))
 
 
 def _aborts_at_the_budget(budget_ms: int, resume_s: float) -> bool:
@@ -146,7 +149,7 @@ def _aborts_at_the_budget(budget_ms: int, resume_s: float) -> bool:
 
 def _consented(migration: Migration, began: datetime | None, seen: datetime | None) -> _Stun | None:
     """The suspension with its terms; None where nothing was consented to: it ends at once, whatever the clocks say."""
-    budget_ms = _number(migration.annotations.get(naming.ANNOTATION_BUDGET_MS))
+    budget_ms = naming.number(migration.annotations.get(naming.ANNOTATION_BUDGET_MS))
     if began is None or budget_ms is None:
         return None
     began_by = began + timedelta(seconds=BEGIN_SPREAD_S)
@@ -168,7 +171,3 @@ def _foretold(stun: _Stun, samples: Sequence[MigrationSample], now: datetime, re
         f"guest of {stun.instance} would stay suspended for {estimate_s:.1f} s by the samples of its copy, "
         f"{stun.budget_ms / 1000:g} s were consented to"
     )
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None

@@ -204,7 +204,9 @@ def placed_line(
     )
 
 
-def refused_line(instance: Instance, load: Load, terms: Migration, choice: Choice, node: str) -> Line:
+def refused_line(
+    instance: Instance, load: Load, terms: Migration, choice: Choice, assessment: Assessment, *, node: str, final: str
+) -> Line:
     """A line of a guest that has a place on that node, and that no rung is likely to bring there."""
     return Line(
         instance,
@@ -215,6 +217,8 @@ def refused_line(instance: Instance, load: Load, terms: Migration, choice: Choic
         terms=terms,
         price=weighing.price_in_words(choice.price),
         foretold=node,
+        allowed_nodes=assessment.landing(instance.uid),
+        final=final,
         anywhere=True,
     )
 

@@ -86,7 +86,7 @@ def _row(line: Line, attempt: AttemptSpec | None) -> QuotedMove:
     return QuotedMove(
         virtual_machine=str(line.instance.key),
         source_node=line.instance.node,
-        target_node=line.final or (line.target.node.name if line.target is not None else ""),
+        target_node=(line.final or line.target.node.name) if line.target is not None else "",
         via_node=line.target.node.name if line.target is not None and line.final else "",
         target_chosen_by=_chooser(line),
         duration_seconds=line.duration_s if line.target is not None else None,

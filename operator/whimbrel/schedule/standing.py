@@ -53,7 +53,7 @@ def _still_true(stood: Forecast, fresh: Forecast) -> bool:
         return False
     if len(fresh.missing) < len(stood.missing):
         return False  # something has been told that was not known
-    if fresh.made_at - stood.made_at < LEAST_AGE:
+    if abs(fresh.made_at - stood.made_at) < LEAST_AGE:
         return True
     figures = ("duration_p50_seconds", "duration_p90_seconds", "bytes_p50", "bytes_p90", "downtime_bound_ms")
     return stood.convergence == fresh.convergence and all(

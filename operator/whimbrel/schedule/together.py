@@ -369,7 +369,7 @@ class _Desk:
             elif weighed is not None:
                 load, terms, choice = weighed
                 if choice.offer is None and instance.uid not in self.asked.underway:
-                    lines.append(refused_line(instance, load, terms, choice, node))
+                    lines.append(refused_line(instance, load, terms, choice, self.assessment, node=node, final=final))
                     continue
                 in_turn = instance.uid not in apart.own and instance.uid not in placed.later
                 host = self.hosts[node]

@@ -11,6 +11,7 @@ from whimbrel.api.virtual_machine_move import Verdict
 from whimbrel.domain.verdict import Reason
 from whimbrel.placement import NoWayThere, PlacementConflict
 from whimbrel.preflight import BY_HOST
+from whimbrel.schedule.weighing import NoRungFits
 
 MAX_VERDICTS = 64
 MAX_NOTES = 16
@@ -19,6 +20,8 @@ REFUSALS_LENGTH = 1536
 """Characters of texts and names; with what JSON adds a move's refusals stay near 2 KiB, be there 10 000 moves or not."""
 OF_THE_MOMENT = frozenset(reason.__name__ for family in BY_HOST if family.OF_THE_MOMENT for reason in family.REASONS)
 """Codes that come and go as machines do."""
+FORETOLD = frozenset({NoRungFits.__name__})
+"""Codes of what a forecast says: its figures change with every sample of a busy guest."""
 TOLD_IN_FULL = frozenset({PlacementConflict.__name__, NoWayThere.__name__})
 """Codes of which what is found is the whole of what is told: who, and by which rule."""
 _FOUND_LENGTH = 256
@@ -76,7 +79,7 @@ def same_verdicts(told: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
 def _gist(verdicts: Iterable[Verdict]) -> set[tuple[object, ...]]:
     return {
         (each.judgement, each.code, each.field)
-        if each.code in OF_THE_MOMENT
+        if each.code in OF_THE_MOMENT or each.code in FORETOLD
         else (
             each.judgement,
             each.code,

@@ -8,6 +8,7 @@ pause cannot be bounded.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from whimbrel.api.ladder import Rung
 from whimbrel.api.virtual_machine_move import AttemptOutcome, AttemptRecord, AttemptSpec, MovePhase, SeenPoint
@@ -40,7 +41,7 @@ from whimbrel.schedule.weighing import known_of
 
 CERTAINTY = 0.95
 """Of the bound on a pause, by what is believed and was seen; the stun guard holds the budget whatever is true."""
-LEAD_S = 1.0
+LEAD_S = 2.0
 """So long before the deadline it is decided whether the guest may be suspended: KubeVirt acts no earlier than 1 s after it, and
 an abort of a copy takes well below a second to reach the launcher."""
 UNLIMITED_BYTES_PER_SECOND = 1250.0 * MIB
@@ -60,6 +61,8 @@ class Watched:
     terms: Terms
     began: datetime
     seen: Sighting | None
+    copies_disks: bool = False
+    """Whether local disks are copied too: samples tell of both together, and nothing of the guest's memory by itself."""
 
     @property
     def believed(self) -> Guest:
@@ -85,14 +88,24 @@ def watched(evidence: Evidence, snapshot: Snapshot) -> Watched | None:
     guest = known_of(instance, snapshot, Knowledge.of([evidence.move], snapshot.now))
     cap = float(attempt.configuration.bandwidth_bytes_per_second)
     samples = _while_it_ran(snapshot.courses.get(instance.key, ()), state, attempt)
+    seen = _sighting(tuple(samples), state.started_at, guest)
+    if seen is not None and instance.local_disk_bytes != 0:
+        seen = replace(seen, points=(), later_left=())  # disks are in these figures, and before them comes no memory
     return Watched(
         attempt=attempt,
         guest=guest,
         path=Path(cap or UNLIMITED_BYTES_PER_SECOND, cap, slowdown=NEVER_MEASURED),
         terms=terms_of(attempt, passes_devices_through=bool(instance.hardware.gpus)),
         began=state.started_at,
-        seen=sighting(samples, state.started_at, guest),
+        seen=seen,
+        copies_disks=instance.local_disk_bytes != 0,
     )
+
+
+@lru_cache(maxsize=1024)
+def _sighting(samples: tuple[MigrationSample, ...], began: datetime, guest: Guest) -> Sighting | None:
+    """Remembered by value: ticks are many, samples come every five seconds."""
+    return sighting(samples, began, guest)
 
 
 def _while_it_ran(
@@ -159,9 +172,17 @@ def _bound_ms(found: Watched, elapsed_s: float) -> int:
     path = _at_rate_seen(found.path, found.seen)
     pause = pause_if_suspended_now(
         found.narrowed, path, found.seen.remaining_bytes, elapsed_s, None,
-        later_left=found.seen.later_left, certainty=CERTAINTY,
+        later_left=found.seen.later_left, certainty=CERTAINTY, round_may_begin=not _still_in_first_round(found, elapsed_s),
     )  # fmt: skip
     return pause.bound_ms
+
+
+def _still_in_first_round(found: Watched, elapsed_s: float) -> bool:
+    """Whether what was left of the first round cannot have been sent since it was sampled."""
+    seen = found.seen
+    if seen is None or not seen.first_round or seen.bytes_per_second is None:
+        return False
+    return seen.bytes_per_second * (elapsed_s - seen.elapsed_s) < seen.remaining_bytes
 
 
 def _at_rate_seen(path: Path, seen: Sighting) -> Path:
@@ -182,7 +203,7 @@ def _most_downtime_ms(found: Watched) -> int | None:
 
 def arrival(found: Watched, phase: MovePhase) -> Eta | None:
     """When the copy will end, from its newest sample on; None where no sample tells."""
-    if found.seen is None:
+    if found.seen is None or found.copies_disks:
         return None
     if phase in (MovePhase.STUNNED, MovePhase.POST_COPY):
         capped = phase is MovePhase.STUNNED
@@ -204,7 +225,7 @@ def learned(record: AttemptRecord, found: Watched | None, samples: Iterable[Migr
     if seen is not None and seen.bytes_per_second is not None:
         update["bytes_per_second"] = round(seen.bytes_per_second)
         update["asked_bytes_per_second"] = found.attempt.configuration.bandwidth_bytes_per_second or None
-    if not found.terms.may_throttle:
+    if not found.terms.may_throttle and not found.copies_disks:
         points = seen.points if seen is not None else ()
         update["seen"] = tuple(_kept(point) for point in (points or _of_duration(record, found))[:MOST_POINTS])
     return record.model_copy(update=update)

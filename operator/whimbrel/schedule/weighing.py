@@ -142,9 +142,15 @@ def price_in_words(price: Price | None) -> str:
     return ", or ".join(offers)
 
 
+_STEPS = (100, 112, 125, 140, 160, 180, 200, 224, 250, 280, 315, 355, 400, 450, 500, 560, 630, 710, 800, 900, 1000)
+"""Preferred numbers, twenty to the decade: a price that is rounded up to one does, and does not change with every sample."""
+
+
 def _mbps(bytes_per_second: int) -> str:
-    mbps = -(-bytes_per_second // 125_000)
-    return f"{mbps / 1000:.1f} Gbit/s" if mbps >= 1000 else f"{mbps} Mbit/s"
+    exact = bytes_per_second / 125_000
+    decade = 10.0 ** (len(str(int(exact))) - 3)
+    mbps = next(step * decade for step in _STEPS if step * decade >= exact * 0.9999)
+    return f"{mbps / 1000:.3g} Gbit/s" if mbps >= 1000 else f"{mbps:.3g} Mbit/s"
 
 
 def _bound_ms(said: Prediction, budget_ms: int | None) -> int:

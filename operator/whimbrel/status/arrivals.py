@@ -19,6 +19,8 @@ from whimbrel.schedule.watching import arrival, watched
 
 MOST_FOLLOWED = 32
 """Moves in flight that a report shows."""
+LONGEST_S = 30 * 86_400.0
+"""What would take longer has no arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,8 @@ def plan_arrival(plan: Plan, known: Mapping[Key, Arrival], seen: Survey) -> Plan
     reserve_s = sqrt(
         busiest_way_s(((source, target, (p90 - p50) ** 2) for source, target, p50, p90 in ways), seen.hosts)
     )
-    p50_at, p90_at = since + timedelta(seconds=middle_s), since + timedelta(seconds=middle_s + reserve_s)
-    return PlanArrival(p50_at.replace(microsecond=0), p90_at.replace(microsecond=0))
+    p50_at, p90_at = _later(since, middle_s), _later(since, middle_s + reserve_s)
+    return None if p50_at is None or p90_at is None else PlanArrival(p50_at, p90_at)
 
 
 def _rest_s(known: Arrival | None, p50_s: int | None, p90_s: int | None, since: datetime) -> tuple[float, float] | None:
@@ -95,4 +97,4 @@ def _rest_s(known: Arrival | None, p50_s: int | None, p90_s: int | None, since: 
 
 
 def _later(at: datetime, seconds: float | None) -> datetime | None:
-    return None if seconds is None else (at + timedelta(seconds=seconds)).replace(microsecond=0)
+    return None if seconds is None or seconds > LONGEST_S else (at + timedelta(seconds=seconds)).replace(microsecond=0)
