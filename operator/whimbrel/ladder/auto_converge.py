@@ -5,9 +5,8 @@ until it has moved. As SDPS of vSphere does without asking, so it needs consent 
 """
 
 from whimbrel.api.ladder import Disruption, LadderStep, Permission, Rung
-from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
 from whimbrel.forecast import Terms
-from whimbrel.ladder.deadlines import copy_budget, most_wire_bytes, too_short, units_of
+from whimbrel.ladder.deadlines import healthy_s, offered
 from whimbrel.ladder.rung import Load, Offer, Withheld
 
 RUNG = Rung.AUTO_CONVERGE
@@ -17,19 +16,5 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
     """Permitted by `disruption.throttle`."""
     if disruption.throttle != Permission.ALLOWED:
         return None
-    per_gib = copy_budget(load, step, may_throttle=True)
-    if per_gib is None:
-        return Withheld(RUNG, too_short(load, step))
-    deadline_s = per_gib * units_of(load)
-    return Offer(
-        rung=RUNG,
-        configuration=KubeVirtConfiguration(
-            bandwidth_bytes_per_second=load.rate_bytes_per_second,
-            completion_timeout_per_gib=per_gib,
-            allow_auto_converge=True,
-        ),
-        deadline_seconds=deadline_s,
-        terms=Terms(deadline_s, may_throttle=True),
-        most_wire_bytes=most_wire_bytes(step),
-        most_attempts=step.max_attempts,
-    )
+    memory_s = healthy_s(load, may_throttle=True)
+    return offered(RUNG, load, step, memory_s, Terms(may_throttle=True), allow_auto_converge=True)

@@ -1,14 +1,16 @@
-"""KubeVirt's completion deadline for an attempt: whole seconds per started 10^9 bytes, in few different values.
+"""KubeVirt's completion deadline for an attempt, in whole seconds per started 10^9 bytes, and the offers made of one.
 
 Every distinct configuration is a MigrationPolicy of its own, so values are taken from a grid. Used by the rungs.
 """
 
+from dataclasses import replace
 from math import ceil, inf
 
-from whimbrel.api.ladder import LadderStep
+from whimbrel.api.ladder import LadderStep, Rung
+from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
 from whimbrel.domain.quantities import time_budget_units
 from whimbrel.forecast import Terms, outcomes, pass_seconds, quantile
-from whimbrel.ladder.rung import Load
+from whimbrel.ladder.rung import Load, Offer, Withheld
 
 LEAST_S = 10
 """Shortest time budget in seconds: a small guest still needs time for its last rounds and the switch-over."""
@@ -49,17 +51,32 @@ def healthy_s(load: Load, *, may_throttle: bool) -> float:
     return max(LEAST_S, min(MOST_PASSES * one_pass_s, max(FEWEST_PASSES * one_pass_s, wanted)))
 
 
-def copy_budget(load: Load, step: LadderStep, *, may_throttle: bool) -> int | None:
-    """`completionTimeoutPerGiB` of an attempt that KubeVirt aborts at its deadline; None where none is within the step's bound.
+def offered(
+    rung: Rung, load: Load, step: LadderStep, memory_s: float, terms: Terms, **allowed: bool
+) -> Offer | Withheld:
+    """A rung that copies memory for so many seconds before KubeVirt acts as these terms say, and local disks before it.
+    Withheld where no deadline is within the step's bound.
 
-    KubeVirt counts the disks by what is written to them, perhaps nothing: memory alone must give the time for both.
+    `allowed`: members of the configuration that are true, beside rate and deadline. KubeVirt counts the disks by what is
+    written to them, perhaps nothing: memory alone must give the time for both.
     """
-    wanted_s = healthy_s(load, may_throttle=may_throttle)
-    wanted_s += (load.local_disk_bytes or 0) // load.rate_bytes_per_second
+    wanted_s = memory_s + (load.local_disk_bytes or 0) // load.rate_bytes_per_second
     per_gib = on_grid(ceil(wanted_s / time_budget_units(load.memory_bytes)))
     if step.max_duration_seconds is not None:
         per_gib = min(per_gib, step.max_duration_seconds // units_of(load))
-    return per_gib or None
+    if per_gib < 1:
+        return Withheld(rung, too_short(load, step))
+    deadline_s = per_gib * units_of(load)
+    return Offer(
+        rung=rung,
+        configuration=KubeVirtConfiguration(
+            bandwidth_bytes_per_second=load.rate_bytes_per_second, completion_timeout_per_gib=per_gib, **allowed
+        ),
+        deadline_seconds=deadline_s,
+        terms=replace(terms, deadline_s=deadline_s),
+        most_wire_bytes=most_wire_bytes(step),
+        most_attempts=step.max_attempts,
+    )
 
 
 def too_short(load: Load, step: LadderStep) -> str:
