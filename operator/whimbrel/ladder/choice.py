@@ -114,7 +114,7 @@ def _chance(load: Load, offer: Offer) -> float:
         offer.terms,
         load.disks,
         load.start_up,
-        most_downtime_ms=most_downtime_ms(offer),
+        most_downtime_ms=most_downtime_ms(offer.budget_ms, offer.terms),
         most_wire_bytes=offer.most_wire_bytes,
         looked_at_before=offer.deadline_seconds >= SAMPLES_FROM_S,
     )

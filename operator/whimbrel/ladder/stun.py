@@ -17,6 +17,9 @@ from whimbrel.lifecycle.guard import RESUME_S, attended_downtime_ms
 
 RUNG = Rung.STUN
 
+STANDS_STILL = frozenset({AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME})
+"""What KubeVirt does at a deadline by which the guest stands still."""
+
 ROUNDS_BEFORE_STUN = 1.5
 """Passes over memory before the guest is suspended, where the unattended limit leaves room: then only what is dirtied
 again is left, instead of memory that was never sent."""
@@ -102,8 +105,10 @@ def _obstacle(load: Load) -> str:
     return ""
 
 
-def most_downtime_ms(offer: Offer) -> int | None:
-    """Longest pause with which the rung may be chosen. A pause that nothing can end is asked to be half of the budget."""
-    if offer.budget_ms is None:
+def most_downtime_ms(budget_ms: int | None, terms: Terms) -> int | None:
+    """Longest pause with which a guest may be suspended under these terms; None where it never is. A pause that nothing can end
+    is asked to be half of the budget.
+    """
+    if budget_ms is None or terms.at_deadline not in STANDS_STILL:
         return None
-    return offer.budget_ms // 2 if offer.terms.at_deadline is AtDeadline.RAISE_DOWNTIME else offer.budget_ms
+    return budget_ms // 2 if terms.at_deadline is AtDeadline.RAISE_DOWNTIME else budget_ms

@@ -15,7 +15,6 @@ from whimbrel.api.virtual_machine_move import AttemptOutcome, AttemptRecord, Att
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import MigrationSample, MigrationState
 from whimbrel.forecast import (
-    AtDeadline,
     CurvePoint,
     Eta,
     Guest,
@@ -34,6 +33,7 @@ from whimbrel.forecast import (
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder.choice import HOPELESS
 from whimbrel.ladder.rung import NEVER_MEASURED
+from whimbrel.ladder.stun import STANDS_STILL, most_downtime_ms
 from whimbrel.ladder.terms import terms_of
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.lifecycle.guard import MONITOR_LAG_S
@@ -63,6 +63,11 @@ class Watched:
     seen: Sighting | None
     copies_disks: bool = False
     """Whether local disks are copied too: samples tell of both together, and nothing of the guest's memory by itself."""
+
+    @property
+    def most_downtime_ms(self) -> int | None:
+        """Longest pause that is permitted; None where the guest is never suspended."""
+        return most_downtime_ms(self.attempt.forecast.budget_ms, self.terms)
 
     @property
     def believed(self) -> Guest:
@@ -132,12 +137,12 @@ def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
         return "PauseTooLong", too_long
     if seen is None or seen.first_round or not seen.points or found.terms.may_throttle:
         return None  # a throttled guest shows nothing of what it does when it is throttled more
-    chance = chance_of_rest(found.believed, found.path, found.terms, seen, most_downtime_ms=_most_downtime_ms(found))
+    chance = chance_of_rest(found.believed, found.path, found.terms, seen, most_downtime_ms=found.most_downtime_ms)
     if chance >= HOPELESS:
         return None
-    if found.terms.at_deadline in (AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME):
+    if found.terms.at_deadline in STANDS_STILL:
         return "PauseTooLong", (
-            f"By what its copy has shown, the guest would stand still for longer than {_most_downtime_ms(found)} ms."
+            f"By what its copy has shown, the guest would stand still for longer than {found.most_downtime_ms} ms."
         )
     return "CannotConverge", (
         f"After {seen.elapsed_s:.0f} s and {seen.sent_bytes / MIB:.0f} MiB it is clear that this copy will not end within "
@@ -147,7 +152,7 @@ def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
 
 def gate_opens_s(found: Watched, now: datetime) -> float | None:
     """Seconds until it must be decided whether the guest may be suspended; None where it never is, or that moment is over."""
-    if found.terms.at_deadline not in (AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME):
+    if found.terms.at_deadline not in STANDS_STILL:
         return None
     left_s = (found.began - now).total_seconds() + found.attempt.deadline_seconds - LEAD_S
     return left_s if left_s > 0 else None
@@ -155,7 +160,7 @@ def gate_opens_s(found: Watched, now: datetime) -> float | None:
 
 def _pause_too_long(found: Watched, now: datetime) -> str:
     """Shortly before the deadline: why the guest must not be suspended; empty where it may, or it is too early to say."""
-    most_ms = _most_downtime_ms(found)
+    most_ms = found.most_downtime_ms
     if most_ms is None or gate_opens_s(found, now) is not None:
         return ""
     bound_ms = _bound_ms(found, max(0.0, (now - found.began).total_seconds()))
@@ -191,14 +196,6 @@ def _at_rate_seen(path: Path, seen: Sighting) -> Path:
     if rate is None or not 0 < rate < (path.cap_bytes_per_second or path.link_bytes_per_second):
         return path
     return replace(path, cap_bytes_per_second=rate)
-
-
-def _most_downtime_ms(found: Watched) -> int | None:
-    """The budget; half of it where nothing can end the pause once it has begun. None where the guest is never suspended."""
-    budget_ms = found.attempt.forecast.budget_ms
-    if budget_ms is None or found.terms.at_deadline not in (AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME):
-        return None
-    return budget_ms // 2 if found.terms.at_deadline is AtDeadline.RAISE_DOWNTIME else budget_ms
 
 
 def arrival(found: Watched, phase: MovePhase) -> Eta | None:
