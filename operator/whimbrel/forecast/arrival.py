@@ -11,7 +11,7 @@ from math import inf, isfinite, log
 from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, attempt, conclude
 from whimbrel.forecast.belief import candidates
 from whimbrel.forecast.curve import DirtyCurve
-from whimbrel.forecast.odds import MOVED, SUSPENDED
+from whimbrel.forecast.odds import MOVED, too_long
 from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.pre_copy import copy_memory, first_round_bytes
 from whimbrel.forecast.readings import Guest
@@ -119,13 +119,12 @@ def chance_of_rest(
     guest: Guest, path: Path, terms: Terms, seen: Sighting, *, most_downtime_ms: int | None = None
 ) -> float:
     """From 0 to 1: that a copy as last seen moves its guest, suspended for no longer than permitted (None: not at all)."""
-    moved, possible = 0.0, _still_possible(guest, path, terms, seen)
-    for run, weight in possible:
-        if run.ending in SUSPENDED and (most_downtime_ms is None or 1000 * run.downtime_bound_s > most_downtime_ms):
-            continue
-        if run.ending in MOVED and run.seconds < inf:
-            moved += weight
-    return min(1.0, moved)
+    moved = (
+        weight
+        for run, weight in _still_possible(guest, path, terms, seen)
+        if run.ending in MOVED and run.seconds < inf and not too_long(run, most_downtime_ms)
+    )
+    return min(1.0, sum(moved))
 
 
 def _still_possible(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> list[tuple[Run, float]]:

@@ -4,7 +4,7 @@ Counts what `prediction` knows run by run, so it has an answer where a duration 
 length is a lottery, but a deadline that leaves room for all of it is met. Called by the ladder.
 """
 
-from whimbrel.forecast.attempt import NO_DISKS, AtDeadline, Disks, Ending, Terms
+from whimbrel.forecast.attempt import NO_DISKS, AtDeadline, Disks, Ending, Run, Terms
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.prediction import CERTAIN, POD_START_UP, outcomes
 from whimbrel.forecast.readings import Guest
@@ -13,6 +13,11 @@ from whimbrel.forecast.spread import Spread
 MOVED = frozenset({Ending.IN_TIME, Ending.STUNNED, Ending.POST_COPIED})
 SUSPENDED = frozenset({Ending.STUNNED, Ending.STUN_ABORTED})
 TOLERANCE = 1e-9
+
+
+def too_long(run: Run, most_downtime_ms: int | None) -> bool:
+    """Whether the guest would be suspended for longer than permitted (None: at all)."""
+    return run.ending in SUSPENDED and (most_downtime_ms is None or 1000 * run.downtime_bound_s > most_downtime_ms)
 
 
 def chance(
@@ -36,7 +41,7 @@ def chance(
     """
     moved, start_ups = 0.0, start_up.values(5)
     for run, weight in outcomes(guest, path, terms, disks):
-        if run.ending in SUSPENDED and (most_downtime_ms is None or 1000 * run.downtime_bound_s > most_downtime_ms):
+        if too_long(run, most_downtime_ms):
             if terms.at_deadline is AtDeadline.RAISE_DOWNTIME or not looked_at_before:
                 return 0.0
             continue
