@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 
 from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.virtual_machine_move import (
@@ -334,23 +334,23 @@ def quote_hash(generation: int, lines: Iterable[Line]) -> str:
     return hashlib.sha256(document.encode()).hexdigest()
 
 
-def duration_floor_s(lines: Sequence[Line], hosts: Mapping[str, Host]) -> int:
+def duration_floor_s(lines: Iterable[Line], hosts: Mapping[str, Host]) -> int:
     """A floor of the whole plan's duration: the longest move, or the busiest node's moves shared by its slots."""
-    return ceil(busiest_s(lines, [line.duration_s for line in lines], hosts))
+    ways = ((line.instance.node, line.target.node.name, line.duration_s) for line in lines if line.target is not None)
+    return ceil(busiest_s(ways, hosts))
 
 
-def busiest_s(lines: Sequence[Line], durations_s: Sequence[float], hosts: Mapping[str, Host]) -> float:
-    """The longest of these durations, or what the busiest node's add up to, shared by its slots."""
-    ways = (
-        (line.instance.node, line.target.node.name, duration_s)
-        for line, duration_s in zip(lines, durations_s, strict=True)
-        if line.target is not None
-    )
-    return busiest_way_s(ways, hosts)
+def expected_s(ways: Sequence[tuple[str, str, float, float]], hosts: Mapping[str, Host]) -> tuple[float, float]:
+    """p50 and p90 of all these moves: (source, target, p50, p90), in seconds. They are taken to be late or early independently
+    of each other, so that their reserves add up by squares.
+    """
+    middle_s = busiest_s(((source, target, p50) for source, target, p50, _p90 in ways), hosts)
+    squares = ((source, target, (p90 - p50) ** 2) for source, target, p50, p90 in ways)
+    return middle_s, middle_s + sqrt(busiest_s(squares, hosts))
 
 
-def busiest_way_s(ways: Iterable[tuple[str, str, float]], hosts: Mapping[str, Host]) -> float:
-    """The same of (source, target, seconds)."""
+def busiest_s(ways: Iterable[tuple[str, str, float]], hosts: Mapping[str, Host]) -> float:
+    """Of moves as (source, target, seconds) the longest, or what the busiest node's add up to, shared by its slots."""
     out: dict[str, float] = defaultdict(float)
     into: dict[str, float] = defaultdict(float)
     longest = 0.0

@@ -1,14 +1,14 @@
 """The quote as it stands in a plan's status: bounded, whatever the size of the plan. Called by `review`."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, sqrt
+from math import ceil
 
 from whimbrel.api.quote import BlockedSummary, PlacementConflict, Quote, QuotedMove, TargetChoice
 from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain.records import Plan
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.selection import Selection
-from whimbrel.schedule.outlook import UNDECIDED, Line, busiest_s, duration_floor_s, quote_hash
+from whimbrel.schedule.outlook import UNDECIDED, Line, duration_floor_s, expected_s, quote_hash
 from whimbrel.schedule.survey import Survey
 from whimbrel.schedule.together import Grounds, Quoted
 
@@ -63,22 +63,18 @@ def _conflict(grounds: Grounds) -> PlacementConflict:
 def _expected_s(
     lines: Sequence[Line], attempts: Mapping[str, AttemptSpec], hosts: Mapping[str, Host]
 ) -> tuple[int | None, int | None]:
-    """p50 and p90 of the plan; None where a move has no number. Moves are taken to be late or early independently of each
-    other, so that their reserves add up by squares.
-    """
-    p50s, p90s = list[float](), list[float]()
+    """p50 and p90 of the plan; None where a move has no number."""
+    ways = list[tuple[str, str, float, float]]()
     for line in lines:
-        attempt = attempts.get(line.instance.uid) if line.target is not None else None
-        forecast = attempt.forecast if attempt is not None else None
-        p50 = 0 if forecast is None else forecast.duration_p50_seconds
-        p90 = 0 if forecast is None else forecast.duration_p90_seconds
+        attempt = attempts.get(line.instance.uid)
+        if line.target is None or attempt is None:
+            continue
+        p50, p90 = attempt.forecast.duration_p50_seconds, attempt.forecast.duration_p90_seconds
         if p50 is None or p90 is None:
             return None, None
-        p50s.append(p50)
-        p90s.append(p90)
-    middle_s = busiest_s(lines, p50s, hosts)
-    reserve_s = sqrt(busiest_s(lines, [(p90 - p50) ** 2 for p50, p90 in zip(p50s, p90s, strict=True)], hosts))
-    return ceil(middle_s), ceil(middle_s + reserve_s)
+        ways.append((line.instance.node, line.target.node.name, p50, p90))
+    p50_s, p90_s = expected_s(ways, hosts)
+    return ceil(p50_s), ceil(p90_s)
 
 
 def _row(line: Line, attempt: AttemptSpec | None) -> QuotedMove:

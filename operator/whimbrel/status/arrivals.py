@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from math import sqrt
 
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.records import Key, Plan
 from whimbrel.forecast import progress
 from whimbrel.lifecycle.evidence import IN_FLIGHT, Evidence
-from whimbrel.schedule.outlook import busiest_way_s
+from whimbrel.schedule.outlook import expected_s
 from whimbrel.schedule.survey import Survey
 from whimbrel.schedule.watching import arrival, watched
 
-MOST_FOLLOWED = 32
+MAX_ACTIVE = 32
 """Moves in flight that a report shows."""
 LONGEST_S = 30 * 86_400.0
 """What would take longer has no arrival."""
@@ -45,7 +44,7 @@ class PlanArrival:
 def arrivals(plan: Plan, seen: Survey) -> Mapping[Key, Arrival]:
     """By key of the move, for the first of the plan's moves that are in flight."""
     found = dict[Key, Arrival]()
-    for move in islice(seen.in_flight_of(plan), MOST_FOLLOWED):
+    for move in islice(seen.in_flight_of(plan), MAX_ACTIVE):
         told = _arrival(seen.evidence[move.key], seen.phases[move.key], seen)
         if told is not None:
             found[move.key] = told
@@ -79,11 +78,7 @@ def plan_arrival(plan: Plan, known: Mapping[Key, Arrival], seen: Survey) -> Plan
         if rest is None:
             return None
         ways.append((attempt.source_node, evidence.target_node, *rest))
-    middle_s = busiest_way_s(((source, target, p50) for source, target, p50, _ in ways), seen.hosts)
-    reserve_s = sqrt(
-        busiest_way_s(((source, target, (p90 - p50) ** 2) for source, target, p50, p90 in ways), seen.hosts)
-    )
-    p50_at, p90_at = _later(since, middle_s), _later(since, middle_s + reserve_s)
+    p50_at, p90_at = (_later(since, seconds) for seconds in expected_s(ways, seen.hosts))
     return None if p50_at is None or p90_at is None else PlanArrival(p50_at, p90_at)
 
 

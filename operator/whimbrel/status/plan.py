@@ -19,11 +19,10 @@ from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import MigrationSample, Plan
 from whimbrel.domain.resources import MIGRATION_PLANS
 from whimbrel.lifecycle.evidence import IN_FLIGHT, Evidence
-from whimbrel.status.arrivals import Arrival, PlanArrival
+from whimbrel.status.arrivals import MAX_ACTIVE, Arrival, PlanArrival
 from whimbrel.status.score import plan_receipt
 
 REPORT_INTERVAL_S = 15
-MAX_ACTIVE = 32
 
 FINISHED = frozenset({PlanPhase.SUCCEEDED, PlanPhase.FAILED})
 

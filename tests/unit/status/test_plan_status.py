@@ -13,7 +13,8 @@ from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.conditions import Claim
 from whimbrel.domain.records import MigrationSample
 from whimbrel.lifecycle.evidence import gather, migration_key
-from whimbrel.status.plan import MAX_ACTIVE, Course, Tracked, report
+from whimbrel.status.arrivals import MAX_ACTIVE
+from whimbrel.status.plan import Course, Tracked, report
 
 PLAN = a_plan()
 PLANNED, APPROVED = Claim("Planned", True, "Quoted"), Claim("Approved", True, "NotRequired")
