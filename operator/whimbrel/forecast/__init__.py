@@ -13,7 +13,7 @@ from whimbrel.domain.suspension import pause_in_all_s
 from whimbrel.forecast.arrival import Eta, chance_of_rest, eta, eta_of_rest, progress
 from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
-from whimbrel.forecast.knowledge import NOTHING, Knowledge
+from whimbrel.forecast.knowledge import Knowledge
 from whimbrel.forecast.odds import chance, fits
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.prediction import POD_START_UP, Prediction, outcomes, predict, unattended_downtime_ms
@@ -25,7 +25,6 @@ from whimbrel.forecast.stun import Pause, pause_if_suspended_now
 from whimbrel.inventory.rates import admitted_rate, pass_seconds
 
 __all__ = [
-    "NOTHING",
     "POD_START_UP",
     "AtDeadline",
     "Convergence",

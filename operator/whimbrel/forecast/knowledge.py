@@ -101,10 +101,6 @@ class Knowledge:
         return self._paths.get((source, target)) or self._everywhere or otherwise
 
 
-NOTHING = Knowledge({}, {}, None)
-"""Of a cluster in which nothing was ever moved."""
-
-
 def _source(move: Move, record: AttemptRecord) -> str:
     """Node that the attempt left: where its guest was when it was quoted, or where the attempt before had brought it."""
     before = [each for each in move.move.status.history if each.number < record.number and each.outcome == "Succeeded"]
