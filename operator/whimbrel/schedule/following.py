@@ -10,9 +10,7 @@ from whimbrel.api.virtual_machine_move import (
     AttemptRecord,
     AttemptSpec,
     MovePhase,
-    VirtualMachineMoveStatus,
 )
-from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Announcement, ReplaceStatus, Write
 from whimbrel.domain.records import Instance, Plan
 from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
@@ -25,6 +23,7 @@ from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, Rec
 from whimbrel.lifecycle.outcome import PLAN_DELETED, receipt
 from whimbrel.schedule.coming import Ahead
 from whimbrel.schedule.docket import attempts_permitted
+from whimbrel.schedule.move_status import changed, closed
 from whimbrel.schedule.outlook import attempt_for
 from whimbrel.schedule.survey import Survey
 from whimbrel.schedule.together import quote
@@ -117,7 +116,7 @@ def _started(evidence: Evidence, survey: Survey) -> Iterator[Followed]:
     status = stored.model_copy(
         update={"phase": MovePhase.MOVING, "reason": STARTED, "message": message, "verdicts": (), "verdicts_omitted": 0}
     )
-    yield from _status(evidence, status, f"attempt {attempt.number} has begun")
+    yield from changed(evidence.move, status, f"attempt {attempt.number} has begun")
     yield _announce(evidence, survey, "MigrationStarted", f"Live migration from {message}")
 
 
@@ -136,7 +135,7 @@ def _abort_recorded(evidence: Evidence, reason: str, message: str) -> Iterator[F
     status = stored.model_copy(
         update={"phase": MovePhase.MOVING, "reason": reason, "message": message, "abort": record}
     )
-    yield from _status(evidence, status, f"abort attempt {attempt.number}: {reason}")
+    yield from changed(evidence.move, status, f"abort attempt {attempt.number}: {reason}")
 
 
 def _ended(
@@ -170,7 +169,7 @@ def _ended(
                     "history": history,
                 }
             )
-            yield from _status(evidence, status, f"attempt {record.number} ended: {record.reason}")
+            yield from changed(evidence.move, status, f"attempt {record.number} ended: {record.reason}")
             yield _announce(evidence, survey, "MigrationRetried", message, warning=True)
             return
     phase = MovePhase.SUCCEEDED if verified else MovePhase.UNVERIFIED if unverified else MovePhase.FAILED
@@ -187,20 +186,18 @@ def _ended(
             f"{record.message} All {spec.migration.attempts} attempts are spent; it still runs on {_node(evidence)}."
         )
     sample = survey.snapshot.samples.get(evidence.move.instance_key)
-    now = evidence.now.replace(microsecond=0)
-    claim = Claim("Finished", True, record.reason, message)
-    status = VirtualMachineMoveStatus(
-        phase=phase,
-        reason=record.reason,
-        message=message,
-        attempt=stored.attempt,
-        abort=stored.abort,
+    status = closed(
+        evidence.move,
+        phase,
+        record.reason,
+        message,
+        evidence.now,
+        verdicts=(),
+        verdicts_omitted=0,
         history=history,
         receipt=receipt(evidence, sample, record.number, record),
-        finished_at=now,
-        conditions=conditions(stored.conditions, [claim], evidence.move.generation, now),
     )
-    yield from _status(evidence, status, f"move ended: {phase} ({record.reason})")
+    yield from changed(evidence.move, status, f"move ended: {phase} ({record.reason})")
     reason = {MovePhase.SUCCEEDED: "Migrated", MovePhase.CANCELLED: "MigrationCancelled"}.get(phase, "MigrationFailed")
     yield _announce(evidence, survey, reason, message, warning=not verified)
 
@@ -209,23 +206,21 @@ def _given_up(
     evidence: Evidence, why: NoRungFits, history: tuple[AttemptRecord, ...], survey: Survey
 ) -> Iterator[Followed]:
     """It stays where it is: a further attempt would very likely fail as well."""
-    stored, now = evidence.move.move.status, evidence.now.replace(microsecond=0)
     message = (
         f"{history[-1].message} No further attempt is worth while ({why.found}); it still runs on {_node(evidence)}. "
         f"{why.cure()}"
     )
-    claim = Claim("Finished", True, why.code, message)
-    update = {
-        "phase": MovePhase.FAILED,
-        "reason": why.code,
-        "message": message,
-        "verdicts": (verdict(why),),
-        "history": history,
-        "receipt": receipt(evidence, None, history[-1].number),
-        "finished_at": now,
-        "conditions": conditions(stored.conditions, [claim], evidence.move.generation, now),
-    }
-    yield from _status(evidence, stored.model_copy(update=update), f"move ended: {why.code}")
+    status = closed(
+        evidence.move,
+        MovePhase.FAILED,
+        why.code,
+        message,
+        evidence.now,
+        verdicts=(verdict(why),),
+        history=history,
+        receipt=receipt(evidence, None, history[-1].number),
+    )
+    yield from changed(evidence.move, status, f"move ended: {why.code}")
     yield _announce(evidence, survey, "MigrationFailed", message, warning=True)
 
 
@@ -251,7 +246,7 @@ def _went_halfway(
             "history": history,
         }
     )
-    yield from _status(evidence, status, f"attempt {record.number} ended: on its way")
+    yield from changed(evidence.move, status, f"attempt {record.number} ended: on its way")
     yield _announce(evidence, survey, "DetourReached", message)
 
 
@@ -260,7 +255,7 @@ def ended_on_its_way(evidence: Evidence, survey: Survey) -> Iterator[ReplaceStat
     instance, stored = evidence.instance, evidence.move.move.status
     if instance is None or not stored.history:
         return
-    last, now = stored.history[-1], evidence.now.replace(microsecond=0)
+    last = stored.history[-1]
     message = (
         f"It stays on {instance.node}, where it had come on its way: the way on has closed, and the plan's target admits "
         f"{instance.node} too."
@@ -269,17 +264,16 @@ def ended_on_its_way(evidence: Evidence, survey: Survey) -> Iterator[ReplaceStat
     moved = replace(
         evidence, attempt=None, state=shown if shown is not None and shown.migration_uid == last.migration_uid else None
     )
-    claim = Claim("Finished", True, ENDED_ON_ITS_WAY, message)
-    update = {
-        "phase": MovePhase.SUCCEEDED,
-        "reason": ENDED_ON_ITS_WAY,
-        "message": message,
-        "verdicts": (),
-        "receipt": receipt(moved, survey.snapshot.samples.get(evidence.move.instance_key), last.number),
-        "finished_at": now,
-        "conditions": conditions(stored.conditions, [claim], evidence.move.generation, now),
-    }
-    yield from _status(evidence, stored.model_copy(update=update), f"move ended on its way, on {instance.node}")
+    status = closed(
+        evidence.move,
+        MovePhase.SUCCEEDED,
+        ENDED_ON_ITS_WAY,
+        message,
+        evidence.now,
+        verdicts=(),
+        receipt=receipt(moved, survey.snapshot.samples.get(evidence.move.instance_key), last.number),
+    )
+    yield from changed(evidence.move, status, f"move ended on its way, on {instance.node}")
     yield _announce(evidence, survey, "Migrated", message)
 
 
@@ -332,12 +326,6 @@ def _taught(evidence: Evidence, history: tuple[AttemptRecord, ...], survey: Surv
 def _repeated(last: AttemptSpec, instance: Instance) -> AttemptSpec:
     previous = instance.migration.migration_uid if instance.migration is not None else ""
     return last.model_copy(update={"number": last.number + 1, "previous_migration_uid": previous})
-
-
-def _status(evidence: Evidence, status: VirtualMachineMoveStatus, why: str) -> Iterator[ReplaceStatus]:
-    write = writes.move_status(evidence.move, status, f"{evidence.move.instance_key}: {why}")
-    if write is not None:
-        yield write
 
 
 def _announce(evidence: Evidence, survey: Survey, reason: str, message: str, *, warning: bool = False) -> Announcement:

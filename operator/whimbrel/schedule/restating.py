@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 
 from whimbrel.api.virtual_machine_move import AttemptSpec, MovePhase, VirtualMachineMoveStatus
 from whimbrel.domain.decision import Announcement, Write
-from whimbrel.domain.records import Move, Plan
+from whimbrel.domain.records import Plan
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.following import ended_on_its_way
+from whimbrel.schedule.move_status import changed
 from whimbrel.schedule.outlook import Line, attempt_for, move_spec, still_says
 from whimbrel.schedule.quoting import TRIVIAL
 from whimbrel.schedule.reasons import NoTarget
@@ -56,13 +57,13 @@ def converge(
         stored = evidence.move.move.status
         if stored.attempt is not None:
             status = _quoted_status(line, stored).model_copy(update={"attempt": specified[line.instance.uid]})
-            yield from changed_status(evidence.move, status, f"attempt {stored.attempt.number} is specified anew")
+            yield from changed(evidence.move, status, f"attempt {stored.attempt.number} is specified anew")
             continue
         spec = move_spec(line, specified.get(line.instance.uid))
         if not still_says(evidence.move.move.spec, spec):
             yield writes.requote_move(plan, evidence.move, spec)
         else:
-            yield from changed_status(evidence.move, _quoted_status(line, stored), "quoted")
+            yield from changed(evidence.move, _quoted_status(line, stored), "quoted")
 
 
 def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachineMoveStatus:
@@ -88,10 +89,3 @@ def _quoted_status(line: Line, stored: VirtualMachineMoveStatus) -> VirtualMachi
         nothing = {"reason": "", "verdicts": (), "verdicts_omitted": 0}
         return stored.model_copy(update={"phase": MovePhase.WAITING, "message": message, **nothing})
     return stored
-
-
-def changed_status(move: Move, status: VirtualMachineMoveStatus, why: str) -> Iterator[Write]:
-    """The write of a move's status; none where it says so already."""
-    write = writes.move_status(move, status, f"{move.instance_key}: {why}")
-    if write is not None:
-        yield write

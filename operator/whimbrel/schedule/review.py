@@ -21,7 +21,6 @@ from whimbrel.api.virtual_machine_move import (
     AttemptSpec,
     MovePhase,
 )
-from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Announcement, Write
 from whimbrel.domain.naming import LABEL_MIGRATION
 from whimbrel.domain.records import Capabilities, Instance, Key, Plan
@@ -32,12 +31,13 @@ from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.candidate import Candidate
 from whimbrel.schedule.claimed import told_of_claims
 from whimbrel.schedule.docket import Docket, approved, begun, beyond_attempts, permitted, terminal
+from whimbrel.schedule.move_status import changed, closed
 from whimbrel.schedule.outlook import (
     Line,
 )
 from whimbrel.schedule.quoting import quote_of
 from whimbrel.schedule.reasons import NoTarget
-from whimbrel.schedule.restating import changed_status, converge, specified_attempts
+from whimbrel.schedule.restating import converge, specified_attempts
 from whimbrel.schedule.survey import Survey, rests
 from whimbrel.schedule.together import Quoted
 from whimbrel.schedule.weighing import permitted_for
@@ -295,15 +295,8 @@ def _skipped(evidence: Evidence, reason: str, message: str, now: datetime) -> It
     stored = evidence.move.move.status
     begun = bool(stored.history) or stored.phase == MovePhase.MOVING
     phase = MovePhase.FAILED if begun else MovePhase.SKIPPED
-    claim = Claim("Finished", True, reason, message)
-    update = {
-        "phase": phase,
-        "reason": reason,
-        "message": message,
-        "finished_at": now.replace(microsecond=0),
-        "conditions": conditions(stored.conditions, [claim], evidence.move.generation, now),
-    }
-    yield from changed_status(evidence.move, stored.model_copy(update=update), f"{phase}: {reason}")
+    status = closed(evidence.move, phase, reason, message, now)
+    yield from changed(evidence.move, status, f"{phase}: {reason}")
 
 
 def _candidates(
