@@ -4,19 +4,19 @@ Progress is what was sent, of what was sent and will be sent; a copy whose round
 shown is a floor. Times of arrival may move both ways: they say what is true now. To be called by the status report.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, isfinite, log
 
 from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, attempt, conclude
-from whimbrel.forecast.belief import candidates
-from whimbrel.forecast.curve import DirtyCurve
+from whimbrel.forecast.belief import Candidate, weighed
 from whimbrel.forecast.odds import MOVED, too_long
 from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.pre_copy import copy_memory, first_round_bytes
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.samples import Sighting
-from whimbrel.forecast.spread import quantile
+from whimbrel.forecast.spread import finite, quantile
 
 OVER_BY = 0.7
 """A copy that should have ended at this share of its age and runs on is not of that guest."""
@@ -51,7 +51,7 @@ def eta(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> Eta:
     runs = _rest(guest, path, terms, seen)
     durations = [(run.seconds, weight) for run, weight in runs]
     sent = quantile([(run.wire_bytes, weight) for run, weight in runs], 0.5)
-    return Eta(_known(quantile(durations, 0.5)), _known(quantile(durations, 0.9)), _known(sent))
+    return Eta(finite(quantile(durations, 0.5)), finite(quantile(durations, 0.9)), finite(sent))
 
 
 def eta_of_rest(path: Path, rest_bytes: float, bytes_per_second: float | None, *, capped: bool) -> Eta:
@@ -60,7 +60,7 @@ def eta_of_rest(path: Path, rest_bytes: float, bytes_per_second: float | None, *
         (rest_bytes / (pace.bytes_per_second if capped else pace.uncapped_bytes_per_second) + pace.hand_over_s, share)
         for pace, share in paces_seen(path, bytes_per_second if capped else None)
     ]
-    return Eta(_known(quantile(durations, 0.5)), _known(quantile(durations, 0.9)), rest_bytes)
+    return Eta(finite(quantile(durations, 0.5)), finite(quantile(durations, 0.9)), rest_bytes)
 
 
 def paces_seen(path: Path, bytes_per_second: float | None, within: float = 0.0) -> tuple[tuple[Pace, float], ...]:
@@ -91,11 +91,11 @@ def paces_seen(path: Path, bytes_per_second: float | None, within: float = 0.0) 
     )
 
 
-def _goes_on(guest: Guest, in_use_bytes: float, curve: DirtyCurve, pace: Pace, terms: Terms, seen: Sighting) -> Run:
+def _goes_on(guest: Guest, one: Candidate, pace: Pace, terms: Terms, seen: Sighting) -> Run:
     """The rest of an attempt, in seconds and wire bytes from the sample on."""
     until_s = max(0.0, terms.deadline_s + EARLIEST_ACT_S - seen.elapsed_s) if terms.deadline_s else inf
     if seen.first_round:
-        first = first_round_bytes(guest.memory_bytes, in_use_bytes)
+        first = first_round_bytes(guest.memory_bytes, one.in_use_bytes)
         left = min(seen.remaining_bytes, max(0.0, first - seen.sent_bytes / pace.wire_share))
         age_s = seen.elapsed_s
     else:
@@ -103,15 +103,11 @@ def _goes_on(guest: Guest, in_use_bytes: float, curve: DirtyCurve, pace: Pace, t
         # A round whose begin was missed is taken to be half over, as rounds are on average.
         age_s = left / pace.bytes_per_second if seen.round_age_s is None else seen.round_age_s
     course = copy_memory(
-        left, curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=terms.may_throttle,
+        left, one.curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=terms.may_throttle,
         until_s=until_s, round_age_s=age_s, round_bytes=left + age_s * pace.bytes_per_second,
         first_round=seen.first_round,
     )  # fmt: skip
-    return conclude(course, curve, pace, terms)
-
-
-def _known(value: float) -> float | None:
-    return value if value < inf else None
+    return conclude(course, one.curve, pace, terms)
 
 
 @lru_cache(maxsize=1024)
@@ -132,15 +128,11 @@ def _still_possible(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> l
 
     Where it would have ended for all of them the guest is not what it was believed to be, and nothing is ruled out.
     """
-    narrowed = replace(guest, points=(*guest.points, *seen.points))
     found = list[tuple[Run, float]]()
-    for one in candidates(narrowed):
-        first = first_round_bytes(guest.memory_bytes, one.in_use_bytes)
-        for pace, share in paces_seen(path, seen.bytes_per_second, seen.rate_within):
-            whole = attempt(first, one.curve, pace, terms)
-            if not (whole.ending in MOVED and whole.seconds < OVER_BY * seen.elapsed_s):
-                run = _goes_on(guest, one.in_use_bytes, one.curve, pace, terms, seen)
-                found.append((run, one.weight * share))
+    for one, pace, weight in _believed(guest, path, seen):
+        whole = attempt(first_round_bytes(guest.memory_bytes, one.in_use_bytes), one.curve, pace, terms)
+        if not (whole.ending in MOVED and whole.seconds < OVER_BY * seen.elapsed_s):
+            found.append((_goes_on(guest, one, pace, terms, seen), weight))
     in_all = sum(weight for _run, weight in found)
     if in_all <= 0:
         return _rest(guest, path, terms, seen)
@@ -149,9 +141,8 @@ def _still_possible(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> l
 
 def _rest(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> list[tuple[Run, float]]:
     """What becomes of a copy as last seen, for each guest that it may be and each rate that the path may have from here on."""
-    narrowed = replace(guest, points=(*guest.points, *seen.points))
-    return [
-        (_goes_on(guest, one.in_use_bytes, one.curve, pace, terms, seen), one.weight * share)
-        for one in candidates(narrowed)
-        for pace, share in paces_seen(path, seen.bytes_per_second, seen.rate_within)
-    ]
+    return [(_goes_on(guest, one, pace, terms, seen), weight) for one, pace, weight in _believed(guest, path, seen)]
+
+
+def _believed(guest: Guest, path: Path, seen: Sighting) -> Iterator[tuple[Candidate, Pace, float]]:
+    return weighed(seen.narrowed(guest), paces_seen(path, seen.bytes_per_second, seen.rate_within))

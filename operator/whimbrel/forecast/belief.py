@@ -6,11 +6,13 @@ goes on being log-uniform; a second point, of a longer window, leaves few. The w
 dirtying in makes every curve greater, and no forecast shorter.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
 
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
+from whimbrel.forecast.path import Pace
 from whimbrel.forecast.readings import DIRTY_SAMPLE_S, Guest
 
 IN_USE_SHARES = (0.4, 0.7, 1.0)
@@ -59,6 +61,11 @@ def candidates(guest: Guest) -> tuple[Candidate, ...]:
         for curve, weight in _curves(guest.points, in_use_bytes):
             found.append(Candidate(in_use_bytes, curve.within(in_use_bytes), weight / len(used)))
     return tuple(found)
+
+
+def weighed(guest: Guest, paces: tuple[tuple[Pace, float], ...]) -> Iterator[tuple[Candidate, Pace, float]]:
+    """The guests that this one may be at each pace that the path may have, with the weight of both; weights add up to 1."""
+    return ((one, pace, one.weight * share) for one in candidates(guest) for pace, share in paces)
 
 
 def busier(guest: Guest) -> Guest:

@@ -24,11 +24,11 @@ from whimbrel.forecast.attempt import (
     Terms,
     attempt,
 )
-from whimbrel.forecast.belief import Candidate, candidates
-from whimbrel.forecast.path import Pace, Path
+from whimbrel.forecast.belief import weighed
+from whimbrel.forecast.path import Path
 from whimbrel.forecast.pre_copy import critical, first_round_bytes, pressure
 from whimbrel.forecast.readings import Guest
-from whimbrel.forecast.spread import Spread, quantile
+from whimbrel.forecast.spread import Spread, finite, quantile
 from whimbrel.lifecycle.guard import RESUME_S
 
 POD_START_UP = Spread(10.0, 22.0)
@@ -70,7 +70,7 @@ def predict(
 ) -> Prediction:
     """What one attempt will take. Valid for a guest whose work does not change and a rate that holds on average."""
     runs = outcomes(guest, path, terms, disks)
-    convergence = _convergence(candidates(guest), path.paces(), terms, disks)
+    convergence = _convergence(guest, path, terms, disks)
     start_ups = start_up.values(5)
     durations = [(run.seconds + wait_s, weight / len(start_ups)) for (run, weight), wait_s in product(runs, start_ups)]
     sent = [(run.wire_bytes, weight) for run, weight in runs]
@@ -79,14 +79,14 @@ def predict(
     bound_ms = ceil(1000 * max(run.downtime_bound_s for run, _weight in runs))
     return Prediction(
         convergence=convergence,
-        duration_p50_s=_finite(quantile(durations, 0.5)) if known else None,
-        duration_p90_s=_finite(quantile(durations, 0.9)) if known else None,
-        bytes_p50=_finite(quantile(sent, 0.5)) if known else None,
-        bytes_p90=_finite(quantile(sent, 0.9)) if known else None,
+        duration_p50_s=finite(quantile(durations, 0.5)) if known else None,
+        duration_p90_s=finite(quantile(durations, 0.9)) if known else None,
+        bytes_p50=finite(quantile(sent, 0.5)) if known else None,
+        bytes_p90=finite(quantile(sent, 0.9)) if known else None,
         downtime_bound_ms=bound_ms,
         unattended_downtime_ms=max(bound_ms, unattended_downtime_ms(terms)),
         throttle_p90_s=quantile([(run.throttle_s, weight) for run, weight in runs], 0.9),
-        longest_s=_finite(longest_s),
+        longest_s=finite(longest_s),
         endings=_endings(runs),
         sources=guest.sources,
         missing=guest.missing,
@@ -97,12 +97,8 @@ def predict(
 def outcomes(guest: Guest, path: Path, terms: Terms, disks: Disks = NO_DISKS) -> tuple[tuple[Run, float], ...]:
     """What the attempt comes to, start-up apart, for each guest and rate that may be; weights add up to 1."""
     return tuple(
-        (
-            attempt(first_round_bytes(guest.memory_bytes, one.in_use_bytes), one.curve, pace, terms, disks),
-            one.weight * share,
-        )
-        for one in candidates(guest)
-        for pace, share in path.paces()
+        (attempt(first_round_bytes(guest.memory_bytes, one.in_use_bytes), one.curve, pace, terms, disks), weight)
+        for one, pace, weight in weighed(guest, path.paces())
     )
 
 
@@ -118,17 +114,15 @@ def unattended_downtime_ms(terms: Terms) -> int:
     return ceil(1000 * pause_s)
 
 
-def _convergence(
-    believed: tuple[Candidate, ...], paces: tuple[tuple[Pace, float], ...], terms: Terms, disks: Disks
-) -> Convergence:
+def _convergence(guest: Guest, path: Path, terms: Terms, disks: Disks) -> Convergence:
     """Converges or not where CERTAIN of the weight says so and is not critical."""
     if disks.seconds == inf:
         return Convergence.DOES_NOT
     yes = no = 0.0
-    for one, (pace, share) in product(believed, paces):
+    for one, pace, weight in weighed(guest, path.paces()):
         ratio = pressure(one.curve, pace, terms.allowed_downtime_s, may_throttle=terms.may_throttle)
         if not critical(ratio):
-            yes, no = yes + one.weight * share * (ratio < 1), no + one.weight * share * (ratio > 1)
+            yes, no = yes + weight * (ratio < 1), no + weight * (ratio > 1)
     if yes >= CERTAIN - 1e-9:
         return Convergence.CONVERGES
     return Convergence.DOES_NOT if no >= CERTAIN - 1e-9 else Convergence.UNCERTAIN
@@ -139,7 +133,3 @@ def _endings(runs: tuple[tuple[Run, float], ...]) -> tuple[tuple[Ending, float],
     for run, weight in runs:
         shares[run.ending] = shares.get(run.ending, 0.0) + weight
     return tuple(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _finite(value: float) -> float | None:
-    return value if value < inf else None

@@ -7,7 +7,7 @@ Called before `arrival`; the points it finds are worth keeping for the next move
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from math import sqrt
@@ -30,8 +30,6 @@ LARGE = 4.0
 """How many times what QEMU leaves unsent of a round, so that what was added to it is nearly all that was dirtied."""
 RECENT_SAMPLES = 4
 """The rate is the mean over so many samples: QEMU's own last figure swings with every round."""
-
-
 RECENT_ROUNDS = 12
 """Samples of different rounds that are compared for rounds of one size."""
 
@@ -52,6 +50,10 @@ class Sighting:
     """By which share the rate may be wrong."""
     later_left: tuple[float, ...] = ()
     """What was left of later rounds than the first, one sample of each: a round is not smaller than what is left of it."""
+
+    def narrowed(self, guest: Guest) -> Guest:
+        """The guest with what this copy has shown of it."""
+        return replace(guest, points=(*guest.points, *self.points))
 
 
 @dataclass(frozen=True, slots=True)

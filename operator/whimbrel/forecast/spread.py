@@ -60,3 +60,8 @@ def quantile(weighted: Iterable[tuple[float, float]], share: float) -> float:
         if reached >= wanted:
             return value
     return ordered[-1][0]
+
+
+def finite(value: float) -> float | None:
+    """None for what never comes."""
+    return value if value < float("inf") else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from whimbrel.domain.suspension import DEVICE_STATE_S, pause_s
-from whimbrel.forecast.belief import Candidate, candidates
+from whimbrel.forecast.belief import Candidate, weighed
 from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.spread import quantile
@@ -67,9 +67,7 @@ def _weighed(guest: Guest, path: Path, later_left: Sequence[float]) -> list[tupl
     A sample falls anywhere into a round of v bytes, so what is left is equally likely from 0 to v: the likelihood is 1/v, and
     next to nothing where more is left than a round has.
     """
-    believed = [
-        (one, pace, one.weight * share) for one in candidates(guest) for pace, share in path.paces() if one.weight > 0
-    ]
+    believed = [each for each in weighed(guest, path.paces()) if each[2] > 0]
     seen = [(one, pace, weight * _likelihood(_settled_round(one, pace), later_left)) for one, pace, weight in believed]
     return seen if later_left and sum(weight for *_, weight in seen) > 0 else believed
 

@@ -78,8 +78,7 @@ class Watched:
     @property
     def narrowed(self) -> Guest:
         """The guest with what this very copy has shown of it."""
-        believed = self.believed
-        return believed if self.seen is None else replace(believed, points=(*believed.points, *self.seen.points))
+        return self.believed if self.seen is None else self.seen.narrowed(self.believed)
 
 
 def watched(evidence: Evidence, snapshot: Snapshot) -> Watched | None:
