@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from whimbrel.api.ladder import Rung
+from whimbrel.api.text import printable
 from whimbrel.api.virtual_machine_move import (
     AttemptOutcome,
     AttemptRecord,
@@ -24,6 +25,8 @@ STARTING_LIMIT_S = 1200
 but not for all causes: a quota, a second launcher, its queue or a dead virt-handler can hold a migration up for ever."""
 INSTANCE_LAG_S = 10
 """How much later than a failed migration its instance may tell why: the two come by different watches."""
+LONGEST_FAILURE_REASON = 1024
+"""Characters of KubeVirt's own words that are recorded: what follows from the failure must find room beside them."""
 VERIFY_LIMIT_S = 60
 """How long after KubeVirt's end the node, the launcher and the guest agent may take to agree."""
 
@@ -145,9 +148,10 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
                 f"The rest was not copied in {attempt.deadline_seconds} s of suspension; KubeVirt ended the attempt."
             )
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "NotConverged", message)
-    return _ended(
-        evidence, attempt, AttemptOutcome.FAILED, "MigrationFailed", state.failure_reason or "KubeVirt gave no reason."
+    why = (
+        printable(state.failure_reason[:LONGEST_FAILURE_REASON])[:LONGEST_FAILURE_REASON] or "KubeVirt gave no reason."
     )
+    return _ended(evidence, attempt, AttemptOutcome.FAILED, "MigrationFailed", why)
 
 
 def _verified(

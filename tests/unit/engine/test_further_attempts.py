@@ -209,6 +209,25 @@ def test_after_a_target_was_lost_in_mid_move_the_next_attempt_goes_elsewhere() -
     assert stage.unfinished()["spec"]["addedNodeSelector"] == {"kubernetes.io/hostname": "node-3"}
 
 
+@pytest.mark.parametrize("character", ["x", "\x1b"])
+@pytest.mark.parametrize("length", [4096, 100_000])
+def test_a_failure_is_told_and_followed_however_much_is_said_of_it(character: str, length: int) -> None:
+    stage = a_running_stage(attempts=2)
+
+    for _ in range(2):
+        stage.hand_off()
+        stage.copy()
+        stage.settle()
+        stage.fail(failureReason=character * length)
+        stage.settle()
+        stage.seconds += 600
+        stage.settle()
+
+    assert stage.outcome() == ("Failed", "MigrationFailed")
+    assert len(stage.move()["status"]["history"]) == 2
+    assert stage.move()["status"]["message"].endswith("All 2 attempts are spent; it still runs on node-1.")
+
+
 def test_a_stun_that_the_guard_cut_short_is_told_as_that() -> None:
     stage = a_running_stage(disruption=STUN, attempts=2)
     stage.not_converged()
