@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.control_plane, pytest.mark.asyncio(loop_scope="module"
 
 FIRST = {"selectors", "allowAutoConverge", "allowPostCopy", "bandwidthPerMigration", "completionTimeoutPerGiB"}
 WITH_STUN = FIRST | {"allowWorkloadDisruption"}
-NEWEST = WITH_STUN | {"maxDowntimeMs", "experimental"}
+NEWEST = WITH_STUN | {"maxDowntimeMs", "experimental", "experimental.compression", "experimental.stallDetector"}
 RELEASES: dict[str, tuple[bool, set[str]]] = {
     "v1.3.1": (False, FIRST),
     "v1.4.1": (False, FIRST),

@@ -48,10 +48,11 @@ def simulate(
     order: Order = tuple,
     outbound: int = 2,
     inbound: int = 2,
+    link_mbps: int = 10_000,
     grace_s: float = 1.0,
 ) -> tuple[Simulation, Checker]:
     """A running simulation and the checker that watches it."""
-    profile = a_profile(outbound=outbound, inbound=inbound)
+    profile = a_profile(link_mbps=link_mbps, outbound=outbound, inbound=inbound)
     simulation = Simulation(
         topology, Engine().decide, overdue_stuns, profiles=[profile], timing=timing, faults=faults, order=order
     )

@@ -56,6 +56,13 @@ class MigrationNetwork(ApiModel):
     link_speed_mbps: int = Field(
         1000, ge=10, le=1_000_000, description="Speed of the migration link in Mbit/s, per direction."
     )
+    single_stream_mbps: int | None = Field(
+        None,
+        ge=10,
+        le=1_000_000,
+        description="Most that one stream of a migration reaches between these nodes in Mbit/s: encryption and one processor's "
+        "copying bound it. KubeVirt uses one stream through 1.4, then eight for most guests. Absent: the link is the bound.",
+    )
     mtu: int | None = Field(
         None,
         ge=576,

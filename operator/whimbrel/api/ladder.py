@@ -23,6 +23,7 @@ class Rung(StrEnum):
 
     PRE_COPY = "PreCopy"
     AUTO_CONVERGE = "AutoConverge"
+    DOWNTIME_RAMP = "DowntimeRamp"
     STUN = "Stun"
     POST_COPY = "PostCopy"
     GIVE_UP = "GiveUp"
@@ -33,6 +34,14 @@ class Permission(StrEnum):
 
     NEVER = "Never"
     ALLOWED = "Allowed"
+
+
+class Compression(StrEnum):
+    """Whether memory is compressed before it goes over the network."""
+
+    NONE = "None"
+    ZSTD = "Zstd"
+    AUTO = "Auto"
 
 
 class Preset(StrEnum):
@@ -47,9 +56,10 @@ class LadderStep(ApiModel):
     """One rung of a plan's own ladder, and what it may cost."""
 
     rung: Rung = Field(
-        description="PreCopy: copy while the guest runs. AutoConverge: throttle its processors meanwhile. Stun: suspend it for "
-        "the rest. PostCopy: let it run on at the target before all is there. GiveUp, at the end: no attempt after one on the "
-        "rung before did not converge."
+        description="PreCopy: copy while the guest runs. AutoConverge: throttle its processors meanwhile. DowntimeRamp: once "
+        "the copy gets on no further, let the last step take longer (KubeVirt 1.9 with the feature gate "
+        "MigrationStallDetection; it needs the consent of a stun). Stun: suspend it for the rest. PostCopy: let it run on at "
+        "the target before all is there. GiveUp, at the end: no attempt after one on the rung before did not converge."
     )
     max_attempts: int | None = Field(
         None, ge=1, le=10, description="Most attempts on this rung. Absent: as many as `attempts` leaves."
@@ -177,8 +187,8 @@ class Migration(ApiModel):
 
     preset: Preset | None = Field(
         None,
-        description="A documented ladder. Gentle: PreCopy, AutoConverge. Balanced, the default: Stun as well. Assertive: "
-        "PostCopy as well. Rungs that `disruption` does not permit are left out.",
+        description="A documented ladder. Gentle: PreCopy, AutoConverge. Balanced, the default: DowntimeRamp and Stun as well. "
+        "Assertive: PostCopy as well. Rungs that `disruption` does not permit are left out.",
     )
     ladder: tuple[LadderStep, ...] | None = Field(
         None,
@@ -188,6 +198,11 @@ class Migration(ApiModel):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["rung"]},
     )
     bandwidth: Bandwidth = Field(default=Bandwidth(), description="Bounds on the rate of one migration.")
+    compression: Compression = Field(
+        Compression.NONE,
+        description="Zstd: memory is compressed, which takes processor time on the source (KubeVirt 1.9, guests that migrate "
+        "over several streams). Auto: where that is faster by the forecast. What cannot be compressed is copied as it is.",
+    )
     disruption: Disruption = Field(default=Disruption(), description="Consent to disturbances of the guest.")
     unschedulable_timeout_seconds: int = Field(
         60,
@@ -216,6 +231,11 @@ class Migration(ApiModel):
             _forbidden("AutoConverge", "throttle"),
             "the ladder has AutoConverge, which disruption.throttle does not permit",
             lambda m: _steps_permitted(m, Rung.AUTO_CONVERGE, m.disruption.throttle),
+        ),
+        Rule(
+            _forbidden("DowntimeRamp", "stun"),
+            "the ladder has DowntimeRamp, which disruption.stun does not permit",
+            lambda m: _steps_permitted(m, Rung.DOWNTIME_RAMP, m.disruption.stun),
         ),
         Rule(
             _forbidden("Stun", "stun"),

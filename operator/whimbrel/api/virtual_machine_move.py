@@ -11,7 +11,7 @@ from pydantic import Field
 
 from whimbrel.api.definition import PrinterColumn, ResourceDefinition
 from whimbrel.api.forecast import Forecast
-from whimbrel.api.ladder import Rung
+from whimbrel.api.ladder import Compression, Rung
 from whimbrel.api.scalars import (
     ApiModel,
     Condition,
@@ -74,6 +74,17 @@ class KubeVirtConfiguration(ApiModel):
     allow_workload_disruption: bool = Field(
         False, description="Whether KubeVirt may suspend the guest at the deadline."
     )
+    max_downtime_ms: int | None = Field(
+        None,
+        ge=1,
+        le=2_000_000,
+        description="Longest last step in milliseconds that KubeVirt may allow the hypervisor; absent where KubeVirt's stall "
+        "detection is off, which then leaves the hypervisor's own 300.",
+    )
+    stall_window_seconds: int | None = Field(
+        None, ge=1, description="After so many seconds without progress KubeVirt acts; absent: KubeVirt's own 40."
+    )
+    compression: Compression | None = Field(None, description="How memory is compressed; absent: not by this attempt.")
 
 
 MAX_ALLOWED_NODES = 256
@@ -268,7 +279,7 @@ class Receipt(ApiModel):
     )
     link_share_percent: Measure = Field(
         default=Measure(source=MeasureSource.NOT_MEASURED),
-        description="That rate as a share of what it was permitted.",
+        description="That rate as a share of the migration link, the slower one of both ends.",
     )
     throttle_seconds: Measure = Field(
         default=Measure(source=MeasureSource.NOT_MEASURED),

@@ -42,7 +42,7 @@ def describe(plan: PlanObject, moves: Sequence[VirtualMachineMove]) -> Answer:
     ended = sum(move.status.phase in TERMINAL_PHASES for move in moves)
     notes = [f"{name(move)}: {move.status.message}" for move in moves if _worth_a_note(move)]
     if any(move.status.receipt for move in moves):
-        notes.append(measured_by(moves))
+        notes += [measured_by(moves), cost(moves)]
     if plan.plan.status.receipt is not None:
         notes.append(in_all(plan.plan.status.receipt))
     return Answer(
@@ -112,6 +112,18 @@ def measured_by(moves: Sequence[VirtualMachineMove]) -> str:
     sent = sorted({words.source(r.bytes) for r in receipts})
     still = sorted({words.source(r.downtime_ms) for r in receipts})
     return f"Measured by: took {', '.join(took)}; sent {', '.join(sent)}; stood still {', '.join(still)}."
+
+
+def cost(moves: Sequence[VirtualMachineMove]) -> str:
+    """What the moves took of their links and of their guests' processors, as far as it was measured."""
+    receipts = [move.status.receipt for move in moves if move.status.receipt and move.status.receipt.rung is not None]
+    shares = sorted(r.link_share_percent.value for r in receipts if r.link_share_percent.value is not None)
+    untold = sum(r.throttle_seconds.value is None for r in receipts)
+    link = f"{shares[0]} to {shares[-1]} % of a link" if shares else "the share of the link was not measured"
+    throttle = (
+        f"{untold} may have been throttled, KubeVirt does not tell how long" if untold else "nobody was throttled"
+    )
+    return f"Cost: {link}; {throttle}."
 
 
 def in_all(receipt: PlanReceipt) -> str:

@@ -16,6 +16,10 @@ class GuestHardware:
     huge_page_size: str = ""
     """`memory.hugepages.pageSize`, or empty."""
     dedicated_cpus: bool = False
+    cpu_limited: bool = False
+    """Whether its processor time has a limit (`resources.limits.cpu`)."""
+    migration_threads: int = 0
+    """Streams that its migrations are asked to use by KubeVirt's annotation, through 1.4; 0: it asks for none."""
     realtime: bool = False
     tsc_frequency_hz: int = 0
     """What its clock ticks with, where the guest relies on that to stay; 0: it does not, or it is not known."""

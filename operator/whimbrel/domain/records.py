@@ -56,6 +56,12 @@ class MigrationConfiguration:
     allow_post_copy: bool | None = None
     allow_workload_disruption: bool | None = None
     progress_timeout_s: int | None = None
+    max_downtime_ms: int | None = None
+    """Acts only where stall detection is on."""
+    stall_window_s: int | None = None
+    """`experimental.stallDetector.stallProgressTimeout`."""
+    compression: str | None = None
+    """`experimental.compression` as KubeVirt spells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,12 @@ class Instance:
     """Whether some of its volumes are hotplugged: a pod beside its launcher holds them (KubeVirt contract §6.6)."""
     told_disk_bytes: int = 0
     """Those of its local disks that the API tells the size of; all of them where `local_disk_bytes` is known."""
+
+    @property
+    def holds_devices(self) -> bool:
+        """Whether it has VFIO devices: of its host, GPUs, or SR-IOV interfaces."""
+        hardware = self.hardware
+        return bool(hardware.gpus or hardware.host_devices) or any(each.binding == "sriov" for each in self.interfaces)
 
     @property
     def copied_bytes(self) -> int:
@@ -316,12 +328,28 @@ class Capabilities:
     added_node_selector: bool
     """Whether a migration can name its target: `spec.addedNodeSelector`, from KubeVirt 1.6."""
     policy_fields: frozenset[str]
-    """Members of a MigrationPolicy's spec."""
+    """Members of a MigrationPolicy's spec; those of `experimental` as `experimental.compression` too."""
 
     @property
     def workload_disruption(self) -> bool:
         """Whether a guest can be suspended for the rest of the copy (mode Paused), from KubeVirt 1.5."""
         return "allowWorkloadDisruption" in self.policy_fields
+
+    @property
+    def stall_detection(self) -> bool:
+        """Whether this KubeVirt has a stall detector, be it switched on or not: alpha in KubeVirt 1.9."""
+        return {"maxDowntimeMs", "experimental.stallDetector"} <= self.policy_fields
+
+    def spares(self, instance: Instance) -> bool:
+        """Whether this guest is neither suspended nor switched to post-copy, but given all the time that its last step takes:
+        one with VFIO devices, from the release on that serves maxDowntimeMs, 1.9.
+        """
+        return "maxDowntimeMs" in self.policy_fields and instance.holds_devices
+
+    @property
+    def compression(self) -> bool:
+        """Whether memory can be compressed, from KubeVirt 1.9."""
+        return "experimental.compression" in self.policy_fields
 
 
 @dataclass(frozen=True, slots=True)

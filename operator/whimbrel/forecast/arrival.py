@@ -104,7 +104,7 @@ def _goes_on(guest: Guest, one: Candidate, pace: Pace, terms: Terms, seen: Sight
         age_s = left / pace.bytes_per_second if seen.round_age_s is None else seen.round_age_s
     course = copy_memory(
         left, one.curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=terms.may_throttle,
-        until_s=until_s, round_age_s=age_s, round_bytes=left + age_s * pace.bytes_per_second,
+        ramp=terms.ramp, until_s=until_s, round_age_s=age_s, round_bytes=left + age_s * pace.bytes_per_second,
         first_round=seen.first_round,
     )  # fmt: skip
     return conclude(course, one.curve, pace, terms)

@@ -13,7 +13,7 @@ from whimbrel.domain.quantities import time_budget_units
 from whimbrel.domain.suspension import DEVICE_STATE_S
 from whimbrel.forecast.curve import DirtyCurve
 from whimbrel.forecast.path import Pace
-from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S, Course, copy_memory, pending_at_most
+from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S, Course, Ramp, copy_memory, pending_at_most
 from whimbrel.lifecycle.guard import MONITOR_LAG_S, RESUME_S
 
 EARLIEST_ACT_S = MONITOR_LAG_S
@@ -56,8 +56,15 @@ class Terms:
     may_throttle: bool = False
     allowed_downtime_s: float = ALLOWED_DOWNTIME_S
     """The hypervisor's limit at which it stops the guest by itself."""
+    ramp: Ramp | None = None
+    """To what KubeVirt raises that limit, and when; None: never."""
     device_state_s: float = DEVICE_STATE_S
     """A fact of hypervisor and guest: whoever has finished moves of the like to learn from, says it."""
+
+    @property
+    def last_step_s(self) -> float:
+        """The longest that the hypervisor lets the guest stand still for the last step."""
+        return self.allowed_downtime_s if self.ramp is None else max(self.allowed_downtime_s, self.ramp.downtime_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ def attempt(
         )
     course = copy_memory(
         first_bytes, curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=terms.may_throttle,
-        until_s=acts_s - disks_s,
+        ramp=terms.ramp, until_s=acts_s - disks_s,
     )  # fmt: skip
     return conclude(course, curve, pace, terms, before_s=disks_s, before_bytes=disks_s * disks.bytes_per_second)
 
@@ -140,7 +147,7 @@ def conclude(
     device_s = terms.device_state_s
     if course.ended:
         stop_s = course.left_bytes / pace.uncapped_bytes_per_second
-        most = min(pace.bytes_per_second * terms.allowed_downtime_s, max(course.left_bytes, curve.working_set_bytes))
+        most = min(pace.bytes_per_second * course.allowed_downtime_s, max(course.left_bytes, curve.working_set_bytes))
         bound_s = most / pace.uncapped_bytes_per_second + device_s
         wire += course.left_bytes * pace.wire_share
         ends_s = elapsed_s + stop_s + device_s + pace.hand_over_s

@@ -10,7 +10,10 @@ from math import inf
 from whimbrel.forecast.spread import ONE, Spread
 
 UNKNOWN_ZSTD = Spread(1.5, 3.0)
-"""Bytes of memory per byte on the wire with zstd where nothing was learnt yet."""
+"""Bytes of memory per byte on the wire with zstd where nothing was learnt yet; never less than 1, for zstd sends as it is what
+it cannot compress."""
+ZSTD_BYTES_PER_SECOND = float(200 << 20)
+"""Bytes of memory that one stream compresses in a second on one processor: assumed, at zstd's fastest level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class Path:
 
     def paces(self) -> tuple[tuple[Pace, float], ...]:
         """The rates that it may turn out to have, and the weight of each; weights add up to 1."""
-        compressions, slowdowns = self.compression.values(3), self.slowdown.values(5)
+        compressions = tuple(max(1.0, ratio) for ratio in self.compression.values(3))
+        slowdowns = self.slowdown.values(5)
         hand_overs = (0.0,) if self.hand_over is None else self.hand_over.values(5)
         weight = 1 / (len(compressions) * len(slowdowns) * len(hand_overs))
         return tuple(

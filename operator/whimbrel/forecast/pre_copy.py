@@ -4,10 +4,11 @@ Round i sends vᵢ bytes in tᵢ = vᵢ/B; meanwhile the guest dirties the next 
 Memory in use is at least the working set, so rounds never grow; they shrink until they stop exactly where W(D) ≤ B·D,
 because W is concave. The last round is not sent to its end: as soon as little remains of a round, QEMU looks again at what
 is dirty, and stops the guest once all that is pending goes over within the allowed downtime, v - B·a + W(a) ≤ B·D at age a.
-The first round is: free memory at its end goes over in one burst. Auto-converge by B1.2, 6. Called by `attempt` and `arrival`.
+The first round is: free memory at its end goes over in one burst. Auto-converge by B1.2, 6; raised downtime by the KubeVirt
+contract's §5.4. Called by `attempt` and `arrival`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from whimbrel.forecast.curve import DirtyCurve
@@ -22,8 +23,23 @@ MOST_ROUNDS = 256
 """Rounds that are followed one by one; dirtying at 95 % of the rate takes about 200. What takes more is critical."""
 CRITICAL_BAND = 0.15
 """Within this of dirtying = sending, the number of rounds is a lottery (performance reference B1.4: 34 and 86 rounds)."""
+STALL_MARGIN = 0.04
+"""A round that is no smaller than the smallest before the window, less this share, gets on no further."""
+TRIED_UP_TO = 1.5
+"""KubeVirt raises the downtime for what would take so many times as long at most; beyond, it aborts."""
+SWITCH_OVER_WITHIN_S = 60.0
+"""After the downtime was raised KubeVirt waits so long before it aborts."""
 PERIOD_S = 1.0
 FIRST_THROTTLE, THROTTLE_STEP, MOST_THROTTLE = 0.20, 0.10, 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """The last step may take longer once the copy gets on no further: KubeVirt's stall detector, its soft stop."""
+
+    downtime_s: float
+    window_s: float
+    """So long without progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,8 @@ class Course:
     rounds: int
     throttle: float = 0.0
     throttle_s: float = 0.0
+    allowed_downtime_s: float = ALLOWED_DOWNTIME_S
+    """The limit that held in the end."""
 
 
 def first_round_bytes(memory_bytes: float, in_use_bytes: float) -> float:
@@ -72,6 +90,7 @@ def copy_memory(
     *,
     allowed_downtime_s: float = ALLOWED_DOWNTIME_S,
     may_throttle: bool = False,
+    ramp: Ramp | None = None,
     until_s: float = inf,
     round_age_s: float = 0.0,
     round_bytes: float | None = None,
@@ -86,24 +105,31 @@ def copy_memory(
     rate, left, age = pace.bytes_per_second, left_bytes, round_age_s
     size = left_bytes if round_bytes is None else max(round_bytes, left_bytes)
     felt, throttle, cost, high = curve, 0.0, 0.0, 0
+    allowed_s, progress = allowed_downtime_s, _Progress()
     elapsed = sent = period_s = period_sent = period_dirtied = 0.0
     for rounds in range(1, MOST_ROUNDS + 1):
         takes_s = left / rate
         if not first_round or rounds > 1:
-            ends_s = _enough_after(felt, left, age, rate, rate * allowed_downtime_s)
+            ends_s = _enough_after(felt, left, age, rate, rate * allowed_s)
             if ends_s is not None and elapsed + ends_s <= until_s:
                 pending = max(0.0, left - rate * ends_s) + felt.distinct_bytes(age + ends_s)
                 elapsed, sent, cost = elapsed + ends_s, sent + rate * ends_s, cost + throttle * ends_s
-                return Course(True, elapsed, sent, pending, pending, 0.0, rounds, throttle, cost)
+                return Course(True, elapsed, sent, pending, pending, 0.0, rounds, throttle, cost, allowed_s)
         if elapsed + takes_s > until_s:
             return _cut_off(elapsed, sent, left, size, age, rounds, throttle, cost, rate, until_s)
         elapsed, sent, cost = elapsed + takes_s, sent + left, cost + throttle * takes_s
         pending = felt.distinct_bytes(age + takes_s)
         period_s, period_sent, period_dirtied = period_s + takes_s, period_sent + left, period_dirtied + pending
-        if pending <= rate * allowed_downtime_s:
-            return Course(True, elapsed, sent, pending, pending, 0.0, rounds, throttle, cost)
+        if pending <= rate * allowed_s:
+            return Course(True, elapsed, sent, pending, pending, 0.0, rounds, throttle, cost, allowed_s)
         stands_still = pending >= left and age == 0
         left, size, age = pending, pending, 0.0
+        if ramp is not None and allowed_s < ramp.downtime_s:
+            stands_still = False
+            if progress.stalled(elapsed, pending, ramp.window_s):
+                if pending > rate * ramp.downtime_s * TRIED_UP_TO:
+                    return Course(False, elapsed, sent, left, size, 0.0, rounds, throttle, cost)
+                allowed_s, until_s = ramp.downtime_s, min(until_s, elapsed + SWITCH_OVER_WITHIN_S)
         if may_throttle and throttle < MOST_THROTTLE:
             stands_still = False
             if period_s >= PERIOD_S:
@@ -119,6 +145,22 @@ def copy_memory(
     laps, age = divmod(until_s - elapsed, left / rate)
     elapsed, sent, cost = elapsed + laps * left / rate, sent + laps * left, cost + throttle * laps * left / rate
     return _cut_off(elapsed, sent, left, size, 0.0, rounds + int(laps), throttle, cost, rate, elapsed + age)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What rounds began with, as KubeVirt's stall detector looks at it."""
+
+    _recent: list[tuple[float, float]] = field(default_factory=list)
+    _smallest: float = inf
+    """Of the rounds that began before the window."""
+
+    def stalled(self, elapsed_s: float, left_bytes: float, window_s: float) -> bool:
+        """Whether a round that begins now with so many bytes is no progress over what was before the window."""
+        while self._recent and elapsed_s - self._recent[0][0] >= window_s:
+            self._smallest = min(self._smallest, self._recent.pop(0)[1])
+        self._recent.append((elapsed_s, left_bytes))
+        return left_bytes >= (1 - STALL_MARGIN) * self._smallest
 
 
 def _enough_after(curve: DirtyCurve, left: float, age_s: float, rate: float, enough: float) -> float | None:

@@ -106,7 +106,7 @@ def unattended_downtime_ms(terms: Terms) -> int:
     """What KubeVirt may do to the guest by itself, in milliseconds, whatever its memory: after a suspension it waits for one
     more deadline, and the guest is back when its abort is through (KubeVirt contract §5.3).
     """
-    pause_s = terms.allowed_downtime_s + terms.device_state_s
+    pause_s = terms.last_step_s + terms.device_state_s
     if terms.deadline_s and terms.at_deadline is AtDeadline.SUSPEND:
         pause_s = max(pause_s, terms.deadline_s + LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S)
     elif terms.deadline_s and terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
@@ -120,7 +120,7 @@ def _convergence(guest: Guest, path: Path, terms: Terms, disks: Disks) -> Conver
         return Convergence.DOES_NOT
     yes = no = 0.0
     for one, pace, weight in weighed(guest, path.paces()):
-        ratio = pressure(one.curve, pace, terms.allowed_downtime_s, may_throttle=terms.may_throttle)
+        ratio = pressure(one.curve, pace, terms.last_step_s, may_throttle=terms.may_throttle)
         if not critical(ratio):
             yes, no = yes + weight * (ratio < 1), no + weight * (ratio > 1)
     if yes >= CERTAIN - 1e-9:

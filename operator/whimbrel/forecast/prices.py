@@ -125,12 +125,13 @@ def pause_that_does(
     within_s: float | None = None,
 ) -> int | None:
     """The least leave to suspend, in milliseconds, under which this stun may begin and ends within the time; None where it
-    does not end.
+    does not end. A pause that nothing can end needs leave for twice as long.
     """
     bound_ms = ceil(1000 * max(run.downtime_bound_s for run, _weight in outcomes(guest, path, stun_terms, disks)))
     if not fits(guest, path, stun_terms, disks, start_up, within_s=within_s, most_downtime_ms=bound_ms):
         return None
-    return max(SHORTEST_PAUSE_MS, ceil(bound_ms / _PAUSE_STEP_MS) * _PAUSE_STEP_MS)
+    leave_ms = bound_ms * (2 if stun_terms.at_deadline is AtDeadline.RAISE_DOWNTIME else 1)
+    return max(SHORTEST_PAUSE_MS, ceil(leave_ms / _PAUSE_STEP_MS) * _PAUSE_STEP_MS)
 
 
 def _least(does: Callable[[int], bool], most: int) -> int | None:

@@ -45,7 +45,7 @@ class Ledger:
 
     __slots__ = (
         "_arrivals", "_attached", "_cpu", "_facts", "_gone", "_holders", "_in_flight", "_inbound", "_memory", "_neighbours",
-        "_others", "_outbound", "_pods", "_spaces",
+        "_others", "_outbound", "_pods", "_policies", "_spaces",
     )  # fmt: skip
 
     def __init__(self, facts: _Facts) -> None:
@@ -58,6 +58,8 @@ class Ledger:
         self._outbound: Counter[str] = Counter()
         self._inbound: Counter[str] = Counter()
         self._in_flight = 0
+        self._policies: frozenset[str] = frozenset()
+        """Names of our MigrationPolicies."""
         self._arrivals: list[Arrival] = []
         self._gone: frozenset[str] = frozenset()
         """UIDs of instances that are thought of as having left their nodes."""
@@ -99,6 +101,7 @@ class Ledger:
             )
         )
         ledger._memory, ledger._cpu, ledger._pods = Counter(pods.memory), Counter(pods.cpu), Counter(pods.pods)
+        ledger._policies = frozenset(key.name for key, policy in snapshot.policies.items() if policy.ours)
         ledger._others = {name: Counter(taken) for name, taken in pods.others.items()}
         for node, waiting in pods.nominated.items():
             for pod in waiting:
@@ -121,6 +124,7 @@ class Ledger:
         other._others = {name: taken.copy() for name, taken in self._others.items()}
         other._outbound, other._inbound = self._outbound.copy(), self._inbound.copy()
         other._in_flight = self._in_flight
+        other._policies = self._policies
         other._arrivals, other._neighbours = self._arrivals.copy(), self._neighbours
         other._holders = self._holders.copy()
         other._attached, other._gone = self._attached, self._gone
@@ -182,6 +186,16 @@ class Ledger:
     def journeys(self) -> Journeys:
         """Between which nodes guests have been moved before."""
         return self._facts.journeys
+
+    @property
+    def policies(self) -> frozenset[str]:
+        """Names of our MigrationPolicies, those that are about to be made included."""
+        return self._policies
+
+    def reserve_policy(self, name: str) -> None:
+        """A policy of this name is needed; empty: none is."""
+        if name and name not in self._policies:
+            self._policies |= {name}
 
     @property
     def in_flight(self) -> int:

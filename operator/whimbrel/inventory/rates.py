@@ -36,6 +36,17 @@ def capped(share_bytes_per_second: int, max_mbps: int | None) -> int:
     return whole_mib(share_bytes_per_second)
 
 
+def slower_link(source: HostMigration, target: HostMigration) -> int:
+    """Bytes per second of the slower migration link of both ends."""
+    return bytes_per_second_of_mbps(min(source.network.link_speed_mbps, target.network.link_speed_mbps))
+
+
+def stream_rate(source: HostMigration, target: HostMigration) -> int | None:
+    """Most bytes per second that one stream carries from one host to another: the less of what both declare; None: neither."""
+    said = [host.network.single_stream_mbps for host in (source, target) if host.network.single_stream_mbps is not None]
+    return bytes_per_second_of_mbps(min(said)) if said else None
+
+
 def pass_seconds(size_bytes: int, rate_bytes_per_second: int) -> int:
     """Whole seconds, rounded up and at least one, of one pass over so many bytes."""
     return max(1, ceil(size_bytes / rate_bytes_per_second))

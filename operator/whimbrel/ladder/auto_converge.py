@@ -4,8 +4,11 @@ The hypervisor throttles by 20 %, then 10 % more each time, up to 99 % (performa
 until it has moved. As SDPS of vSphere does without asking, so it needs consent here. Listed in `ladder.LADDER`.
 """
 
+from functools import partial
+
 from whimbrel.api.ladder import Disruption, LadderStep, Permission, Rung
 from whimbrel.forecast import Terms
+from whimbrel.ladder.configuration import configuration
 from whimbrel.ladder.deadlines import healthy_s, offered
 from whimbrel.ladder.rung import Load, Offer, Withheld
 
@@ -16,5 +19,7 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
     """Permitted by `disruption.throttle`."""
     if disruption.throttle != Permission.ALLOWED:
         return None
-    memory_s = healthy_s(load, may_throttle=True)
-    return offered(RUNG, load, step, memory_s, Terms(may_throttle=True), allow_auto_converge=True)
+    terms = Terms(may_throttle=True)
+    # A copy that is throttled step by step stands still for a while: a stall detector must not end it then.
+    configure = partial(configuration, load, allow_auto_converge=True, acts_at_deadline=True)
+    return offered(RUNG, load, step, healthy_s(load, terms), terms, configure)

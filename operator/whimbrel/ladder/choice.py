@@ -76,7 +76,7 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
 
 def _chosen(load: Load, weighed: list[tuple[Offer, float]]) -> Choice:
     offer, found = weighed[-1]
-    said = predict(load.guest, load.path, offer.terms, load.disks, load.start_up)
+    said = predict(load.guest, load.path_under(offer.terms), offer.terms, load.disks, load.start_up)
     return Choice(offer, said, found, tuple(_passed_over(load, *each) for each in weighed[:-1]))
 
 
@@ -110,7 +110,7 @@ def _not_ruled_out(ladder: Ladder, history: tuple[AttemptRecord, ...]) -> tuple[
 def _chance(load: Load, offer: Offer) -> float:
     return chance(
         load.guest,
-        load.path,
+        load.path_under(offer.terms),
         offer.terms,
         load.disks,
         load.start_up,
@@ -121,10 +121,11 @@ def _chance(load: Load, offer: Offer) -> float:
 
 
 def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
-    said = predict(load.guest, load.path, offer.terms, load.disks, load.start_up)
+    said = predict(load.guest, load.path_under(offer.terms), offer.terms, load.disks, load.start_up)
     percent = round(100 * found)
-    if offer.budget_ms is not None:
-        why = f"the guest could stand still for {said.downtime_bound_ms} ms, and {offer.budget_ms} ms are permitted"
+    permitted_ms = most_downtime_ms(offer.budget_ms, offer.terms)
+    if permitted_ms is not None and said.downtime_bound_ms > permitted_ms:
+        why = f"the guest could stand still for {said.downtime_bound_ms} ms, and {permitted_ms} ms are permitted"
     elif said.convergence is Convergence.DOES_NOT:
         why = "the guest dirties memory faster than is copied"
     else:

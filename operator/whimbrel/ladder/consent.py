@@ -11,7 +11,10 @@ from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain import naming
 from whimbrel.domain.quantities import bytes_per_second_of_mbps
 from whimbrel.domain.records import Instance, Key, VirtualMachine
-from whimbrel.ladder.stun import UNATTENDED_EXTRA_MS
+from whimbrel.forecast import unattended_downtime_ms
+from whimbrel.ladder.configuration import HYPERVISORS_DOWNTIME_MS
+from whimbrel.ladder.downtime_ramp import most_last_step_ms
+from whimbrel.ladder.terms import terms_of
 
 
 def owner_limit_ms(instance: Instance, machines: Mapping[Key, VirtualMachine]) -> int | None:
@@ -40,8 +43,10 @@ def permitted_by_owner(migration: Migration, limit_ms: int | None) -> Migration:
     return migration.model_copy(update={"disruption": less})
 
 
-def disturbs_beyond(attempt: AttemptSpec, permitted: Migration) -> tuple[str, ...]:
-    """What the attempt could do to the guest that the plan does not permit."""
+def disturbs_beyond(
+    attempt: AttemptSpec, permitted: Migration, *, passes_devices_through: bool = False
+) -> tuple[str, ...]:
+    """What the attempt could do to the guest that the plan does not permit; `passes_devices_through`: as in `Load`."""
     configuration, disruption = attempt.configuration, permitted.disruption
     beyond = []
     if configuration.allow_auto_converge and disruption.throttle != Permission.ALLOWED:
@@ -49,12 +54,19 @@ def disturbs_beyond(attempt: AttemptSpec, permitted: Migration) -> tuple[str, ..
     if configuration.allow_post_copy and disruption.post_copy != Permission.ALLOWED:
         beyond.append("switch to post-copy")
     if configuration.allow_workload_disruption and not configuration.allow_post_copy:
-        beyond += _suspends_beyond(attempt, disruption)
+        terms = terms_of(attempt, passes_devices_through=passes_devices_through)
+        beyond += _suspends_beyond(attempt, disruption, unattended_downtime_ms(terms))
+    if (configuration.max_downtime_ms or 0) > HYPERVISORS_DOWNTIME_MS:
+        beyond += _stops_beyond(configuration.max_downtime_ms or 0, disruption)
     return tuple(beyond)
 
 
-def _suspends_beyond(attempt: AttemptSpec, disruption: Disruption) -> list[str]:
-    unattended_ms = attempt.deadline_seconds * 1000 + UNATTENDED_EXTRA_MS
+def _stops_beyond(last_step_ms: int, disruption: Disruption) -> list[str]:
+    most_ms = most_last_step_ms(disruption.max_downtime_ms or 0) if disruption.stun == Permission.ALLOWED else 0
+    return [] if last_step_ms <= most_ms else [f"let the guest stand still for {last_step_ms} ms"]
+
+
+def _suspends_beyond(attempt: AttemptSpec, disruption: Disruption, unattended_ms: int) -> list[str]:
     budget_ms = attempt.forecast.budget_ms
     if disruption.stun != Permission.ALLOWED:
         return ["suspend the guest"]
@@ -65,10 +77,11 @@ def _suspends_beyond(attempt: AttemptSpec, disruption: Disruption) -> list[str]:
     return []
 
 
-def exceeds(attempt: AttemptSpec, permitted: Migration) -> tuple[str, ...]:
+def exceeds(attempt: AttemptSpec, permitted: Migration, *, passes_devices_through: bool = False) -> tuple[str, ...]:
     """The same, and whether it would run faster than the plan permits."""
     limit = permitted.bandwidth.max_mbps
     too_fast = limit is not None and attempt.configuration.bandwidth_bytes_per_second > max(
         bytes_per_second_of_mbps(limit), 1
     )
-    return (*disturbs_beyond(attempt, permitted), *((f"run faster than {limit} Mbit/s",) if too_fast else ()))
+    beyond = disturbs_beyond(attempt, permitted, passes_devices_through=passes_devices_through)
+    return (*beyond, *((f"run faster than {limit} Mbit/s",) if too_fast else ()))

@@ -3,13 +3,14 @@
 Every distinct configuration is a MigrationPolicy of its own, so values are taken from a grid. Used by the rungs.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import ceil, inf
 
 from whimbrel.api.ladder import LadderStep, Rung
 from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
 from whimbrel.domain.quantities import time_budget_units
-from whimbrel.forecast import Terms, outcomes, pass_seconds, quantile
+from whimbrel.forecast import Terms, outcomes, quantile
 from whimbrel.ladder.rung import Load, Offer, Withheld
 
 LEAST_S = 10
@@ -34,33 +35,42 @@ def on_grid(seconds_per_unit: int) -> int:
         scale *= 10
 
 
+def on_grid_below(value: int) -> int:
+    """The greatest value of the same grid that is not more, at least 1."""
+    if value <= 10:
+        return max(1, value)
+    scale = int("1" + "0" * (len(str(value)) - 2))
+    return max(mantissa * scale for mantissa in _MANTISSAS if mantissa * scale <= value)
+
+
 def units_of(load: Load) -> int:
     """KubeVirt's units of the time budget, local disks counted with all that they may hold."""
     return time_budget_units(load.memory_bytes + (load.local_disk_bytes or 0))
 
 
-def healthy_s(load: Load, *, may_throttle: bool) -> float:
+def healthy_s(load: Load, terms: Terms) -> float:
     """Seconds that a copy needs which ends at all: nine in ten do within two thirds of this."""
-    one_pass_s = pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
-    runs = [
-        (run.seconds, weight)
-        for run, weight in outcomes(load.guest, load.path, Terms(may_throttle=may_throttle))
-        if run.seconds < inf
-    ]
+    one_pass_s = load.pass_s()
+    runs = [(run.seconds, weight) for run, weight in outcomes(load.guest, load.path, terms) if run.seconds < inf]
     wanted = RESERVE * quantile(runs, MOST_OF_TEN) if runs else 0.0
     return max(LEAST_S, min(MOST_PASSES * one_pass_s, max(FEWEST_PASSES * one_pass_s, wanted)))
 
 
 def offered(
-    rung: Rung, load: Load, step: LadderStep, memory_s: float, terms: Terms, **allowed: bool
+    rung: Rung,
+    load: Load,
+    step: LadderStep,
+    memory_s: float,
+    terms: Terms,
+    configure: Callable[[int, int], KubeVirtConfiguration],
 ) -> Offer | Withheld:
     """A rung that copies memory for so many seconds before KubeVirt acts as these terms say, and local disks before it.
     Withheld where no deadline is within the step's bound.
 
-    `allowed`: members of the configuration that are true, beside rate and deadline. KubeVirt counts the disks by what is
-    written to them, perhaps nothing: memory alone must give the time for both.
+    `configure`: the configuration under so many seconds per unit, and the deadline that they make. KubeVirt counts the disks by
+    what is written to them, perhaps nothing: memory alone must give the time for both.
     """
-    wanted_s = memory_s + (load.local_disk_bytes or 0) // load.rate_bytes_per_second
+    wanted_s = memory_s + (load.local_disk_bytes or 0) // load.reached_bytes_per_second
     per_gib = on_grid(ceil(wanted_s / time_budget_units(load.memory_bytes)))
     if step.max_duration_seconds is not None:
         per_gib = min(per_gib, step.max_duration_seconds // units_of(load))
@@ -69,9 +79,7 @@ def offered(
     deadline_s = per_gib * units_of(load)
     return Offer(
         rung=rung,
-        configuration=KubeVirtConfiguration(
-            bandwidth_bytes_per_second=load.rate_bytes_per_second, completion_timeout_per_gib=per_gib, **allowed
-        ),
+        configuration=configure(per_gib, deadline_s),
         deadline_seconds=deadline_s,
         terms=replace(terms, deadline_s=deadline_s),
         most_wire_bytes=most_wire_bytes(step),

@@ -8,11 +8,17 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from whimbrel.api.ladder import Compression
 from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
 from whimbrel.domain import naming
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import Capabilities, MigrationConfiguration, Policy
 from whimbrel.domain.resources import MIGRATION_POLICIES
+from whimbrel.ladder.configuration import HYPERVISORS_DOWNTIME_MS
+
+MOST_POLICIES = 50
+"""Of ours, in the cluster."""
+_KUBEVIRTS_WORD = {Compression.ZSTD: "zstd"}
 
 
 def label_pairs_needed(policies: Iterable[Policy]) -> int:
@@ -64,23 +70,39 @@ def overlay(cluster: MigrationConfiguration, policy: MigrationConfiguration) -> 
         allow_post_copy=pick("allow_post_copy"),
         allow_workload_disruption=cluster.allow_workload_disruption if disruption is None else disruption,
         progress_timeout_s=cluster.progress_timeout_s,
+        max_downtime_ms=pick("max_downtime_ms"),
+        stall_window_s=pick("stall_window_s"),
+        compression=pick("compression"),
     )
 
 
 def is_wanted(wanted: KubeVirtConfiguration, effective: MigrationConfiguration) -> bool:
-    """Whether the effective configuration is the wanted one in every respect."""
+    """Whether the effective configuration is the wanted one in every respect; of what is not wanted in so many words anything
+    will do: it acts on nothing where stall detection is off, and compression does the guest no harm.
+    """
     return (
         (effective.bandwidth_bytes_per_second or 0) == wanted.bandwidth_bytes_per_second
         and (effective.completion_timeout_per_gib or 0) == wanted.completion_timeout_per_gib
         and bool(effective.allow_auto_converge) == wanted.allow_auto_converge
         and bool(effective.allow_post_copy) == wanted.allow_post_copy
         and bool(effective.allow_workload_disruption) == wanted.allow_workload_disruption
+        and wanted.max_downtime_ms in (None, effective.max_downtime_ms)
+        and wanted.stall_window_seconds in (None, effective.stall_window_s)
+        and (wanted.compression is None or effective.compression == _KUBEVIRTS_WORD[wanted.compression])
     )
 
 
-def unconsented(wanted: KubeVirtConfiguration, effective: MigrationConfiguration) -> tuple[str, ...]:
-    """What the effective configuration could do to the guest that the wanted one does not permit."""
+def unconsented(
+    wanted: KubeVirtConfiguration, effective: MigrationConfiguration, *, stall_detection: bool = False
+) -> tuple[str, ...]:
+    """What the effective configuration could do to the guest that the wanted one does not permit.
+
+    `stall_detection`: whether KubeVirt's is on now; it may have been off when the attempt was specified.
+    """
     other_deadline = effective.completion_timeout_per_gib != wanted.completion_timeout_per_gib
+    permitted_ms = wanted.max_downtime_ms or HYPERVISORS_DOWNTIME_MS
+    longest_ms = effective.max_downtime_ms or 0
+    stops_early = stall_detection and wanted.allow_workload_disruption and not wanted.allow_post_copy
     return tuple(
         what
         for what, may in (
@@ -90,6 +112,18 @@ def unconsented(wanted: KubeVirtConfiguration, effective: MigrationConfiguration
             (
                 "suspend the guest at another time than was quoted",
                 effective.allow_workload_disruption and wanted.allow_workload_disruption and other_deadline,
+            ),
+            (
+                f"let the guest stand still for {longest_ms} ms",
+                stall_detection and longest_ms > permitted_ms and not wanted.allow_workload_disruption,
+            ),
+            (
+                "stop the guest before the deadline",
+                stops_early and (wanted.stall_window_seconds or 0) > (effective.stall_window_s or 0),
+            ),
+            (
+                "stop the guest without anybody being able to end it",
+                stops_early and wanted.max_downtime_ms is None,
             ),
         )
         if may
@@ -107,13 +141,20 @@ def policy_labels(name: str, label_pairs: int) -> dict[str, str]:
 
 
 def stated_fields(wanted: KubeVirtConfiguration) -> dict[str, Any]:
-    """What a policy of ours says, by field."""
+    """What a policy of ours says, by field; a member of `experimental` under its path."""
     return {
         "bandwidthPerMigration": _mib_quantity(wanted.bandwidth_bytes_per_second),
         "completionTimeoutPerGiB": wanted.completion_timeout_per_gib,
         "allowAutoConverge": wanted.allow_auto_converge,
         "allowPostCopy": wanted.allow_post_copy,
         "allowWorkloadDisruption": wanted.allow_workload_disruption,
+        **({} if wanted.max_downtime_ms is None else {"maxDowntimeMs": wanted.max_downtime_ms}),
+        **(
+            {}
+            if wanted.stall_window_seconds is None
+            else {"experimental.stallDetector": {"stallProgressTimeout": wanted.stall_window_seconds}}
+        ),
+        **({} if wanted.compression is None else {"experimental.compression": _KUBEVIRTS_WORD[wanted.compression]}),
     }
 
 
@@ -123,7 +164,11 @@ def policy_body(
     """The MigrationPolicy of a configuration, under the name that the attempt's specification gives it, in the fields
     that are served (`ladder.served`).
     """
-    stated = {field: value for field, value in stated_fields(wanted).items() if field in capabilities.policy_fields}
+    stated = dict[str, Any]()
+    for field, value in stated_fields(wanted).items():
+        if field in capabilities.policy_fields:
+            within, _, member = field.rpartition(".")
+            (stated.setdefault(within, {}) if within else stated)[member] = value
     return {
         "apiVersion": MIGRATION_POLICIES.api_version,
         "kind": MIGRATION_POLICIES.kind,

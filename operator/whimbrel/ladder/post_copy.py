@@ -4,8 +4,11 @@ Always ends, with a pause of milliseconds. Once it has begun nothing can abort i
 (performance reference B1.2, 7), and a network that fails costs the guest: it needs consent. Listed in `ladder.LADDER`.
 """
 
+from functools import partial
+
 from whimbrel.api.ladder import Disruption, LadderStep, Permission, Rung
-from whimbrel.forecast import AtDeadline, Terms, pass_seconds
+from whimbrel.forecast import AtDeadline, Terms
+from whimbrel.ladder.configuration import configuration
 from whimbrel.ladder.deadlines import offered
 from whimbrel.ladder.rung import Load, Offer, Withheld
 
@@ -22,22 +25,16 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
     if load.passes_devices_through:
         return Withheld(
             RUNG,
-            "The guest holds devices of its host: KubeVirt lets it stand still for as long as it takes instead of switching to "
+            "The guest has VFIO devices: KubeVirt lets it stand still for as long as it takes instead of switching to "
             "post-copy.",
         )
-    if load.stall_detection:
-        return Withheld(
-            RUNG,
-            "KubeVirt's feature gate MigrationStallDetection is on: it may switch before the deadline, or stop the guest.",
-        )
-    memory_s = PASSES_BEFORE * pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
-    return offered(
-        RUNG,
+    configure = partial(
+        configuration,
         load,
-        step,
-        memory_s,
-        Terms(at_deadline=AtDeadline.POST_COPY),
         allow_post_copy=True,
         # From 1.5 KubeVirt does nothing at the deadline without it; with post-copy allowed it suspends no guest.
         allow_workload_disruption=load.workload_disruption,
+        acts_at_deadline=True,
     )
+    memory_s = PASSES_BEFORE * load.pass_s(load.streams.post_copy)
+    return offered(RUNG, load, step, memory_s, Terms(at_deadline=AtDeadline.POST_COPY), configure)

@@ -8,10 +8,10 @@ DEFAULT_PRESET = Preset.BALANCED
 
 PRESETS: Mapping[Preset, tuple[Rung, ...]] = {
     Preset.GENTLE: (Rung.PRE_COPY, Rung.AUTO_CONVERGE),
-    Preset.BALANCED: (Rung.PRE_COPY, Rung.AUTO_CONVERGE, Rung.STUN),
-    Preset.ASSERTIVE: (Rung.PRE_COPY, Rung.AUTO_CONVERGE, Rung.STUN, Rung.POST_COPY),
+    Preset.BALANCED: (Rung.PRE_COPY, Rung.AUTO_CONVERGE, Rung.DOWNTIME_RAMP, Rung.STUN),
+    Preset.ASSERTIVE: (Rung.PRE_COPY, Rung.AUTO_CONVERGE, Rung.DOWNTIME_RAMP, Rung.STUN, Rung.POST_COPY),
 }
-"""Each is the one before and one rung more; what a rung does to guests is asked of `disruption` all the same."""
+"""Each is the one before and more; what a rung does to guests is asked of `disruption` all the same."""
 
 
 def steps(migration: Migration) -> tuple[LadderStep, ...]:
@@ -25,6 +25,7 @@ def permits(disruption: Disruption, rung: Rung) -> bool:
     """Whether consent covers a rung."""
     asked = {
         Rung.AUTO_CONVERGE: disruption.throttle,
+        Rung.DOWNTIME_RAMP: disruption.stun,
         Rung.STUN: disruption.stun,
         Rung.POST_COPY: disruption.post_copy,
     }

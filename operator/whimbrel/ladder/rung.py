@@ -4,12 +4,25 @@ A rung is a module with `RUNG` and `offer(load, step, disruption)`, which answer
 plan does not permit it; `ladder.LADDER` lists them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from whimbrel.api.ladder import Rung
 from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
-from whimbrel.forecast import POD_START_UP, Disks, Guest, Path, Spread, Terms
+from whimbrel.forecast import (
+    POD_START_UP,
+    UNKNOWN_ZSTD,
+    ZSTD_BYTES_PER_SECOND,
+    AtDeadline,
+    Disks,
+    Guest,
+    Path,
+    Spread,
+    Terms,
+    exactly,
+    pass_seconds,
+)
+from whimbrel.ladder.streams import ONE_STREAM, Streams
 
 NEVER_MEASURED = Spread(1.04, 1.2)
 """How much longer than computed copies take on a path where none was measured: encryption and headers cost 4 %, and one in ten
@@ -26,17 +39,24 @@ class Load:
     local_disk_bytes: int | None = 0
     """Local disks that are copied too and count in KubeVirt's time budget; None: of unknown size."""
     stall_detection: bool = False
-    """Whether KubeVirt's alpha stall detection is on: it stops guests when it likes, not at the deadline."""
+    """Whether KubeVirt's alpha stall detection is on: it acts as soon as a copy gets on no further, and never suspends."""
     workload_disruption: bool = True
     """Whether this KubeVirt can suspend a guest for the rest of the copy."""
     passes_devices_through: bool = False
-    """Whether the guest holds devices of its host (VFIO): KubeVirt neither suspends it nor switches to post-copy then."""
+    """Whether the guest has VFIO devices and KubeVirt therefore neither suspends it nor switches to post-copy."""
     known: Guest | None = None
     """What is known of the guest's memory; None: nothing but its size."""
     link_bytes_per_second: int = 0
     """What the links leave it when the plan's bound is lifted, as in the last step and in post-copy; 0: the rate."""
     slowdown: Spread = NEVER_MEASURED
     start_up: Spread = POD_START_UP
+    streams: Streams = ONE_STREAM
+    stream_bytes_per_second: int | None = None
+    """Most that one stream carries between these hosts; None: as much as the link."""
+    can_compress: bool = False
+    """Whether this KubeVirt can compress memory."""
+    zstd: bool = False
+    """Whether it does (`ladder.compression`)."""
 
     @cached_property
     def guest(self) -> Guest:
@@ -45,9 +65,41 @@ class Load:
 
     @cached_property
     def path(self) -> Path:
-        """What carries it."""
+        """What carries it while the guest runs, or is suspended, at its source."""
+        return self._path(self.streams.pre_copy, self.zstd)
+
+    def path_under(self, terms: Terms) -> Path:
+        """What carries it under these terms: where KubeVirt may switch to post-copy, there may be fewer streams."""
+        if terms.at_deadline is not AtDeadline.POST_COPY:
+            return self.path
+        return self._path(self.streams.post_copy, zstd=False)
+
+    def _path(self, streams: int, zstd: bool) -> Path:
         link = max(self.link_bytes_per_second, self.rate_bytes_per_second)
-        return Path(float(link), float(self.rate_bytes_per_second), slowdown=self.slowdown)
+        stream: float | None = self.stream_bytes_per_second
+        if zstd:
+            stream = ZSTD_BYTES_PER_SECOND if stream is None else min(stream, ZSTD_BYTES_PER_SECOND)
+        return Path(
+            float(link),
+            float(self.rate_bytes_per_second),
+            stream_bytes_per_second=stream,
+            streams=streams,
+            compression=UNKNOWN_ZSTD if zstd else exactly(1.0),
+            slowdown=self.slowdown,
+        )
+
+    def pass_s(self, streams: int | None = None) -> int:
+        """Whole seconds of one pass over memory, as far as link and streams decide it."""
+        return pass_seconds(self.memory_bytes, self._reached(self.streams.pre_copy if streams is None else streams))
+
+    @cached_property
+    def reached_bytes_per_second(self) -> int:
+        """The rate, or what the streams carry of it; what compression saves is not counted on."""
+        return self._reached(self.streams.pre_copy)
+
+    def _reached(self, streams: int) -> int:
+        stream = self.stream_bytes_per_second
+        return self.rate_bytes_per_second if stream is None else min(self.rate_bytes_per_second, stream * streams)
 
     @cached_property
     def disks(self) -> Disks:
@@ -75,6 +127,10 @@ class Offer:
     """Most bytes that an attempt may send; None: unlimited."""
     most_attempts: int | None = None
     """Most attempts on this rung; None: as many as the plan leaves."""
+
+    def within(self, budget_ms: int, downtime_ms: int) -> "Offer":
+        """The same for a guest that may stand still for so long, and stands still no longer than this, attended or not."""
+        return replace(self, budget_ms=budget_ms, attended_downtime_ms=downtime_ms, unattended_downtime_ms=downtime_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,20 @@
 """Stun: pre-copy until a deadline, then suspend the guest while the rest is copied (KubeVirt's workload disruption).
 
 Needs consent: a longest suspension (the stun guard cuts longer ones short by deleting the migration) and a longest
-suspension when nobody guards, because KubeVirt by itself lets the guest stay suspended for one further deadline.
+suspension when nobody guards, because KubeVirt by itself lets the guest stay suspended for one further deadline. Guests with
+VFIO devices are not suspended but given any time for their last step, and so is every guest where KubeVirt's stall detection is
+on: nothing can end that early, so it must be foretold to take half of the budget at most.
 """
 
 from math import ceil
 
 from whimbrel.api.ladder import Disruption, LadderStep, Permission, Rung
-from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
 from whimbrel.domain.quantities import time_budget_units
-from whimbrel.forecast import AtDeadline, Terms, pass_seconds
-from whimbrel.forecast.attempt import EARLIEST_ACT_S, LATEST_ACT_S
+from whimbrel.forecast import AtDeadline, Terms, unattended_downtime_ms
+from whimbrel.ladder.configuration import configuration
 from whimbrel.ladder.deadlines import most_wire_bytes, on_grid, too_short
 from whimbrel.ladder.rung import Load, Offer, Withheld
-from whimbrel.lifecycle.guard import RESUME_S, attended_downtime_ms
+from whimbrel.lifecycle.guard import attended_downtime_ms
 
 RUNG = Rung.STUN
 
@@ -28,9 +29,6 @@ again is left, instead of memory that was never sent."""
 SAMPLED_S = 15.0
 """Time after the first pass, where the unattended limit leaves room: three samples of later rounds, by which the pause is
 bounded before it begins."""
-UNATTENDED_EXTRA_MS = round(1000 * (LATEST_ACT_S - EARLIEST_ACT_S + RESUME_S))
-"""What the longest unattended suspension exceeds KubeVirt's further deadline by: its monitor looks every 400 ms and counts
-whole seconds (0.4 s), and libvirt resumes the guest up to 2.1 s after the abort."""
 
 
 def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withheld | None:
@@ -44,15 +42,18 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
         return None
     if obstacle := _obstacle(load):
         return Withheld(RUNG, obstacle)
-    units = time_budget_units(load.memory_bytes)
-    one_pass_s = pass_seconds(load.memory_bytes, load.rate_bytes_per_second)
+    units, one_pass_s = time_budget_units(load.memory_bytes), load.pass_s()
+    at_deadline = (
+        AtDeadline.RAISE_DOWNTIME if load.passes_devices_through or load.stall_detection else AtDeadline.SUSPEND
+    )
     least = ceil(one_pass_s / units)
-    most = ((disruption.unattended_downtime_ms or 0) - UNATTENDED_EXTRA_MS) // 1000 // units
+    most = longest_deadline_s(disruption.unattended_downtime_ms or 0, at_deadline) // units
     if most < least:
+        alone_ms = unattended_downtime_ms(Terms(least * units, at_deadline))
         return Withheld(
             RUNG,
             f"KubeVirt's shortest useful deadline is {least * units} s, so without an operator the guest could stand still "
-            f"for {least * units * 1000 + UNATTENDED_EXTRA_MS} ms; raise disruption.unattendedDowntimeMs or the bandwidth.",
+            f"for {alone_ms} ms; raise disruption.unattendedDowntimeMs or the bandwidth.",
         )
     if step.max_duration_seconds is not None and step.max_duration_seconds // units < least:
         return Withheld(RUNG, too_short(load, step))
@@ -61,17 +62,13 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
     if step.max_duration_seconds is not None:
         per_gib = min(per_gib, step.max_duration_seconds // units)
     deadline_s = per_gib * units
-    terms = Terms(deadline_s, AtDeadline.RAISE_DOWNTIME if load.passes_devices_through else AtDeadline.SUSPEND)
-    unattended_ms = deadline_s * 1000 + UNATTENDED_EXTRA_MS
+    terms = Terms(deadline_s, at_deadline)
+    unattended_ms = unattended_downtime_ms(terms)
     # Nothing aborts a raised downtime limit, and no suspension outlasts the one that KubeVirt ends by itself.
     attended_ms = attended_downtime_ms(disruption.max_downtime_ms)
     return Offer(
         rung=RUNG,
-        configuration=KubeVirtConfiguration(
-            bandwidth_bytes_per_second=load.rate_bytes_per_second,
-            completion_timeout_per_gib=per_gib,
-            allow_workload_disruption=True,
-        ),
+        configuration=configuration(load, per_gib, deadline_s, allow_workload_disruption=True, acts_at_deadline=True),
         deadline_seconds=deadline_s,
         terms=terms,
         budget_ms=disruption.max_downtime_ms,
@@ -84,17 +81,24 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
     )
 
 
+def longest_deadline_s(unattended_ms: int, at_deadline: AtDeadline) -> int:
+    """The longest deadline in whole seconds under which KubeVirt by itself keeps within this pause: the inverse of
+    `unattended_downtime_ms`; 0: there is none.
+    """
+    least, most = 0, unattended_ms // 1000
+    while least < most:
+        middle = (least + most + 1) // 2
+        fits = unattended_downtime_ms(Terms(middle, at_deadline)) <= unattended_ms
+        least, most = (middle, most) if fits else (least, middle - 1)
+    return least
+
+
 def _obstacle(load: Load) -> str:
     """Why no budget could be kept, or KubeVirt cannot do it; empty where nothing is in the way."""
     if not load.workload_disruption:
         return (
             "This KubeVirt cannot suspend a guest for the rest of the copy (its MigrationPolicy has no "
             "allowWorkloadDisruption); KubeVirt 1.5 and later can."
-        )
-    if load.stall_detection:
-        return (
-            "KubeVirt's feature gate MigrationStallDetection is on: it may stop the guest before the deadline and for as long "
-            "as it takes, so no budget could be kept."
         )
     units = time_budget_units(load.memory_bytes)
     if load.local_disk_bytes is None or time_budget_units(load.memory_bytes + load.local_disk_bytes) != units:

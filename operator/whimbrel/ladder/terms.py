@@ -4,15 +4,27 @@ For attempts that were specified before; a rung that is offered states its own (
 """
 
 from whimbrel.api.virtual_machine_move import AttemptSpec
-from whimbrel.forecast import AtDeadline, Terms
+from whimbrel.forecast import AtDeadline, Ramp, Terms
+from whimbrel.ladder.configuration import HYPERVISORS_DOWNTIME_MS
+
+KUBEVIRTS_STALL_WINDOW_S = 40
 
 
 def terms_of(attempt: AttemptSpec, *, passes_devices_through: bool) -> Terms:
-    """What KubeVirt may do in this attempt, and when (KubeVirt contract §5.3)."""
+    """What KubeVirt may do in this attempt, and when (KubeVirt contract §5.3, §5.4).
+
+    `passes_devices_through`: as in `Load`. An attempt that was told of a longest last step was specified for a KubeVirt whose
+    stall detection is on.
+    """
     configuration = attempt.configuration
+    limit_ms = configuration.max_downtime_ms
     at_deadline = AtDeadline.ABORT
     if configuration.allow_post_copy and not passes_devices_through:
         at_deadline = AtDeadline.POST_COPY
     elif configuration.allow_workload_disruption:
-        at_deadline = AtDeadline.RAISE_DOWNTIME if passes_devices_through else AtDeadline.SUSPEND
-    return Terms(attempt.deadline_seconds, at_deadline, may_throttle=configuration.allow_auto_converge)
+        raises = passes_devices_through or limit_ms is not None
+        at_deadline = AtDeadline.RAISE_DOWNTIME if raises else AtDeadline.SUSPEND
+    ramp = None
+    if limit_ms is not None and limit_ms > HYPERVISORS_DOWNTIME_MS:
+        ramp = Ramp(limit_ms / 1000, configuration.stall_window_seconds or KUBEVIRTS_STALL_WINDOW_S)
+    return Terms(attempt.deadline_seconds, at_deadline, may_throttle=configuration.allow_auto_converge, ramp=ramp)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from whimbrel.api.ladder import Rung
 from whimbrel.api.text import printable
 from whimbrel.api.virtual_machine_move import (
     AttemptOutcome,
@@ -135,14 +134,14 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
         message = "KubeVirt ended the migration before the hand-off; the events of the migration tell why."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "TargetNotPrepared", message)
     if state.abort_requested:
-        if state.mode == "Paused" and attempt.rung == Rung.STUN:
+        if state.mode == "Paused" and attempt.forecast.budget_ms is not None:
             message = (
                 f"The suspension would have outlasted its budget of {attempt.forecast.budget_ms} ms; it was cut short."
             )
             return _ended(evidence, attempt, AttemptOutcome.ABORTED, "StunBudgetExceeded", message)
         return _ended(evidence, attempt, AttemptOutcome.ABORTED, "AbortedByOther", "Somebody deleted the migration.")
     if state.abort_status == "Succeeded":
-        message = f"Pre-copy did not converge within {attempt.deadline_seconds} s; KubeVirt ended the attempt."
+        message = f"Pre-copy did not converge within {_ran_s(attempt, state)} s; KubeVirt ended the attempt."
         if state.mode == "Paused":
             message = (
                 f"The rest was not copied in {attempt.deadline_seconds} s of suspension; KubeVirt ended the attempt."
@@ -152,6 +151,13 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
         printable(state.failure_reason[:LONGEST_FAILURE_REASON])[:LONGEST_FAILURE_REASON] or "KubeVirt gave no reason."
     )
     return _ended(evidence, attempt, AttemptOutcome.FAILED, "MigrationFailed", why)
+
+
+def _ran_s(attempt: AttemptSpec, state: MigrationState) -> int:
+    """Whole seconds until KubeVirt gave up: its deadline, or before that where its stall detector saw no progress."""
+    if state.started_at is None or state.ended_at is None:
+        return attempt.deadline_seconds
+    return min(attempt.deadline_seconds, max(0, round((state.ended_at - state.started_at).total_seconds())))
 
 
 def _verified(
@@ -212,11 +218,16 @@ def _start_up_s(evidence: Evidence, state: MigrationState | None) -> int | None:
 
 
 def receipt(
-    evidence: Evidence, sample: MigrationSample | None, attempts: int, record: AttemptRecord | None = None
+    evidence: Evidence,
+    sample: MigrationSample | None,
+    attempts: int,
+    record: AttemptRecord | None = None,
+    link_bytes_per_second: int | None = None,
 ) -> Receipt:
     """Fact by fact what the move came to, each with its source; nothing estimated stands in a measured column.
 
-    `record`: of the attempt that moved it, with the rate that its samples showed.
+    `record`: of the attempt that moved it, with the rate that its samples showed; `link_bytes_per_second`: what the link that
+    it went over can carry.
     """
     state = evidence.state
     node = evidence.instance.node if evidence.instance is not None and evidence.same_guest else ""
@@ -231,7 +242,7 @@ def receipt(
         attempts=attempts,
         rung=record.rung if record is not None else None,
         rate_bytes_per_second=_sampled(record.bytes_per_second if record is not None else None),
-        link_share_percent=_sampled(_share_percent(record)),
+        link_share_percent=_sampled(_share_percent(record, link_bytes_per_second)),
         throttle_seconds=_throttle(evidence.attempt) or unmeasured,
     )
 
@@ -241,10 +252,10 @@ def _sampled(value: int | None) -> Measure:
     return Measure(value=value, source=source)
 
 
-def _share_percent(record: AttemptRecord | None) -> int | None:
-    if record is None or not record.bytes_per_second or not record.asked_bytes_per_second:
+def _share_percent(record: AttemptRecord | None, link_bytes_per_second: int | None) -> int | None:
+    if record is None or not record.bytes_per_second or not link_bytes_per_second:
         return None
-    return round(100 * record.bytes_per_second / record.asked_bytes_per_second)
+    return round(100 * record.bytes_per_second / link_bytes_per_second)
 
 
 def _throttle(attempt: AttemptSpec | None) -> Measure | None:
@@ -271,8 +282,12 @@ def _bytes(state: MigrationState, sample: MigrationSample | None) -> Measure | N
 
 
 def _downtime(attempt: AttemptSpec | None, state: MigrationState) -> Measure | None:
-    """A suspension only: from the computed begin of mode Paused to KubeVirt's end, both in whole seconds."""
+    """A suspension only: from the computed begin of mode Paused to KubeVirt's end, both in whole seconds. Where KubeVirt raises
+    the downtime limit instead, nobody tells when the guest stopped.
+    """
     if attempt is None or state.mode != "Paused" or state.started_at is None or state.ended_at is None:
+        return None
+    if attempt.configuration.max_downtime_ms is not None:
         return None
     began = state.started_at + timedelta(seconds=attempt.deadline_seconds + MONITOR_LAG_S)
     milliseconds = max(0, round((state.ended_at - began).total_seconds() * 1000))

@@ -118,7 +118,7 @@ def create_migration(move: Move, attempt: AttemptSpec, labels: Mapping[str, str]
         naming.ANNOTATION_MOVE: move.key.name,
         naming.ANNOTATION_DEADLINE_S: str(attempt.deadline_seconds),
     }
-    if attempt.configuration.allow_workload_disruption and attempt.forecast.budget_ms is not None:
+    if attempt.forecast.budget_ms is not None:
         annotations[naming.ANNOTATION_STUN] = "Allowed"
         annotations[naming.ANNOTATION_BUDGET_MS] = str(attempt.forecast.budget_ms)
     for annotation, seconds in (

@@ -36,6 +36,7 @@ def admit(candidates: Iterable[Candidate], ledger: Ledger, circumstances: Circum
         else:
             attempt = candidate.attempt
             ledger.reserve(candidate.instance, candidate.instance.node, attempt.target_node, attempt.landing_nodes)
+            ledger.reserve_policy(attempt.policy_name)
             verdicts.append(Start(candidate))
     return verdicts
 

@@ -59,7 +59,8 @@ class Candidate:
         `permitted`: the plan's terms, less what its owner forbids; None: he forbids nothing.
         """
         lacking = None if capabilities is None else unserved(attempt, capabilities)
-        beyond = exceeds(attempt, permitted or spec.migration)
+        spared = capabilities is not None and capabilities.spares(instance)
+        beyond = exceeds(attempt, permitted or spec.migration, passes_devices_through=spared)
         turn = (not begun, plan.created_at, plan.uid, -instance.memory_bytes, move.key)
         return cls(
             plan.uid, plan.key, spec, move, attempt, instance, migration_key, begun, beyond, lacking, turn, in_turn

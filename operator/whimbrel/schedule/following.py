@@ -15,6 +15,7 @@ from whimbrel.domain.decision import Announcement, ReplaceStatus, Write
 from whimbrel.domain.records import Instance, Plan
 from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
 from whimbrel.forecast import Knowledge
+from whimbrel.inventory.rates import slower_link
 from whimbrel.ladder.consent import disturbs_beyond
 from whimbrel.ladder.policy import unconsented
 from whimbrel.lifecycle import writes
@@ -29,7 +30,7 @@ from whimbrel.schedule.survey import Survey
 from whimbrel.schedule.together import quote
 from whimbrel.schedule.verdicts import verdict
 from whimbrel.schedule.watching import Watched, gate_opens_s, hopeless, learned, watched
-from whimbrel.schedule.weighing import NoRungFits, permitted_for, refused
+from whimbrel.schedule.weighing import NoRungFits, detects_stalls, permitted_for, refused
 
 Followed = Write | Announcement | LookAgain
 
@@ -79,11 +80,12 @@ def _unwanted(plan: Plan, evidence: Evidence, survey: Survey, found: Watched | N
         terms = plan.plan.spec.migration
         if evidence.instance is not None:
             terms = permitted_for(evidence.instance, terms, survey.snapshot)
-        beyond = disturbs_beyond(attempt, terms)
+        beyond = disturbs_beyond(attempt, terms, passes_devices_through=_spared(evidence, survey))
         if beyond:
             return "ConsentWithdrawn", f"It could {', '.join(beyond)}; the plan does not permit it any more."
     if state is not None and attempt is not None and state.configuration is not None:
-        may = unconsented(attempt.configuration, state.configuration)
+        stalls = detects_stalls(survey.snapshot)
+        may = unconsented(attempt.configuration, state.configuration, stall_detection=stalls)
         if may:
             policy = state.policy_name or "the cluster's configuration"
             return (
@@ -91,6 +93,11 @@ def _unwanted(plan: Plan, evidence: Evidence, survey: Survey, found: Watched | N
                 f"Under {policy} KubeVirt could {', '.join(may)}; the plan does not permit it.",
             )
     return hopeless(found, evidence.now) if found is not None else None
+
+
+def _spared(evidence: Evidence, survey: Survey) -> bool:
+    capabilities, instance = survey.snapshot.capabilities, evidence.instance
+    return capabilities is not None and instance is not None and capabilities.spares(instance)
 
 
 def _landed_astray(attempt: AttemptSpec, evidence: Evidence, survey: Survey) -> str:
@@ -195,11 +202,19 @@ def _ended(
         verdicts=(),
         verdicts_omitted=0,
         history=history,
-        receipt=receipt(evidence, sample, record.number, record),
+        receipt=receipt(evidence, sample, record.number, record, _link(evidence, record, survey)),
     )
     yield from changed(evidence.move, status, f"move ended: {phase} ({record.reason})")
     reason = {MovePhase.SUCCEEDED: "Migrated", MovePhase.CANCELLED: "MigrationCancelled"}.get(phase, "MigrationFailed")
     yield _announce(evidence, survey, reason, message, warning=not verified)
+
+
+def _link(evidence: Evidence, record: AttemptRecord, survey: Survey) -> int | None:
+    """Bytes per second of the migration link between the attempt's hosts; None where one of them takes no part any more."""
+    source = evidence.attempt.source_node if evidence.attempt is not None else ""
+    hosts = [survey.hosts.get(node) for node in (source, record.target_node)]
+    declared = [host.migration for host in hosts if host is not None and host.migration is not None]
+    return slower_link(*declared) if len(declared) == len(hosts) else None
 
 
 def _given_up(

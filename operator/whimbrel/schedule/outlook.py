@@ -124,7 +124,7 @@ class Line:
     @property
     def duration_s(self) -> int:
         """One pass over memory and local disks: a floor."""
-        return pass_seconds(self.instance.copied_bytes, self.load.rate_bytes_per_second) if self.load else 0
+        return pass_seconds(self.instance.copied_bytes, self.load.reached_bytes_per_second) if self.load else 0
 
     @property
     def budget_ms(self) -> int | None:

@@ -59,6 +59,17 @@ class KubeVirtOutboundLimit(WaitReason):
     )
 
 
+class PolicyLimit(WaitReason):
+    """As many MigrationPolicies of Whimbrel's are there as it ever makes, 50, and this attempt needs another configuration."""
+
+    example = "There are 50 MigrationPolicies of Whimbrel's, all in use, and it needs another one."
+    evidence = "kubectl get migrationpolicies -l whimbrel.dev/managed=true"
+    remedy = (
+        "Nothing is to be done: it begins when moves under other configurations have ended. Plans with the same ladder, "
+        "bandwidth and maxDowntimeMs, and hosts with the same link, share them."
+    )
+
+
 class WaitsForItsTurn(WaitReason):
     """Its target has not room yet for all that are to come: others have to leave it, or come to it, before."""
 
@@ -169,6 +180,7 @@ REASONS: tuple[type[PreflightReason], ...] = (
     InboundLimit,
     ClusterLimit,
     KubeVirtOutboundLimit,
+    PolicyLimit,
     WaitsForItsTurn,
     RetryDelay,
     Refused,

@@ -25,7 +25,6 @@ from whimbrel.domain.decision import Announcement, Write
 from whimbrel.domain.naming import LABEL_MIGRATION
 from whimbrel.domain.records import Capabilities, Instance, Key, Plan
 from whimbrel.inventory.selection import Selection
-from whimbrel.ladder.consent import exceeds
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.schedule.candidate import Candidate
@@ -322,9 +321,10 @@ def _begun_candidates(plan: Plan, spec: MigrationPlanSpec, survey: Survey) -> It
             and evidence.same_guest
             and survey.phases[move.key] is MovePhase.WAITING
             and evidence.label_on_instance == evidence.migration_key.name
-            and not exceeds(attempt, permitted_for(instance, spec.migration, survey.snapshot))
         ):
-            yield _candidate(plan, spec, evidence, attempt, instance, survey, begun=True)
+            found = _candidate(plan, spec, evidence, attempt, instance, survey, begun=True)
+            if not found.beyond:
+                yield found
 
 
 def _candidate(

@@ -10,6 +10,7 @@ from whimbrel.domain.decision import Delete, Write
 from whimbrel.domain.records import Instance, Key, Migration, Move
 from whimbrel.domain.resources import MIGRATION_POLICIES, VIRTUAL_MACHINE_MOVES
 from whimbrel.ladder.attachment import labels_off, reserved_labels
+from whimbrel.ladder.policy import MOST_POLICIES
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import migration_key
 from whimbrel.schedule.survey import Survey
@@ -33,7 +34,7 @@ def sweep(survey: Survey, starting: Set[str]) -> Iterator[Write]:
         ours = naming.is_our_migration(key.name, migration.instance_name, migration.labels)
         if ours and not migration.final and not migration.deleting:
             yield from _orphan(migration, survey)
-    yield from _unused_policies(survey, policies_on_instances)
+    yield from _unused_policies(survey, policies_on_instances, starting)
 
 
 def _orphan(migration: Migration, survey: Survey) -> Iterator[Delete]:
@@ -75,14 +76,19 @@ def _must_not_be_aborted(migration: Migration, instance: Instance | None) -> boo
     )
 
 
-def _unused_policies(survey: Survey, on_instances: Set[str]) -> Iterator[Delete]:
-    """Policies of ours that no label names, nor any attempt that may still begin; not asked further than it takes to know."""
+def _unused_policies(survey: Survey, on_instances: Set[str], starting: Set[str]) -> Iterator[Delete]:
+    """Policies of ours that no label names, nor any attempt that may still begin; not asked further than it takes to know.
+
+    At the bound only what starts now keeps its policy: what waits has it made anew, else moves could wait for one another.
+    """
     policies = survey.snapshot.policies
-    unused = {key.name for key, policy in policies.items() if policy.ours} - on_instances
+    ours = {key.name for key, policy in policies.items() if policy.ours}
+    unused, crowded = ours - on_instances, len(ours) >= MOST_POLICIES
     for move in survey.snapshot.moves.values() if unused else ():
         attempt = move.move.status.attempt or move.move.spec.attempt
         if attempt is not None and move.move.status.phase not in TERMINAL_PHASES:
-            unused.discard(attempt.policy_name)
+            if not crowded or migration_key(move, attempt.number).name in starting:
+                unused.discard(attempt.policy_name)
             if not unused:
                 break
     for key in sorted(policies):

@@ -15,6 +15,7 @@ from whimbrel.api.virtual_machine_move import AttemptOutcome, AttemptRecord, Att
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import MigrationSample, MigrationState
 from whimbrel.forecast import (
+    UNKNOWN_ZSTD,
     CurvePoint,
     Eta,
     Guest,
@@ -25,6 +26,7 @@ from whimbrel.forecast import (
     chance_of_rest,
     eta,
     eta_of_rest,
+    exactly,
     pause_if_suspended_now,
     point_of_finished,
     predict,
@@ -89,21 +91,32 @@ def watched(evidence: Evidence, snapshot: Snapshot) -> Watched | None:
     attempt, instance, state = evidence.attempt, evidence.instance, evidence.state
     if attempt is None or instance is None or state is None or state.started_at is None:
         return None
-    guest = known_of(instance, snapshot, Knowledge.of([evidence.move], snapshot.now))
+    guest, capabilities = (
+        known_of(instance, snapshot, Knowledge.of([evidence.move], snapshot.now)),
+        snapshot.capabilities,
+    )
     cap = float(attempt.configuration.bandwidth_bytes_per_second)
     samples = _while_it_ran(snapshot.courses.get(instance.key, ()), state, attempt)
     seen = _sighting(tuple(samples), state.started_at, guest)
-    if seen is not None and instance.local_disk_bytes != 0:
-        seen = replace(seen, points=(), later_left=())  # disks are in these figures, and before them comes no memory
+    more_than_memory = instance.local_disk_bytes != 0
+    if seen is not None and (more_than_memory or attempt.configuration.compression is not None):
+        # Disks are in these figures, and before them comes no memory; compressed bytes say little of bytes of memory.
+        seen = replace(seen, points=(), later_left=())
     return Watched(
         attempt=attempt,
         guest=guest,
-        path=Path(cap or UNLIMITED_BYTES_PER_SECOND, cap, slowdown=NEVER_MEASURED),
-        terms=terms_of(attempt, passes_devices_through=bool(instance.hardware.gpus)),
+        path=_path(attempt, cap),
+        terms=terms_of(attempt, passes_devices_through=capabilities is not None and capabilities.spares(instance)),
         began=state.started_at,
         seen=seen,
-        copies_disks=instance.local_disk_bytes != 0,
+        copies_disks=more_than_memory,
     )
+
+
+def _path(attempt: AttemptSpec, cap: float) -> Path:
+    """What carries it: the rate that it was given, until samples show the one that it has."""
+    ratio = exactly(1.0) if attempt.configuration.compression is None else UNKNOWN_ZSTD
+    return Path(cap or UNLIMITED_BYTES_PER_SECOND, cap, compression=ratio, slowdown=NEVER_MEASURED)
 
 
 @lru_cache(maxsize=1024)
@@ -221,7 +234,7 @@ def learned(record: AttemptRecord, found: Watched | None, samples: Iterable[Migr
     if seen is not None and seen.bytes_per_second is not None:
         update["bytes_per_second"] = round(seen.bytes_per_second)
         update["asked_bytes_per_second"] = found.attempt.configuration.bandwidth_bytes_per_second or None
-    if not found.terms.may_throttle and not found.copies_disks:
+    if not (found.terms.may_throttle or found.copies_disks or found.attempt.configuration.compression):
         points = seen.points if seen is not None else ()
         update["seen"] = tuple(_kept(point) for point in (points or _of_duration(record, found))[:MOST_POINTS])
     return record.model_copy(update=update)

@@ -10,12 +10,13 @@ from whimbrel.api.forecast import Forecast, SkippedRung
 from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
 from whimbrel.domain.records import Instance
-from whimbrel.forecast import Guest, Knowledge, Prediction, Price, admitted_rate, guest, pass_seconds
+from whimbrel.forecast import Guest, Knowledge, Prediction, Price, admitted_rate, guest, pass_seconds, stream_rate
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.ladder import Choice, Ladder, Load, choose, ladder_of
+from whimbrel.ladder import Choice, Ladder, Load, choose, compressed, ladder_of
 from whimbrel.ladder.consent import owner_limit_ms, permitted_by_owner
 from whimbrel.ladder.rung import NEVER_MEASURED
+from whimbrel.ladder.streams import ONE_STREAM, streams
 from whimbrel.preflight import PreflightReason, where
 
 STALL_DETECTION = "MigrationStallDetection"
@@ -63,18 +64,29 @@ def load_of(
     if source.migration is None or target.migration is None:
         return None
     kubevirt, capabilities = snapshot.kubevirt, snapshot.capabilities
-    return Load(
+    load = Load(
         memory_bytes=instance.memory_bytes,
         rate_bytes_per_second=admitted_rate(source.migration, target.migration, migration.bandwidth.max_mbps),
         local_disk_bytes=instance.local_disk_bytes,
-        stall_detection=kubevirt is not None and STALL_DETECTION in kubevirt.feature_gates,
+        stall_detection=detects_stalls(snapshot),
         workload_disruption=capabilities is not None and capabilities.workload_disruption,
-        passes_devices_through=bool(instance.hardware.gpus),
+        passes_devices_through=capabilities is not None and capabilities.spares(instance),
         known=known_of(instance, snapshot, knowledge),
         link_bytes_per_second=admitted_rate(source.migration, target.migration, None),
         slowdown=knowledge.slowdown(source.name, target.name, NEVER_MEASURED),
         start_up=knowledge.start_up,
+        streams=streams(kubevirt.version, instance.hardware) if kubevirt is not None else ONE_STREAM,
+        stream_bytes_per_second=stream_rate(source.migration, target.migration),
+        can_compress=capabilities is not None and capabilities.compression,
     )
+    return compressed(load, migration.compression)
+
+
+def detects_stalls(snapshot: Snapshot) -> bool:
+    """Whether this KubeVirt has its stall detection switched on; a gate that a release does not know does nothing."""
+    kubevirt, capabilities = snapshot.kubevirt, snapshot.capabilities
+    known = capabilities is not None and capabilities.stall_detection
+    return known and kubevirt is not None and STALL_DETECTION in kubevirt.feature_gates
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -94,7 +106,7 @@ def chosen(
 def forecast_of(instance: Instance, load: Load, choice: Choice, snapshot: Snapshot) -> Forecast:
     """What is expected of the attempt that was chosen, as it is stored with its specification."""
     offer, said = choice.offer, choice.prediction
-    floor_s = pass_seconds(instance.copied_bytes, load.rate_bytes_per_second)
+    floor_s = pass_seconds(instance.copied_bytes, load.reached_bytes_per_second)
     if offer is None or said is None:
         return Forecast(duration_seconds=floor_s, bytes=instance.copied_bytes)
     return Forecast(

@@ -57,6 +57,10 @@ def copying(stage: Stage) -> Stage:
     return stage
 
 
+TEN_GBIT = 1_250_000_000
+"""Bytes per second of the profile's link."""
+
+
 def test_what_is_expected_stands_in_the_move_before_its_migration_exists() -> None:
     stage = a_stage(20)
 
@@ -236,7 +240,9 @@ def test_a_moved_guest_has_its_cost_beside_its_forecast_in_the_receipt() -> None
     receipt = stage.move()["status"]["receipt"]
     assert receipt["rung"] == "PreCopy"
     assert receipt["throttleSeconds"] == {"value": 0, "source": "Configuration"}
-    assert receipt["rateBytesPerSecond"]["source"] == "LastSample"
+    rate, share = receipt["rateBytesPerSecond"], receipt["linkSharePercent"]
+    assert rate["source"] == share["source"] == "LastSample"
+    assert share["value"] == round(100 * rate["value"] / TEN_GBIT)
     of_plan = stage.status_of()["receipt"]
     assert (of_plan["moved"], of_plan["attempts"], of_plan["downtimeUnmeasured"]) == (1, 1, 1)
 

@@ -59,6 +59,23 @@ def test_a_guest_can_be_suspended_where_policies_have_the_field(fields: set[str]
     assert found.workload_disruption is suspends
 
 
+def test_members_of_experimental_are_known_by_their_paths_and_say_what_the_release_can() -> None:
+    document_of_policies = policies(NEWEST_POLICY)
+    (schema_of_policies,) = document_of_policies["components"]["schemas"].values()
+    schema_of_policies["properties"]["spec"]["properties"]["experimental"] = {
+        "type": "object",
+        "properties": {"compression": {"type": "string"}, "stallDetector": {"type": "object"}},
+    }
+
+    newest, before = project(migrations(), document_of_policies), project(migrations(), policies())
+
+    assert newest is not None
+    assert before is not None
+    assert newest.policy_fields == NEWEST_POLICY | {"experimental.compression", "experimental.stallDetector"}
+    assert (newest.stall_detection, newest.compression) == (True, True)
+    assert (before.stall_detection, before.compression) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("of_migrations", "of_policies"),
     [

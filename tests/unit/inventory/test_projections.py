@@ -224,7 +224,7 @@ def test_kubevirt_fills_in_its_documented_defaults() -> None:
 
     assert isinstance(kubevirt, KubeVirt)
     assert (kubevirt.parallel_migrations_per_cluster, kubevirt.parallel_outbound_per_node) == (5, 2)
-    assert kubevirt.configuration == MigrationConfiguration(0, 150, False, False, False, 150)
+    assert kubevirt.configuration == MigrationConfiguration(0, 150, False, False, False, 150, 900, 40)
     assert not kubevirt.updating
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from whimbrel.api.ladder import Disruption, LadderStep, Migration, Permission, Preset, Rung
 from whimbrel.domain.quantities import MIB
-from whimbrel.forecast import AtDeadline, pass_seconds, time_budget_units
+from whimbrel.forecast import AtDeadline, Terms, pass_seconds, time_budget_units, unattended_downtime_ms
 from whimbrel.ladder import PRESETS, Load, Offer, Withheld, ladder_of, steps, stun
 from whimbrel.ladder.deadlines import on_grid
 
@@ -32,7 +32,9 @@ def offers(load: Load, disruption: Disruption) -> tuple[Offer, ...]:
 
 
 def withheld(load: Load, disruption: Disruption) -> tuple[Withheld, ...]:
-    return ladder_of(load, Migration(disruption=disruption)).withheld
+    """Of rungs that every KubeVirt has."""
+    found = ladder_of(load, Migration(disruption=disruption)).withheld
+    return tuple(each for each in found if each.rung is not Rung.DOWNTIME_RAMP)
 
 
 def only(load: Load, *rungs: Rung, disruption: Disruption = EVERYTHING, **bounds: int) -> tuple[Offer | Withheld, ...]:
@@ -84,6 +86,18 @@ def test_a_stun_that_nothing_can_abort_is_as_long_attended_as_unattended() -> No
 
     assert isinstance(offer, Offer)
     assert offer.attended_downtime_ms == offer.unattended_downtime_ms
+    # KubeVirt allows it any last step that the hypervisor takes to last no longer than twice the deadline.
+    assert offer.unattended_downtime_ms == 2000 * offer.deadline_seconds + 25
+
+
+@given(st.integers(0, 3_600_000), st.sampled_from([AtDeadline.SUSPEND, AtDeadline.RAISE_DOWNTIME]))
+def test_the_longest_deadline_for_a_pause_is_the_last_one_that_keeps_within_it(pause_ms: int, act: AtDeadline) -> None:
+    longest = stun.longest_deadline_s(pause_ms, act)
+
+    assert longest == 0 or unattended_downtime_ms(Terms(longest, act)) <= pause_ms
+    assert unattended_downtime_ms(Terms(longest + 1, act)) > pause_ms or unattended_downtime_ms(
+        Terms(longest + 1, act)
+    ) == unattended_downtime_ms(Terms(4000, act))
 
 
 @given(loads, consents)
@@ -200,17 +214,17 @@ def test_whatever_the_preset_nothing_is_done_to_the_guest_that_the_plan_does_not
         assert not suspends or disruption.stun == Permission.ALLOWED
 
 
-def test_each_preset_is_the_one_before_and_one_rung_more() -> None:
+def test_each_preset_is_the_one_before_and_more() -> None:
     gentle, balanced, assertive = (PRESETS[preset] for preset in Preset)
 
-    assert balanced == (*gentle, Rung.STUN)
+    assert balanced == (*gentle, Rung.DOWNTIME_RAMP, Rung.STUN)
     assert assertive == (*balanced, Rung.POST_COPY)
 
 
 def test_without_a_word_of_it_a_plan_has_the_balanced_ladder() -> None:
     rungs = [step.rung for step in steps(Migration(disruption=EVERYTHING))]
 
-    assert rungs == [Rung.PRE_COPY, Rung.AUTO_CONVERGE, Rung.STUN]
+    assert rungs == [Rung.PRE_COPY, Rung.AUTO_CONVERGE, Rung.DOWNTIME_RAMP, Rung.STUN]
 
 
 def test_a_plan_may_order_its_ladder_as_it_likes() -> None:
@@ -248,14 +262,14 @@ def test_a_kubevirt_without_workload_disruption_is_told_of_post_copy_alone() -> 
     assert not offer.configuration.allow_workload_disruption
 
 
-def test_a_guest_with_a_device_of_its_host_is_not_switched_to_post_copy() -> None:
+def test_a_guest_with_a_vfio_device_is_not_switched_to_post_copy() -> None:
     (held,) = only(Load(2 * GIB, 596 * MIB, passes_devices_through=True), Rung.POST_COPY)
 
     assert isinstance(held, Withheld)
-    assert "devices of its host" in held.reason
+    assert "VFIO devices" in held.reason
 
 
-def test_a_guest_with_a_device_of_its_host_is_stunned_by_a_pause_that_nothing_can_end() -> None:
+def test_a_guest_with_a_vfio_device_is_stunned_by_a_pause_that_nothing_can_end() -> None:
     (offer,) = only(Load(2 * GIB, 596 * MIB, passes_devices_through=True), Rung.STUN)
 
     assert isinstance(offer, Offer)

@@ -225,6 +225,9 @@ def test_state_on_a_claim_that_nobody_names_is_unknown_and_on_one_that_is_gone_m
         ({"firmware": {"bootloader": {"efi": {"persistent": True}}}}, {"persistent_state": True}),
         ({"cpu": {"numa": {"guestMappingPassthrough": {}}}}, {"numa_passthrough": True}),
         ({"devices": {"autoattachGraphicsDevice": False}}, {"headless": True}),
+        ({"resources": {"limits": {"cpu": "2"}}}, {"cpu_limited": True}),
+        ({"resources": {"limits": {"cpu": "0"}}}, {}),
+        ({"resources": {"requests": {"cpu": "2"}}}, {}),
         ({"devices": {"autoattachGraphicsDevice": True}}, {}),
         (
             {"devices": {"gpus": [{"name": "b", "deviceName": GPU}, {"name": "a", "claimName": "dra"}]}},

@@ -6,9 +6,18 @@ from typing import Any
 
 import pytest
 
-from support.builders import a_cluster, a_kubevirt, a_node, a_plan, a_profile, a_virtual_machine, an_instance
+from support.builders import (
+    CAPABILITIES,
+    a_cluster,
+    a_kubevirt,
+    a_node,
+    a_plan,
+    a_profile,
+    a_virtual_machine,
+    an_instance,
+)
 from whimbrel.api.virtual_machine_move import Judgement
-from whimbrel.domain.guests import GuestHardware
+from whimbrel.domain.guests import GuestHardware, GuestInterface
 from whimbrel.domain.records import Condition, Instance, Node, Profile
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
@@ -342,3 +351,26 @@ def test_devices_are_read_off_the_instance() -> None:
     assert hardware(raw) == GuestHardware(
         hyperv_passthrough=True, host_devices=("dongle",), gpus=("a", "b"), client_usb=True
     )
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("4", 4), ("", 0), ("many", 0), ("-1", 0), ("9999", 0)])
+def test_the_streams_that_an_annotation_asks_for_are_read(asked: str, expected: int) -> None:
+    raw = {"metadata": {"annotations": {"kubevirt.io/multiThreadedQemuMigration": asked}}}
+
+    assert hardware(raw).migration_threads == expected
+
+
+@pytest.mark.parametrize(
+    "guest",
+    [
+        replace(an_instance(), hardware=GuestHardware(gpus=("a",))),
+        replace(an_instance(), hardware=GuestHardware(host_devices=("a",))),
+        replace(an_instance(), interfaces=(GuestInterface("fast", "sriov", "prod/lan"),)),
+    ],
+)
+def test_from_1_9_on_kubevirt_suspends_no_guest_with_vfio_devices(guest: Instance) -> None:
+    newest = replace(CAPABILITIES, policy_fields=CAPABILITIES.policy_fields | {"maxDowntimeMs"})
+
+    assert newest.spares(guest)
+    assert not CAPABILITIES.spares(guest)
+    assert not newest.spares(an_instance())

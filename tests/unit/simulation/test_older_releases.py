@@ -162,7 +162,8 @@ def test_before_1_5_a_stun_is_withheld_and_the_plan_says_why(version: str) -> No
     simulation.run(5)
     line = line_of(simulation, "busy")
     assert line["rungs"] == ["PreCopy"]
-    assert "KubeVirt 1.5 and later can" in line["withheld"][0]
+    assert [each.partition(":")[0] for each in line["withheld"]] == ["DowntimeRamp", "Stun"]
+    assert "KubeVirt 1.5 and later can" in line["withheld"][1]
     assert line["targetChosenBy"] == "Scheduler"
 
     see_it_through(simulation, checker)

@@ -26,5 +26,7 @@ def _spec_fields(document: Json, kind: Resource) -> frozenset[str] | None:
     schemas = reading.member(document, "components", "schemas")
     for name in sorted(schemas):
         if any(dict(each) == identity for each in reading.items(schemas, name, "x-kubernetes-group-version-kind")):
-            return frozenset(reading.member(schemas, name, "properties", "spec", "properties")) or None
+            spec = reading.member(schemas, name, "properties", "spec", "properties")
+            nested = reading.member(spec, "experimental", "properties")
+            return frozenset((*spec, *(f"experimental.{member}" for member in nested))) or None
     return None

@@ -19,4 +19,7 @@ def project(raw: Json) -> MigrationConfiguration:
         allow_post_copy=post_copy,
         allow_workload_disruption=post_copy if disruption is None else disruption,
         progress_timeout_s=reading.optional_whole(raw, "progressTimeout"),
+        max_downtime_ms=reading.optional_whole(raw, "maxDowntimeMs"),
+        stall_window_s=reading.optional_whole(raw, "experimental", "stallDetector", "stallProgressTimeout"),
+        compression=reading.word(raw, "experimental", "compression") or None,
     )

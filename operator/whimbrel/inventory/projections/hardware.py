@@ -20,6 +20,9 @@ ENLIGHTENMENTS = (
 )
 """Hyper-V features that KubeVirt labels nodes with (KubeVirt contract §10)."""
 
+MIGRATION_THREADS = "kubevirt.io/multiThreadedQemuMigration"
+"""Annotation through KubeVirt 1.4: how many streams its migrations use."""
+
 _ENCRYPTION = {"sev": "SEV", "snp": "SEV-SNP", "tdx": "TDX"}
 
 
@@ -37,6 +40,8 @@ def hardware(raw: Json) -> GuestHardware:
             machine_type=reading.word(raw, "status", "machine", "type"),
             huge_page_size=reading.word(domain, "memory", "hugepages", "pageSize"),
             dedicated_cpus=reading.flag(domain, "cpu", "dedicatedCpuPlacement"),
+            cpu_limited=bool(reading.optional_millicores(domain, "resources", "limits", "cpu")),
+            migration_threads=_migration_threads(raw),
             realtime=reading.find(domain, "cpu", "realtime") is not None,
             tsc_frequency_hz=_tsc_frequency(raw, domain, hyperv),
             hyperv=hyperv,
@@ -58,6 +63,11 @@ def hardware(raw: Json) -> GuestHardware:
             file_systems=_names(domain, "filesystems"),
         )
     )
+
+
+def _migration_threads(raw: Json) -> int:
+    asked = reading.word(raw, "metadata", "annotations", MIGRATION_THREADS)
+    return int(asked) if asked.isascii() and asked.isdecimal() and len(asked) <= 3 else 0
 
 
 def _hyperv(domain: Json) -> tuple[str, ...]:

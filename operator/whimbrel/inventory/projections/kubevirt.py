@@ -12,6 +12,9 @@ COMPLETION_TIMEOUT_PER_GIB = 150
 COMPLETION_TIMEOUT_PER_GIB_THROUGH_1_3 = 800
 PROGRESS_TIMEOUT_S = 150
 UNLIMITED_BANDWIDTH = 0
+MAX_DOWNTIME_MS = 900
+STALL_WINDOW_S = 40
+"""Both act only where the alpha stall detection of KubeVirt 1.9 is on."""
 
 _RELEASE = re.compile(r"^v?(\d{1,4})\.(\d{1,4})")
 
@@ -63,4 +66,7 @@ def _with_defaults(stated: MigrationConfiguration, version: str) -> MigrationCon
         allow_post_copy=bool(stated.allow_post_copy),
         allow_workload_disruption=bool(stated.allow_workload_disruption),
         progress_timeout_s=PROGRESS_TIMEOUT_S if stated.progress_timeout_s is None else stated.progress_timeout_s,
+        max_downtime_ms=MAX_DOWNTIME_MS if stated.max_downtime_ms is None else stated.max_downtime_ms,
+        stall_window_s=STALL_WINDOW_S if stated.stall_window_s is None else stated.stall_window_s,
+        compression=stated.compression,
     )

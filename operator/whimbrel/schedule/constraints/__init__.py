@@ -18,6 +18,7 @@ from whimbrel.schedule.constraints import (
     host_slots,
     kubevirt_health,
     kubevirt_slots,
+    policies,
     refusals,
     retry_delay,
     turn,
@@ -35,5 +36,6 @@ CONSTRAINTS: tuple[Callable[[Candidate, Ledger, Circumstances], Wait | None], ..
     turn.blocks,
     kubevirt_slots.blocks,
     host_slots.blocks,
+    policies.blocks,
     fitness.blocks,
 )
