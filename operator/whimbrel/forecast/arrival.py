@@ -104,10 +104,21 @@ def _goes_on(guest: Guest, one: Candidate, pace: Pace, terms: Terms, seen: Sight
         age_s = left / pace.bytes_per_second if seen.round_age_s is None else seen.round_age_s
     course = copy_memory(
         left, one.curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=terms.may_throttle,
-        ramp=terms.ramp, until_s=until_s, round_age_s=age_s, round_bytes=left + age_s * pace.bytes_per_second,
-        first_round=seen.first_round,
+        throttle=_throttled_by_now(guest, one, pace, terms, seen), ramp=terms.ramp, until_s=until_s, round_age_s=age_s,
+        round_bytes=left + age_s * pace.bytes_per_second, first_round=seen.first_round,
     )  # fmt: skip
     return conclude(course, one.curve, pace, terms)
+
+
+def _throttled_by_now(guest: Guest, one: Candidate, pace: Pace, terms: Terms, seen: Sighting) -> float:
+    """How far the hypervisor has throttled this guest by now; nobody tells, so by its own rules."""
+    if not terms.may_throttle:
+        return 0.0
+    first = first_round_bytes(guest.memory_bytes, one.in_use_bytes)
+    until = copy_memory(
+        first, one.curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=True, until_s=seen.elapsed_s
+    )
+    return until.throttle
 
 
 @lru_cache(maxsize=1024)

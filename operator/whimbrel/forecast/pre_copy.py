@@ -90,6 +90,7 @@ def copy_memory(
     *,
     allowed_downtime_s: float = ALLOWED_DOWNTIME_S,
     may_throttle: bool = False,
+    throttle: float = 0.0,
     ramp: Ramp | None = None,
     until_s: float = inf,
     round_age_s: float = 0.0,
@@ -97,14 +98,14 @@ def copy_memory(
     first_round: bool = True,
 ) -> Course:
     """Copies until QEMU stops the guest, or for so many seconds. Begins with a round or within one (`round_age_s` seconds old,
-    `left_bytes` of its `round_bytes` to go), the first one or a later one.
+    `left_bytes` of its `round_bytes` to go), the first one or a later one, with the guest throttled so far already.
 
     At most MOST_ROUNDS rounds are followed; what has not ended then is in the critical band or at a standstill, where every
     round is like the last, and goes on like that until `until_s`.
     """
     rate, left, age = pace.bytes_per_second, left_bytes, round_age_s
     size = left_bytes if round_bytes is None else max(round_bytes, left_bytes)
-    felt, throttle, cost, high = curve, 0.0, 0.0, 0
+    felt, cost, high = curve.throttled(throttle), 0.0, 0
     allowed_s, progress = allowed_downtime_s, _Progress()
     elapsed = sent = period_s = period_sent = period_dirtied = 0.0
     for rounds in range(1, MOST_ROUNDS + 1):

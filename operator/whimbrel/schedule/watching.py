@@ -99,8 +99,10 @@ def watched(evidence: Evidence, snapshot: Snapshot) -> Watched | None:
     samples = _while_it_ran(snapshot.courses.get(instance.key, ()), state, attempt)
     seen = _sighting(tuple(samples), state.started_at, guest)
     more_than_memory = instance.local_disk_bytes != 0
-    if seen is not None and (more_than_memory or attempt.configuration.compression is not None):
-        # Disks are in these figures, and before them comes no memory; compressed bytes say little of bytes of memory.
+    configuration = attempt.configuration
+    if seen is not None and (more_than_memory or configuration.compression or configuration.allow_auto_converge):
+        # Disks are in these figures, and before them comes no memory; compressed bytes say little of bytes of memory; and a
+        # throttled guest shows nothing of what it does by itself.
         seen = replace(seen, points=(), later_left=())
     return Watched(
         attempt=attempt,
@@ -147,8 +149,8 @@ def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
         )
     if too_long := _pause_too_long(found, now):
         return "PauseTooLong", too_long
-    if seen is None or seen.first_round or not seen.points or found.terms.may_throttle:
-        return None  # a throttled guest shows nothing of what it does when it is throttled more
+    if seen is None or seen.first_round or not (seen.points or found.terms.may_throttle):
+        return None
     chance = chance_of_rest(found.believed, found.path, found.terms, seen, most_downtime_ms=found.most_downtime_ms)
     if chance >= HOPELESS:
         return None
@@ -156,9 +158,10 @@ def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
         return "PauseTooLong", (
             f"By what its copy has shown, the guest would stand still for longer than {found.most_downtime_ms} ms."
         )
+    throttled = ", throttled as well" if found.terms.may_throttle else ""
     return "CannotConverge", (
         f"After {seen.elapsed_s:.0f} s and {seen.sent_bytes / MIB:.0f} MiB it is clear that this copy will not end within "
-        f"{attempt.deadline_seconds} s: the guest dirties memory faster than it is copied."
+        f"{attempt.deadline_seconds} s: the guest dirties memory faster than it is copied{throttled}."
     )
 
 

@@ -259,3 +259,28 @@ def test_a_copy_tells_when_it_will_end_and_so_does_its_plan() -> None:
     assert active["percent"] > 50
     assert active["etaP50"] <= active["etaP90"]
     assert status["etaP50"] <= status["etaP90"]
+
+
+def test_a_throttled_copy_over_a_link_that_is_too_slow_for_it_is_ended_and_teaches_nothing_of_its_guest() -> None:
+    stage = copying(a_stage(900, 1000, ladder=[{"rung": "AutoConverge"}], disruption=EVERYTHING))
+    stage.seconds += 18
+    sampled(stage, HOPELESS)
+
+    stage.settle()
+
+    assert stage.move()["status"]["abort"]["reason"] == "CannotConverge"
+    stage.carry_out_abort()
+    stage.settle()
+    (record,) = stage.move()["status"]["history"]
+    assert record.get("seen", []) == []
+    assert record["bytesPerSecond"] > 0
+
+
+def test_a_throttled_copy_that_gets_on_as_foretold_is_let_be() -> None:
+    stage = copying(a_stage(900, 1000, ladder=[{"rung": "AutoConverge"}], disruption=EVERYTHING))
+    stage.seconds += 11
+    sampled(stage, [(5, 2900, 600), (10, 5800, 700)])
+
+    stage.settle()
+
+    assert "abort" not in stage.move()["status"]

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from support.migration_cases import MEMORY, guests, paths, terms
 from whimbrel.domain.quantities import MIB
-from whimbrel.forecast import CurvePoint, Guest, Path, Sighting, Spread, Terms, eta, eta_of_rest, progress
+from whimbrel.forecast import (
+    CurvePoint,
+    Guest,
+    Path,
+    Sighting,
+    Spread,
+    Terms,
+    chance_of_rest,
+    eta,
+    eta_of_rest,
+    progress,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 anything = st.floats(allow_nan=True, allow_infinity=True)
@@ -104,3 +115,33 @@ def test_an_arrival_counts_the_hand_over_that_follows_the_last_byte() -> None:
     assert plain.p50_s is not None
     assert later.p50_s == pytest.approx(plain.p50_s + 2)
     assert eta_of_rest(handed_over, 1000.0 * MIB, None, capped=True).p50_s == pytest.approx(12)
+
+
+def throttled(set_mib: float, mib_per_second: float) -> Guest:
+    """A guest whose set of so many MiB is rewritten at this rate, as an earlier move has shown."""
+    window_s = set_mib / mib_per_second
+    points = tuple(CurvePoint(each, set_mib * MIB, "earlier move") for each in (window_s, 12.0 + window_s))
+    return Guest(MEMORY, 2000.0 * MIB, points)
+
+
+def test_a_throttled_copy_goes_on_as_far_as_its_guest_is_throttled_by_now() -> None:
+    path, limits = Path(100.0 * MIB), Terms(400.0, may_throttle=True)
+    early, late = (
+        Sighting(NOW, elapsed_s, 100.0 * MIB * elapsed_s, 300.0 * MIB, 100.0 * MIB, False, 1.0)
+        for elapsed_s in (30.0, 100.0)
+    )
+    guest = throttled(600, 900)
+
+    soon, sooner = eta(guest, path, limits, early).p50_s, eta(guest, path, limits, late).p50_s
+
+    assert soon is not None
+    assert sooner is not None
+    assert sooner < soon
+
+
+def test_a_throttled_copy_that_should_have_ended_for_every_guest_but_the_fastest_is_without_hope() -> None:
+    path, limits = Path(100.0 * MIB), Terms(400.0, may_throttle=True)
+    seen = Sighting(NOW, 120.0, 12000.0 * MIB, 300.0 * MIB, 100.0 * MIB, False, 1.0)
+
+    assert chance_of_rest(throttled(600, 200_000), path, limits, seen) == 0
+    assert chance_of_rest(throttled(600, 900), path, limits, seen) > 0.5
