@@ -5,6 +5,7 @@ the outlook for a quote, and when an attempt has ended. Pure.
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from whimbrel.api.ladder import Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
@@ -20,6 +21,10 @@ PRE_COPY_FAILED = frozenset({"NotConverged", "CannotConverge"})
 """Those of them that say of a bandwidth that pre-copy does not end at it."""
 LIKELY = 0.5
 """A rung with this chance is taken: the gentler the better, as long as it is more likely to do than not."""
+NEARLY_SURE, GAIN = 0.85, 0.1
+"""Before a rung that only throttles, one that is merely likely is passed over where that is surer by the gain: it copies as this
+one does and slows the guest down only as far as it must, and an attempt in vain costs all that it has sent. Only for a guest of
+which something is told; before rungs that stop a guest, or cannot be taken back, likely is enough."""
 STAYS_AT = 0.35
 """A rung that was chosen before stays chosen down to this chance, so that a quote does not flap with its guest's moods."""
 SAMPLES_FROM_S = 12.0
@@ -61,10 +66,12 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
     if not left:
         return Choice(None, skipped=(), price=_price(ladder, load, history), gave_up=True)
     weighed = list[tuple[Offer, float]]()
-    for offer in left:
+    for offer, following in zip_longest(left, left[1:]):
         found = _chance(load, offer)
         weighed.append((offer, found))
-        if found >= LIKELY or (offer.rung == stood and found >= STAYS_AT):
+        if offer.rung == stood and found >= STAYS_AT:
+            return _chosen(load, weighed)
+        if found >= LIKELY and not _throttling_is_surer(load, found, following):
             return _chosen(load, weighed)
     best = max(weighed, key=lambda each: each[1])
     if best[1] < HOPELESS:
@@ -72,6 +79,12 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
             None, skipped=tuple(_passed_over(load, *each) for each in weighed), price=_price(ladder, load, history)
         )
     return _chosen(load, weighed[: weighed.index(best) + 1])
+
+
+def _throttling_is_surer(load: Load, found: float, following: Offer | None) -> bool:
+    if following is None or not following.terms.may_throttle or not load.guest.points or found >= NEARLY_SURE:
+        return False
+    return _chance(load, following) >= found + GAIN
 
 
 def _chosen(load: Load, weighed: list[tuple[Offer, float]]) -> Choice:
@@ -128,6 +141,8 @@ def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
         why = f"the guest could stand still for {said.downtime_bound_ms} ms, and {permitted_ms} ms are permitted"
     elif said.convergence is Convergence.DOES_NOT:
         why = "the guest dirties memory faster than is copied"
+    elif found >= LIKELY:
+        why = f"it may not end within {offer.deadline_seconds} s, and the next rung is surer"
     else:
         why = f"it is not likely to end within {offer.deadline_seconds} s"
     return Withheld(offer.rung, f"{why} (chance {percent} %).")

@@ -177,3 +177,17 @@ def test_only_what_is_offered_and_not_hopeless_is_ever_chosen(
     found = choose(ladder, load, history(*past))
 
     assert found.offer is None or (found.offer in ladder.offers and found.chance >= HOPELESS)
+
+
+def test_before_a_rung_that_only_throttles_being_merely_likely_is_not_enough() -> None:
+    load = a_load(60)  # a set of 60 MiB or more, perhaps dirtied far faster than within the second of the sample
+
+    throttling = Migration(disruption=Disruption(throttle=Permission.ALLOWED))
+    found = chosen(load, throttling)
+
+    assert rung(found) is Rung.AUTO_CONVERGE
+    (passed,) = found.skipped
+    assert "the next rung is surer" in passed.reason
+    assert rung(chosen(load, GENTLE)) is Rung.PRE_COPY
+    assert rung(chosen(load, throttling, stood=Rung.PRE_COPY)) is Rung.PRE_COPY
+    assert rung(chosen(load, BOTH)) is Rung.PRE_COPY
