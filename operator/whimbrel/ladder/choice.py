@@ -22,9 +22,9 @@ PRE_COPY_FAILED = frozenset({"NotConverged", "CannotConverge"})
 LIKELY = 0.5
 """A rung with this chance is taken: the gentler the better, as long as it is more likely to do than not."""
 NEARLY_SURE, GAIN = 0.85, 0.1
-"""Before a rung that only throttles, one that is merely likely is passed over where that is surer by the gain: it copies as this
-one does and slows the guest down only as far as it must, and an attempt in vain costs all that it has sent. Only for a guest of
-which something is told; before rungs that stop a guest, or cannot be taken back, likely is enough."""
+"""Before a rung that only throttles, one that is merely likely is passed over where that is surer by the gain: it copies as
+this one does and slows the guest down only as far as it must, and an attempt in vain costs all that it has sent. Only for a
+guest of which something is told; before rungs that stop a guest, or cannot be taken back, likely is enough."""
 STAYS_AT = 0.35
 """A rung that was chosen before stays chosen down to this chance, so that a quote does not flap with its guest's moods."""
 SAMPLES_FROM_S = 12.0
