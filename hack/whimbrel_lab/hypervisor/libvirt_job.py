@@ -28,6 +28,32 @@ def post_copy_obstacle() -> str | None:
     return None if allowed else "vm.unprivileged_userfaultfd is 0; set it to 1 with sysctl to permit post-copy"
 
 
+class Rounds:
+    """What remained when an iteration of QEMU's began, by what was polled: libvirt's events of it are not listened to.
+
+    When the iteration has changed between two polls, what had remained of the old one went over first; what was sent beyond
+    that was the new one's. Zero pages, of which next to nothing is sent, and a whole iteration between two polls make it too
+    little, never less than remains now.
+    """
+
+    def __init__(self) -> None:
+        self._iteration: int | None = None
+        self._processed = 0
+        self._remaining = 0
+        self._began_with = 0
+
+    def began_with(self, iteration: int | None, processed: int | None, remaining: int | None) -> int | None:
+        """The present iteration's, by this poll and those before; None where libvirt does not say."""
+        if iteration is None or processed is None or remaining is None:
+            return None
+        if iteration != self._iteration:
+            follows = self._iteration is not None and iteration == self._iteration + 1
+            ahead = processed - self._processed - self._remaining if follows else 0
+            self._began_with = remaining + max(0, ahead)
+        self._iteration, self._processed, self._remaining = iteration, processed, remaining
+        return max(self._began_with, remaining)
+
+
 class LibvirtJob:
     """Implements MigrationJob. `on_end` is called once, before `wait` returns, with whether the guest moved."""
 
@@ -41,6 +67,7 @@ class LibvirtJob:
         self._options = options
         self._on_end = on_end
         self._limit_mebibytes = 0
+        self._rounds = Rounds()
         self._aborting = False
         self._copying = False
         self._run: asyncio.Task[MigrationOutcome] | None = None
@@ -73,6 +100,7 @@ class LibvirtJob:
             return None
         try:
             found = await self._source.on_domain(self._domain, Domain.job_statistics)
+            stopped = await self._source.on_domain(self._domain, Domain.stopped_to_migrate)
         except LibvirtError:
             return None  # it has just moved
         if not found.get("memory_total"):
@@ -80,17 +108,24 @@ class LibvirtJob:
         self._copying = True
         page_bytes = _number(found, "memory_page_size")
         dirty_pages = _number(found, "memory_dirty_rate")
+        processed, remaining = _number(found, "memory_processed"), _number(found, "memory_remaining")
+        iteration = _number(found, "memory_iteration")
         return JobProgress(
             total_bytes=_number(found, "memory_total"),
-            processed_bytes=_number(found, "memory_processed"),
-            remaining_bytes=_number(found, "memory_remaining"),
+            processed_bytes=processed,
+            remaining_bytes=remaining,
             transfer_bytes_per_second=_number(found, "memory_bps"),
             dirty_bytes_per_second=None if dirty_pages is None or page_bytes is None else dirty_pages * page_bytes,
-            iteration=_number(found, "memory_iteration"),
+            iteration=iteration,
+            round_bytes=self._rounds.began_with(iteration, processed, remaining),
+            stopped=stopped,
         )
 
     async def suspend(self) -> None:
         await self._quietly(Domain.suspend)
+
+    async def limit_downtime(self, milliseconds: int) -> None:
+        await self._quietly(lambda domain: domain.limit_downtime(milliseconds))
 
     async def start_post_copy(self) -> None:
         if self.over():

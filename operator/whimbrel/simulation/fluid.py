@@ -15,6 +15,8 @@ DEVICE_STATE_S = 0.02
 """Sending the devices' state and resuming on the target; guests on real QEMU showed 1 to 25 ms in all."""
 PAGE_BYTES = 4096
 ZERO_PAGE_BYTES = 9
+ZSTD_RATIO = 2.0
+"""Bytes of memory that a byte on the wire carries where zstd compresses a usual guest."""
 THROTTLE_PERIOD_S = 1.0
 THROTTLE_FIRST = 0.20
 THROTTLE_STEP = 0.10
@@ -42,7 +44,7 @@ class Memory:
     touched_bytes: float
     working_set_bytes: float
     dirty_bytes_per_second: float
-    zstd_ratio: float = 2.0
+    zstd_ratio: float = ZSTD_RATIO
 
 
 @dataclass(frozen=True, slots=True)
