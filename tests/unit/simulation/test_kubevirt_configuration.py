@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whimbrel.simulation.kubevirt import budget, monitor, policies, quantities, queueing
-from whimbrel.simulation.kubevirt.monitor import Action, Rules
+from whimbrel.simulation.kubevirt.monitor import Action, Look, Rules
 
 GIB = 1024**3
 
@@ -102,7 +102,7 @@ def actions(rules: Rules, until_s: float, remaining: Any = lambda _: 1000) -> li
     done: list[tuple[float, Action]] = []
     for number in range(int(until_s / monitor.TICK_S)):
         elapsed_s = number * monitor.TICK_S
-        watch, action = monitor.tick(rules, watch, remaining(elapsed_s), elapsed_s)
+        watch, action = monitor.tick(rules, watch, Look(elapsed_s, remaining(elapsed_s)))
         if action is not Action.WAIT:
             done.append((round(elapsed_s, 1), action))
     return done
@@ -142,9 +142,9 @@ def test_the_progress_timeout_is_only_for_dead_links() -> None:
 
 def test_a_refused_abort_is_tried_again() -> None:
     rules = Rules(deadline_s=20)
-    watch, action = monitor.tick(rules, monitor.begin(rules), 5, 30.0)
-    _, silent = monitor.tick(rules, watch, 5, 30.4)
-    _, again = monitor.tick(rules, monitor.abort_refused(watch), 5, 30.4)
+    watch, action = monitor.tick(rules, monitor.begin(rules), Look(30.0, 5))
+    _, silent = monitor.tick(rules, watch, Look(30.4, 5))
+    _, again = monitor.tick(rules, monitor.abort_refused(watch), Look(30.4, 5))
 
     assert (action, silent, again) == (Action.ABORT, Action.WAIT, Action.ABORT)
 
