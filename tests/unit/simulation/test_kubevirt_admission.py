@@ -160,6 +160,12 @@ def test_a_downtime_and_a_stall_detector_are_refused_without_their_gate_unless_t
         ("completionTimeoutFactor", "two", 'invalid factor "two": strconv.ParseFloat: parsing "two": invalid syntax'),
         ("completionTimeoutFactor", "", 'invalid factor ""'),
         ("completionTimeoutFactor", "inf", 'invalid factor "inf"'),
+        (
+            "completionTimeoutFactor",
+            "1e400",
+            'invalid factor "1e400": strconv.ParseFloat: parsing "1e400": value out of range',
+        ),
+        ("completionTimeoutFactor", "+", 'invalid factor "+": strconv.ParseFloat: parsing "+": invalid syntax'),
     ],
 )
 def test_the_stall_detectors_factors_have_bounds_and_at_most_three_decimals(

@@ -11,8 +11,8 @@ from math import inf, isfinite
 from typing import Any
 
 DECIMALS = 3
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_INFINITIES = frozenset({"inf", "infinity", "nan"})
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_ENDLESS = re.compile(r"[+-]?inf(inity)?|nan|", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,14 @@ DEFAULTS = StallOptions()
 def factor(text: str) -> float:
     """The number that a factor's text means; raises ValueError in virt-api's words."""
     text = text.strip()
-    if _NUMBER.fullmatch(text) is None and text.lstrip("+-").lower() not in _INFINITIES | {""}:
-        raise ValueError(f'invalid factor "{text}": strconv.ParseFloat: parsing "{text}": invalid syntax')
-    number = float(text or "nan")
-    if not isfinite(number):
+    if _ENDLESS.fullmatch(text):
         raise ValueError(f'invalid factor "{text}"')
+    unreadable = f'invalid factor "{text}": strconv.ParseFloat: parsing "{text}"'
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError(f"{unreadable}: invalid syntax")
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{unreadable}: value out of range")
     if abs(number - round(number, DECIMALS)) > 1e-9:
         raise ValueError(f'invalid factor "{text}": must have at most {DECIMALS} decimal places')
     return number
