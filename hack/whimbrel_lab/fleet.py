@@ -146,8 +146,9 @@ def _served(definition: Object, of: Release) -> Object:
         match definition["spec"]["names"]["kind"]:
             case "VirtualMachineInstanceMigration" if not of.added_node_selector:
                 del fields["addedNodeSelector"]
-            case "MigrationPolicy" if not of.suspends:
-                del fields["allowWorkloadDisruption"]
+            case "MigrationPolicy":
+                for unknown in fields.keys() - of.policy_fields:
+                    del fields[unknown]
     return definition
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from whimbrel.simulation.fluid import ZSTD_RATIO
 from whimbrel_lab.hypervisor import GuestSpec, HostSpec
 
 MIB = 1024**2
@@ -59,6 +60,7 @@ class LabGuest:
     touched_bytes: int = 48 * MIB
     working_set_bytes: int = 4 * MIB
     dirty_bytes_per_second: int = MIB
+    zstd_ratio: float = ZSTD_RATIO
     cores: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -142,6 +144,7 @@ class Topology:
             touched_bytes=touched,
             working_set_bytes=min(guest.working_set_bytes, touched),
             dirty_bytes_per_second=guest.dirty_bytes_per_second,
+            zstd_ratio=guest.zstd_ratio,
         )
 
 

@@ -15,6 +15,7 @@ from whimbrel.domain.resources import (
     Resource,
 )
 from whimbrel.inventory.projections import PROJECTIONS
+from whimbrel.simulation.kubevirt.releases import release
 from whimbrel_lab import fleet
 
 pytestmark = pytest.mark.control_plane
@@ -81,12 +82,27 @@ def test_what_an_older_release_lacks_the_lab_leaves_out(release: str) -> None:
         ("VirtualMachineInstanceMigration", {"addedNodeSelector"}),
         (
             "MigrationPolicy",
-            {"allowWorkloadDisruption", "allowPostCopy", "bandwidthPerMigration", "completionTimeoutPerGiB"},
+            {
+                "allowWorkloadDisruption",
+                "allowPostCopy",
+                "bandwidthPerMigration",
+                "completionTimeoutPerGiB",
+                "maxDowntimeMs",
+                "experimental",
+            },
         ),
     ):
         name = ours[kind]["spec"]["versions"][0]["name"]
         served = set(_spec_fields(the_version(ours[kind], name))) & fields
         assert served == set(_spec_fields(the_version(real[kind], name))) & fields, kind
+
+
+@pytest.mark.parametrize("version", RELEASES)
+def test_a_releases_row_names_what_a_policy_may_say_and_members_below_experimental(version: str) -> None:
+    real = _spec_fields(the_version(by_kind(definitions_of(version))["MigrationPolicy"], "v1alpha1"))
+    below = {f"experimental.{member}" for member in (real.get("experimental") or {}).get("properties", {})}
+
+    assert release(version).policy_fields == real.keys() | below
 
 
 def _spec_fields(version: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,28 @@ async def test_a_stunned_guest_runs_again_at_home_when_its_migration_is_aborted(
     assert (report.restarts, report.memory_intact) == (0, True)
 
 
+async def test_a_raised_downtime_limit_ends_a_migration_that_would_not_end_by_itself(lab: LibvirtHypervisor) -> None:
+    await lab.start_guest("n1", BUSY)
+    job = await lab.migrate("n1", "n2", "busy", MigrationOptions())
+    await reached_pass(job, 4)
+    running = await job.progress()
+    await lab.reset_beats("busy")
+
+    await job.limit_downtime(5000)
+    outcome = await job.wait()
+    report = await checked_all_memory(lab, "busy")
+
+    assert running is not None
+    assert not running.stopped
+    assert running.remaining_bytes is not None
+    assert running.round_bytes is not None
+    assert running.remaining_bytes <= running.round_bytes <= BUSY.memory_bytes
+    assert outcome.completed
+    assert await lab.guest_state("n2", "busy") == GuestState.RUNNING
+    assert (report.restarts, report.memory_intact) == (0, True)
+    assert 10 < report.longest_gap_ms < 5000
+
+
 async def test_two_migrations_share_a_link_and_a_refused_third_takes_nothing(lab: LibvirtHypervisor) -> None:
     names = ["a", "b"]
     for name in names:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import MigrationSample
-from whimbrel.simulation import fluid
+from whimbrel.simulation import fluid, launcher
 from whimbrel.simulation.fluid import Copy, Memory, Stage
 from whimbrel.simulation.kubevirt import monitor
 from whimbrel.simulation.kubevirt.monitor import Action, Rules
@@ -81,13 +81,14 @@ def draw(dice: random.Random) -> Case:
 
 
 def migrate(case: Case, cap: float, rules: Rules | None = None, phase_s: float = 0.0) -> Truth:
-    """One migration to its end or to its abort. KubeVirt's monitor looks every 400 ms, first after `phase_s`; it matters from
-    the deadline on.
+    """One migration to its end or to its abort. KubeVirt's monitor looks every 400 ms, first after `phase_s`; the default one
+    matters from the deadline on.
     """
     rate, link = cap / case.slowdown, max(cap, case.link) / case.slowdown
     rules = rules or Rules(deadline_s=math.ceil(10 + PASSES * case.memory.touched_bytes / rate))
     copy, watch, samples = fluid.begin(case.memory, cap), monitor.begin(rules), list[MigrationSample]()
-    looks_s = phase_s + math.ceil((rules.deadline_s - phase_s) / monitor.TICK_S) * monitor.TICK_S
+    first = math.ceil((rules.deadline_s - phase_s) / monitor.TICK_S) if rules.stall is None else 1
+    looks_s = phase_s + first * monitor.TICK_S
     samples_s = SAMPLE_EVERY_S
     while copy.stage is not Stage.DONE:
         step = min(looks_s, samples_s) - copy.elapsed_s
@@ -98,15 +99,12 @@ def migrate(case: Case, cap: float, rules: Rules | None = None, phase_s: float =
             samples.append(_sample(copy))
             samples_s += SAMPLE_EVERY_S
             continue
-        looks_s += monitor.TICK_S
+        looks_s += monitor.pause_s(rules, fluid.round_left_s(copy, rate))
         if copy.stage is Stage.PRE_COPY:
-            watch, action = monitor.tick(rules, watch, int(copy.remaining_bytes), copy.elapsed_s)
+            watch, action = monitor.tick(rules, watch, launcher.look_at(copy, rate, copy.elapsed_s))
             if action is Action.ABORT:
                 break
-            if action is Action.SUSPEND:
-                copy = fluid.suspend(copy)
-            elif action is Action.POST_COPY:
-                copy = fluid.post_copy(copy)
+            copy = launcher.done_to(copy, action, watch)
     return Truth(copy, tuple(samples))
 
 

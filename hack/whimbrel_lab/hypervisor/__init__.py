@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from whimbrel.simulation.fluid import ZSTD_RATIO
+
 
 @dataclass(frozen=True, slots=True)
 class HostSpec:
@@ -23,7 +25,8 @@ class GuestSpec:
 
     `dirty_bytes_per_second` is the rate at which distinct pages of a working set of `working_set_bytes` are rewritten,
     cyclically. `touched_bytes` of memory are non-zero; the rest compresses to nothing on the wire. A guest that goes on to
-    something else rewrites at `later_dirty_bytes_per_second` from `changes_after_s` of its life on (libvirt only).
+    something else rewrites at `later_dirty_bytes_per_second` from `changes_after_s` of its life on (libvirt only). One byte on
+    the wire carries `zstd_ratio` bytes of memory where a migration is compressed (model only).
     """
 
     name: str
@@ -33,20 +36,28 @@ class GuestSpec:
     dirty_bytes_per_second: int
     later_dirty_bytes_per_second: int | None = None
     changes_after_s: float = 0.0
+    zstd_ratio: float = ZSTD_RATIO
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationOptions:
-    """What the launcher passes to libvirt once, at the start. A bandwidth of 0 means unlimited (the link decides)."""
+    """What the launcher passes to libvirt once, at the start. A bandwidth of 0 means unlimited (the link decides).
+
+    `zstd`: compressed on its way, over parallel connections (model only: not every libvirt knows that method).
+    """
 
     bandwidth_bytes_per_second: int = 0
     auto_converge: bool = False
     allow_post_copy: bool = False
+    zstd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """Libvirt's job info while a migration runs; None where the hypervisor did not say."""
+    """Libvirt's job info while a migration runs; None where the hypervisor did not say.
+
+    `round_bytes` is what remained when the present iteration began, `stopped` whether the migration has stopped the guest.
+    """
 
     total_bytes: int | None
     processed_bytes: int | None
@@ -54,6 +65,8 @@ class JobProgress:
     transfer_bytes_per_second: int | None
     dirty_bytes_per_second: int | None
     iteration: int | None
+    round_bytes: int | None
+    stopped: bool
 
 
 class GuestState(StrEnum):
@@ -85,6 +98,9 @@ class MigrationJob(Protocol):
 
     async def suspend(self) -> None:
         """Suspend the guest on the source while the copy goes on (KubeVirt's workload disruption)."""
+
+    async def limit_downtime(self, milliseconds: int) -> None:
+        """Stop the guest for the last step when what is pending goes over within this time; 300 ms unless told otherwise."""
 
     async def start_post_copy(self) -> None:
         """Switch to post-copy; raises HypervisorError where the machine cannot."""

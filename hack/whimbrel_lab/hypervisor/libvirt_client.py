@@ -29,6 +29,8 @@ class Migrate(IntFlag):
     POSTCOPY = 32768
 
 
+PAUSED_BY_MIGRATION = 2
+"""VIR_DOMAIN_PAUSED_MIGRATION"""
 JOB_STATS_COMPLETED = 1
 """VIR_DOMAIN_JOB_STATS_COMPLETED"""
 
@@ -128,6 +130,7 @@ def _library() -> ctypes.CDLL:
         ("virDomainMigrateToURI3", ctypes.c_int, [pointer, text, pointer, number, number]),
         ("virDomainMigrateStartPostCopy", ctypes.c_int, [pointer, number]),
         ("virDomainMigrateSetMaxSpeed", ctypes.c_int, [pointer, ctypes.c_ulong, number]),
+        ("virDomainMigrateSetMaxDowntime", ctypes.c_int, [pointer, ctypes.c_ulonglong, number]),
         ("virDomainMemoryStats", ctypes.c_int, [pointer, pointer, number, number]),
         ("virDomainGetJobStats", ctypes.c_int, [pointer, pointer, pointer, pointer, number]),
         ("virTypedParamsFree", None, [pointer, ctypes.c_int]),
@@ -203,9 +206,16 @@ class Domain:
         _checked(_library().virDomainAbortJob(self._handle))
 
     def state(self) -> DomainState:
-        state = ctypes.c_int()
-        _checked(_library().virDomainGetState(self._handle, ctypes.byref(state), None, 0))
-        return DomainState(state.value)
+        return self._state()[0]
+
+    def stopped_to_migrate(self) -> bool:
+        """Whether a migration has paused it; a suspension while one runs counts as that."""
+        return self._state() == (DomainState.PAUSED, PAUSED_BY_MIGRATION)
+
+    def _state(self) -> tuple[DomainState, int]:
+        state, reason = ctypes.c_int(), ctypes.c_int()
+        _checked(_library().virDomainGetState(self._handle, ctypes.byref(state), ctypes.byref(reason), 0))
+        return DomainState(state.value), reason.value
 
     def resident_bytes(self) -> int | None:
         """Resident set of its process; None where libvirt does not say."""
@@ -227,6 +237,9 @@ class Domain:
 
     def start_post_copy(self) -> None:
         _checked(_library().virDomainMigrateStartPostCopy(self._handle, 0))
+
+    def limit_downtime(self, milliseconds: int) -> None:
+        _checked(_library().virDomainMigrateSetMaxDowntime(self._handle, milliseconds, 0))
 
     def limit_migration(self, mebibytes_per_second: int) -> None:
         _checked(_library().virDomainMigrateSetMaxSpeed(self._handle, mebibytes_per_second, 0))

@@ -15,6 +15,8 @@ POLL_S = 0.02
 ABORT_GUARD_S = 30.0
 """The launcher's own guard around an abort."""
 RUNNING_GUARD_S = 10.0
+USUAL_DOWNTIME_MS = 300
+"""QEMU's own limit."""
 UNPRIVILEGED_USERFAULTFD = "/proc/sys/vm/unprivileged_userfaultfd"
 
 
@@ -26,6 +28,36 @@ def post_copy_obstacle() -> str | None:
     except OSError:
         return "this kernel has no userfaultfd"
     return None if allowed else "vm.unprivileged_userfaultfd is 0; set it to 1 with sysctl to permit post-copy"
+
+
+class Rounds:
+    """What remained when an iteration of QEMU's began, by what was polled: libvirt's events of it are not listened to.
+
+    QEMU begins the next iteration once no more remains than goes over within the downtime limit, and takes that along. So of
+    what was sent since the last poll, what had remained beyond that was the old one's, and the rest is the new one's. Where a
+    whole iteration fell between two polls, it is what remains now.
+    """
+
+    def __init__(self) -> None:
+        self._iteration: int | None = None
+        self._processed = 0
+        self._remaining = 0
+        self._began_with = 0
+
+    def began_with(
+        self, iteration: int | None, processed: int | None, remaining: int | None, within_limit: int
+    ) -> int | None:
+        """The present iteration's, by this poll and those before; None where libvirt does not say. `within_limit`: how many
+        bytes go over within the downtime limit.
+        """
+        if iteration is None or processed is None or remaining is None:
+            return None
+        if iteration != self._iteration:
+            follows = self._iteration is not None and iteration == self._iteration + 1
+            before = max(0, self._remaining - within_limit)
+            self._began_with = remaining + (max(0, processed - self._processed - before) if follows else 0)
+        self._iteration, self._processed, self._remaining = iteration, processed, remaining
+        return max(self._began_with, remaining)
 
 
 class LibvirtJob:
@@ -41,6 +73,8 @@ class LibvirtJob:
         self._options = options
         self._on_end = on_end
         self._limit_mebibytes = 0
+        self._rounds = Rounds()
+        self._downtime_ms = USUAL_DOWNTIME_MS
         self._aborting = False
         self._copying = False
         self._run: asyncio.Task[MigrationOutcome] | None = None
@@ -73,6 +107,7 @@ class LibvirtJob:
             return None
         try:
             found = await self._source.on_domain(self._domain, Domain.job_statistics)
+            stopped = await self._source.on_domain(self._domain, Domain.stopped_to_migrate)
         except LibvirtError:
             return None  # it has just moved
         if not found.get("memory_total"):
@@ -80,17 +115,26 @@ class LibvirtJob:
         self._copying = True
         page_bytes = _number(found, "memory_page_size")
         dirty_pages = _number(found, "memory_dirty_rate")
+        processed, remaining = _number(found, "memory_processed"), _number(found, "memory_remaining")
+        iteration, rate = _number(found, "memory_iteration"), _number(found, "memory_bps")
+        within_limit = (rate or 0) * self._downtime_ms // 1000
         return JobProgress(
             total_bytes=_number(found, "memory_total"),
-            processed_bytes=_number(found, "memory_processed"),
-            remaining_bytes=_number(found, "memory_remaining"),
-            transfer_bytes_per_second=_number(found, "memory_bps"),
+            processed_bytes=processed,
+            remaining_bytes=remaining,
+            transfer_bytes_per_second=rate,
             dirty_bytes_per_second=None if dirty_pages is None or page_bytes is None else dirty_pages * page_bytes,
-            iteration=_number(found, "memory_iteration"),
+            iteration=iteration,
+            round_bytes=self._rounds.began_with(iteration, processed, remaining, within_limit),
+            stopped=stopped,
         )
 
     async def suspend(self) -> None:
         await self._quietly(Domain.suspend)
+
+    async def limit_downtime(self, milliseconds: int) -> None:
+        await self._quietly(lambda domain: domain.limit_downtime(milliseconds))
+        self._downtime_ms = milliseconds
 
     async def start_post_copy(self) -> None:
         if self.over():

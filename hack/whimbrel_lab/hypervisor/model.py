@@ -181,8 +181,11 @@ class ModelHypervisor:
         if (failure := self._failures.pop(name, None)) is not None:
             job.ends_at, job.failure = now + failure.after_s, failure.reason
         spec = guest.spec
-        memory = Memory(spec.memory_bytes, spec.touched_bytes, spec.working_set_bytes, spec.dirty_bytes_per_second)
-        copy = fluid.begin(memory, options.bandwidth_bytes_per_second, options.auto_converge)
+        memory = Memory(
+            spec.memory_bytes, spec.touched_bytes, spec.working_set_bytes, spec.dirty_bytes_per_second, spec.zstd_ratio
+        )
+        compression = memory.zstd_ratio if options.zstd else 1.0
+        copy = fluid.begin(memory, options.bandwidth_bytes_per_second, options.auto_converge, compression)
         self._jobs[name] = job
         self._network.begin(name, source, target, copy, now)
         if self._watch is None:
@@ -226,6 +229,8 @@ class ModelHypervisor:
             transfer_bytes_per_second=int(self._network.rate(job.name)),
             dirty_bytes_per_second=int(copy.dirty_bytes_per_second),
             iteration=copy.iteration,
+            round_bytes=int(copy.began_with_bytes),
+            stopped=copy.stands_still and copy.stage is not Stage.POST_COPY,
         )
 
     def apply(self, job: _Job, change: Callable[[Copy], Copy]) -> None:
@@ -337,6 +342,10 @@ class ModelJob:
     async def suspend(self) -> None:
         """The guest stands still on the source while the copy goes on."""
         self._hypervisor.apply(self._job, fluid.suspend)
+
+    async def limit_downtime(self, milliseconds: int) -> None:
+        """The guest is stopped as soon as what is pending goes over within this time."""
+        self._hypervisor.apply(self._job, lambda copy: fluid.limit_downtime(copy, milliseconds / 1000))
 
     async def start_post_copy(self) -> None:
         """The guest goes on at the target."""

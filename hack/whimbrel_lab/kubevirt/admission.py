@@ -187,7 +187,9 @@ def _old(request: AdmissionRequest) -> Object:
 def _judge(refused: admission.Refused | None) -> None:
     if refused is None:
         return
-    causes: list[dict[str, Any]] = []
-    if refused.field:
-        causes.append({"reason": "FieldValueInvalid", "message": refused.message, "field": refused.field})
+    causes: list[dict[str, Any]] = [
+        {"reason": "FieldValueInvalid", "message": each.message, "field": each.field}
+        for each in refused.causes or (refused,)
+        if each.field
+    ]
     raise Refusal(refused.message, refused.code, refused.reason, causes)

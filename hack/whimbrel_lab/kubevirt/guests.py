@@ -1,4 +1,5 @@
-"""What an instance's guest does, said by annotations of the instance: how much it touches, rewrites, and how fast.
+"""What an instance's guest does, said by annotations of the instance: how much it touches and rewrites, how fast, and how
+small zstd makes it.
 
 The lab's topology writes them; a VirtualMachine made by hand without them gets a quiet guest of its size.
 """
@@ -6,6 +7,7 @@ The lab's topology writes them; a VirtualMachine made by hand without them gets 
 from collections.abc import Mapping
 from typing import Any
 
+from whimbrel.simulation.fluid import ZSTD_RATIO
 from whimbrel.simulation.kubevirt import budget
 from whimbrel.simulation.kubevirt.values import annotations, name, namespace, status
 from whimbrel_lab.hypervisor import GuestSpec
@@ -15,6 +17,7 @@ GUEST = PREFIX + "guest"
 TOUCHED = PREFIX + "touched-bytes"
 WORKING_SET = PREFIX + "working-set-bytes"
 DIRTY_RATE = PREFIX + "dirty-bytes-per-second"
+COMPRESSION = PREFIX + "zstd-ratio"
 AGENT = PREFIX + "guest-agent"
 MEBIBYTE = 1024**2
 
@@ -30,6 +33,7 @@ def guest_of(instance: Mapping[str, Any]) -> GuestSpec:
         touched_bytes=touched,
         working_set_bytes=min(touched, int(known.get(WORKING_SET, 4 * MEBIBYTE))),
         dirty_bytes_per_second=int(known.get(DIRTY_RATE, MEBIBYTE)),
+        zstd_ratio=float(known.get(COMPRESSION, ZSTD_RATIO)),
     )
 
 
@@ -40,6 +44,7 @@ def guest_annotations(guest: GuestSpec, *, agent: bool = False) -> dict[str, str
         TOUCHED: str(guest.touched_bytes),
         WORKING_SET: str(guest.working_set_bytes),
         DIRTY_RATE: str(guest.dirty_bytes_per_second),
+        COMPRESSION: str(guest.zstd_ratio),
     }
     if agent:
         told[AGENT] = "true"

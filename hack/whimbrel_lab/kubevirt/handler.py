@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from whimbrel.simulation.kubevirt import agents, budget, monitor, policies
+from whimbrel.simulation.kubevirt import agents, monitor, policies
 from whimbrel.simulation.kubevirt.effects import normal, warning
 from whimbrel.simulation.kubevirt.values import (
     TARGET_NODE_LABEL,
@@ -257,12 +257,10 @@ class Handler:
         state = migration_state(instance)
         configuration = state.get("migrationConfiguration") or {}
         guest = self.homes[uid(instance)][1]
-        suspends = policies.observed_release(self._cluster.kubevirt).suspends
-        rules = monitor.rules(configuration, budget.deadline_s(configuration, instance), suspends=suspends)
+        rules = monitor.rules(configuration, instance, self._cluster.kubevirt)
+        options = launcher.options(configuration, instance)
         try:
-            job = await self._hypervisor.migrate(
-                journey.source, journey.target, guest.name, launcher.options(configuration)
-            )
+            job = await self._hypervisor.migrate(journey.source, journey.target, guest.name, options)
         except HypervisorError as problem:
             refusal = str(problem)
             await self._apply(instance, lambda found: agents.failed(found, self._clock.now(), refusal))

@@ -1,7 +1,7 @@
 """virt-launcher's part: one migration from its start to its verdict, watched by KubeVirt's monitor.
 
-The monitor looks every 400 ms of lab time. On a fast clock it looks less often, but never misses the tick at which its
-deadline is over.
+The monitor looks every 400 ms of lab time, and sees at its next look that a round has begun. On a fast clock it looks less
+often, but never misses the tick at which its deadline is over.
 """
 
 import asyncio
@@ -9,8 +9,8 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from whimbrel.simulation.kubevirt import monitor, quantities
-from whimbrel.simulation.kubevirt.monitor import TICK_S, Action, Rules, Watch
+from whimbrel.simulation.kubevirt import monitor, quantities, traits
+from whimbrel.simulation.kubevirt.monitor import TICK_S, Action, Look, Rules, Watch
 from whimbrel.simulation.kubevirt.values import Object
 from whimbrel_lab.clock import LabClock
 from whimbrel_lab.hypervisor import HypervisorError, JobProgress, MigrationJob, MigrationOptions, MigrationOutcome
@@ -38,7 +38,7 @@ class Verdict:
     reason: str = ""
 
 
-def options(configuration: Object) -> MigrationOptions:
+def options(configuration: Object, instance: Object) -> MigrationOptions:
     """What the launcher passes to libvirt: bandwidth in whole MiB/s, at least one, when it is limited at all."""
     stated = quantities.value(configuration.get("bandwidthPerMigration"))
     bandwidth = max(1, round(stated / MEBIBYTE)) * MEBIBYTE if stated > 0 else 0
@@ -46,6 +46,7 @@ def options(configuration: Object) -> MigrationOptions:
         bandwidth_bytes_per_second=bandwidth,
         auto_converge=bool(configuration.get("allowAutoConverge")),
         allow_post_copy=bool(configuration.get("allowPostCopy")),
+        zstd=traits.goes_compressed(configuration, instance),
     )
 
 
@@ -70,8 +71,11 @@ async def follow(
                 cancelled = True
                 refused = await _abort(job, reports)
                 watch = replace(watch, aborting=not refused)
-            looked, action = monitor.tick(rules, watch, progress.remaining_bytes if progress else None, elapsed_s)
-            watch = await _act(job, action, watch, looked, reports)
+            before = watch
+            looked, action = monitor.tick(rules, before, _look(progress, elapsed_s))
+            watch = await _act(job, action, before, looked, reports)
+            if watch.mode != before.mode:
+                await reports.mode(watch.mode)
             pause_s = _until_next_look(watch, clock.monotonic() - began_s, clock.scale)
             waited = {over} if cancelled else {over, asked}
             await asyncio.wait(waited, timeout=pause_s / clock.scale, return_when=asyncio.FIRST_COMPLETED)
@@ -79,6 +83,19 @@ async def follow(
     finally:
         over.cancel()
         asked.cancel()
+
+
+def _look(progress: JobProgress | None, elapsed_s: float) -> Look:
+    if progress is None:
+        return Look(elapsed_s)
+    return Look(
+        elapsed_s=elapsed_s,
+        remaining_bytes=progress.remaining_bytes,
+        bytes_per_second=progress.transfer_bytes_per_second,
+        iteration=progress.iteration,
+        round_bytes=progress.round_bytes,
+        stopped=progress.stopped,
+    )
 
 
 async def _act(job: MigrationJob, action: Action, before: Watch, after: Watch, reports: Reports) -> Watch:
@@ -93,9 +110,10 @@ async def _act(job: MigrationJob, action: Action, before: Watch, after: Watch, r
             await job.start_post_copy()
         elif action is Action.SUSPEND:
             await job.suspend()
+        elif action is Action.LIMIT_DOWNTIME:
+            await job.limit_downtime(after.downtime_ms)
     except HypervisorError:
-        return before
-    await reports.mode(after.mode)
+        return monitor.refused(before, after)
     return after
 
 
@@ -116,8 +134,8 @@ def _until_next_look(watch: Watch, elapsed_s: float, scale: float) -> float:
     if ticks > 1:
         ticks += int(elapsed_s) % 3
     next_s = (int(elapsed_s / TICK_S) + ticks) * TICK_S
-    if watch.deadline_s:
-        deadline_tick_s = math.ceil((watch.deadline_s + 1) / TICK_S) * TICK_S
+    if watch.acts_after_s:
+        deadline_tick_s = math.ceil((watch.acts_after_s + 1) / TICK_S) * TICK_S
         if elapsed_s < deadline_tick_s:
             next_s = min(next_s, deadline_tick_s)
     return max(next_s - elapsed_s, 0.001)

@@ -1,7 +1,8 @@
 """The fluid model of one guest's live migration: bytes as a liquid, QEMU's rounds kept exactly.
 
 Pure; shares no code with `forecast`, which it judges. Constants and rules: QEMU's migration.c and ram.c (switch-over within
-300 ms, auto-converge 50 % twice, 20 % then +10 % up to 99 %, about 9 bytes on the wire for a zero page).
+300 ms unless told otherwise, auto-converge 50 % twice, 20 % then +10 % up to 99 %, about 9 bytes on the wire for a zero page).
+Rates are of bytes on the wire; everything else counts bytes of memory, of which a compressed copy sends fewer.
 """
 
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ DEVICE_STATE_S = 0.02
 """Sending the devices' state and resuming on the target; guests on real QEMU showed 1 to 25 ms in all."""
 PAGE_BYTES = 4096
 ZERO_PAGE_BYTES = 9
+ZSTD_RATIO = 2.0
+"""Bytes of memory that a byte on the wire carries where zstd compresses a usual guest."""
 THROTTLE_PERIOD_S = 1.0
 THROTTLE_FIRST = 0.20
 THROTTLE_STEP = 0.10
@@ -32,12 +35,16 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A guest's memory: `touched_bytes` are not zero, of which a working set is rewritten cyclically at the dirty rate."""
+    """A guest's memory: `touched_bytes` are not zero, of which a working set is rewritten cyclically at the dirty rate.
+
+    `zstd_ratio` is how many bytes of it one byte on the wire carries where a copy is compressed by zstd.
+    """
 
     size_bytes: float
     touched_bytes: float
     working_set_bytes: float
     dirty_bytes_per_second: float
+    zstd_ratio: float = ZSTD_RATIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,9 @@ class Copy:
     """A migration at one instant, as QEMU's source sees it.
 
     `left_bytes` is what the current round has still to send, `dirtied_bytes` what the next one will begin with.
-    `blackout_s` is for how long the guest stood still on account of this migration so far, by its own time.
+    `sent_bytes` were on the wire; `compression` is how many bytes of memory one of them carries. QEMU stops the guest when
+    what is pending goes over within `downtime_limit_s`, by the rate at which bytes are on the wire. `blackout_s` is for how
+    long the guest stood still on account of this migration so far, by its own time.
     """
 
     memory: Memory
@@ -53,6 +62,8 @@ class Copy:
     auto_converge: bool
     round_bytes: float
     left_bytes: float
+    compression: float = 1.0
+    downtime_limit_s: float = SWITCH_OVER_S
     stage: Stage = Stage.PRE_COPY
     iteration: int = 1
     dirtied_bytes: float = 0.0
@@ -91,11 +102,35 @@ class Copy:
             return self.memory.size_bytes * self.left_bytes / self.round_bytes
         return self.left_bytes
 
+    @property
+    def began_with_bytes(self) -> float:
+        """What was remaining when the current round began."""
+        return self.memory.size_bytes if self.iteration == 1 else self.round_bytes
 
-def begin(memory: Memory, cap_bytes_per_second: float = 0.0, auto_converge: bool = False) -> Copy:
+    @property
+    def carried(self) -> float:
+        """Bytes of memory that a byte on the wire carries now: pages that post-copy asks for go over as they are."""
+        return 1.0 if self.stage is Stage.POST_COPY else self.compression
+
+
+def begin(
+    memory: Memory, cap_bytes_per_second: float = 0.0, auto_converge: bool = False, compression: float = 1.0
+) -> Copy:
     """A migration that has sent nothing yet; a cap of 0 means none."""
     first = memory.touched_bytes + (memory.size_bytes - memory.touched_bytes) / PAGE_BYTES * ZERO_PAGE_BYTES
-    return Copy(memory, cap_bytes_per_second, auto_converge, round_bytes=first, left_bytes=first)
+    return Copy(memory, cap_bytes_per_second, auto_converge, first, first, compression)
+
+
+def limit_downtime(copy: Copy, seconds: float) -> Copy:
+    """From now on QEMU stops the guest when what is pending goes over in so many seconds; without effect once it has."""
+    return replace(copy, downtime_limit_s=seconds)
+
+
+def round_left_s(copy: Copy, bytes_per_second: float) -> float:
+    """Seconds until the current round is over if it gets this rate; infinite where no further round will begin."""
+    if copy.stage is not Stage.PRE_COPY:
+        return inf
+    return _time_for(copy.left_bytes, bytes_per_second * copy.carried)
 
 
 def suspend(copy: Copy) -> Copy:
@@ -108,7 +143,9 @@ def post_copy(copy: Copy) -> Copy:
     if copy.stage is not Stage.PRE_COPY:
         return copy
     rest = min(copy.memory.size_bytes, copy.left_bytes + copy.dirtied_bytes)
-    return replace(copy, stage=Stage.POST_COPY, left_bytes=rest, dirtied_bytes=0.0, iteration=copy.iteration + 1)
+    return replace(
+        copy, stage=Stage.POST_COPY, left_bytes=rest, round_bytes=rest, dirtied_bytes=0.0, iteration=copy.iteration + 1
+    )
 
 
 def advance(copy: Copy, bytes_per_second: float, seconds: float) -> Copy:
@@ -126,19 +163,17 @@ def advance_within_stage(copy: Copy, bytes_per_second: float, seconds: float) ->
         return _pre_copy(copy, bytes_per_second, seconds)
     if copy.stage is Stage.DONE:
         return copy, seconds
-    device_first = copy.stage is Stage.POST_COPY
-    device_s, send_s = copy.device_left_s, _time_for(copy.left_bytes, bytes_per_second)
+    device_first, rate = copy.stage is Stage.POST_COPY, bytes_per_second * copy.carried
+    device_s, send_s = copy.device_left_s, _time_for(copy.left_bytes, rate)
     used = min(seconds, device_s + send_s)
     device_used = min(used, device_s) if device_first else min(device_s, max(0.0, used - send_s))
-    sent = (
-        copy.left_bytes if used >= device_s + send_s else min(copy.left_bytes, (used - device_used) * bytes_per_second)
-    )
     done = used >= device_s + send_s
+    sent = copy.left_bytes if done else min(copy.left_bytes, (used - device_used) * rate)
     later = replace(
         copy,
         stage=Stage.DONE if done else copy.stage,
         left_bytes=0.0 if done else copy.left_bytes - sent,
-        sent_bytes=copy.sent_bytes + sent,
+        sent_bytes=copy.sent_bytes + sent / copy.carried,
         device_left_s=0.0 if done else device_s - device_used,
         blackout_s=copy.blackout_s + (device_used if device_first else used),
         elapsed_s=copy.elapsed_s + used,
@@ -152,11 +187,13 @@ def _time_for(size_bytes: float, bytes_per_second: float) -> float:
     return size_bytes / bytes_per_second if bytes_per_second > 0 else inf
 
 
-def _enough_after(left: float, dirtied: float, working_set: float, dirty_rate: float, rate: float) -> float:
-    """After how many seconds what is left and what was dirtied go over within the downtime limit: QEMU does not wait for the
-    end of a round to see it, the first one apart, whose end is free memory in one burst. Infinite where not within this round.
+def _enough_after(
+    left: float, dirtied: float, working_set: float, dirty_rate: float, rate: float, enough: float
+) -> float:
+    """After how many seconds no more than `enough` bytes are pending, of what is left and of what was dirtied: QEMU does not
+    wait for the end of a round to see it. Infinite where not within this round.
     """
-    too_much = left + dirtied - rate * SWITCH_OVER_S
+    too_much = left + dirtied - enough
     if too_much <= 0:
         return 0.0
     full_s = (working_set - dirtied) / dirty_rate if dirty_rate > 0 else 0.0
@@ -167,9 +204,22 @@ def _enough_after(left: float, dirtied: float, working_set: float, dirty_rate: f
     return seconds if seconds * rate <= left else inf
 
 
-def _pre_copy(copy: Copy, rate: float, seconds: float) -> tuple[Copy, float]:
-    """Rounds until the time is up or QEMU stops the guest. A round is at least 300 ms long, so there are few."""
-    memory, working_set = copy.memory, copy.memory.working_set_bytes
+def _enough_within_round(copy: Copy, iteration: int, on_the_wire: float) -> float:
+    """How many pending bytes may go over with the guest stopped, before the round is over.
+
+    The first round ends with free memory in one burst, which counts in full until then: only a limit that was raised for the
+    sake of the end can be wide enough for it.
+    """
+    enough = on_the_wire * copy.downtime_limit_s
+    if iteration > 1:
+        return enough
+    free = copy.memory.size_bytes - copy.memory.touched_bytes
+    return enough - free if copy.downtime_limit_s > SWITCH_OVER_S else -inf
+
+
+def _pre_copy(copy: Copy, on_the_wire: float, seconds: float) -> tuple[Copy, float]:
+    """Rounds until the time is up or QEMU stops the guest. A round is at least as long as the limit, so there are few."""
+    memory, working_set, rate = copy.memory, copy.memory.working_set_bytes, on_the_wire * copy.compression
     left, dirtied, round_bytes, iteration = copy.left_bytes, copy.dirtied_bytes, copy.round_bytes, copy.iteration
     sent, throttle, high = 0.0, copy.throttle, copy.high_periods
     period_s, period_sent, period_dirtied = copy.period_s, copy.period_sent_bytes, copy.period_dirtied_bytes
@@ -178,7 +228,8 @@ def _pre_copy(copy: Copy, rate: float, seconds: float) -> tuple[Copy, float]:
         round_s = _time_for(left, rate)
         step = min(round_s, seconds - used)
         dirty_rate = 0.0 if copy.suspended else memory.dirty_bytes_per_second * (1 - throttle)
-        enough_s = _enough_after(left, dirtied, working_set, dirty_rate, rate) if iteration > 1 else inf
+        enough = _enough_within_round(copy, iteration, on_the_wire)
+        enough_s = _enough_after(left, dirtied, working_set, dirty_rate, rate, enough)
         if enough_s <= step:
             newly = min(working_set - dirtied, dirty_rate * enough_s) if dirty_rate else 0.0
             part = min(left, rate * enough_s)
@@ -190,7 +241,7 @@ def _pre_copy(copy: Copy, rate: float, seconds: float) -> tuple[Copy, float]:
         used, period_s = used + step, period_s + step
         ends = round_s <= step
         part = left if ends else min(left, rate * step)
-        left, sent, period_sent = left - part, sent + part, period_sent + part
+        left, sent, period_sent = left - part, sent + part, period_sent + part / copy.compression
         if not ends:
             break
         if period_s >= THROTTLE_PERIOD_S:
@@ -201,7 +252,7 @@ def _pre_copy(copy: Copy, rate: float, seconds: float) -> tuple[Copy, float]:
                 high = 0
             period_s = period_sent = period_dirtied = 0.0
         left, round_bytes, dirtied, iteration = dirtied, dirtied, 0.0, iteration + 1
-        if left <= rate * SWITCH_OVER_S:
+        if left <= on_the_wire * copy.downtime_limit_s:
             stage = Stage.SWITCH_OVER
             break
     later = replace(
@@ -211,7 +262,7 @@ def _pre_copy(copy: Copy, rate: float, seconds: float) -> tuple[Copy, float]:
         dirtied_bytes=dirtied,
         round_bytes=round_bytes,
         iteration=iteration,
-        sent_bytes=copy.sent_bytes + sent,
+        sent_bytes=copy.sent_bytes + sent / copy.compression,
         throttle=throttle,
         high_periods=high,
         period_s=period_s,

@@ -13,11 +13,11 @@ from math import inf
 from whimbrel.domain.quantities import bytes_of, bytes_per_second_of_mbps
 from whimbrel.domain.records import GuestReadings, Key, MigrationSample
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS, NODES, PODS
-from whimbrel.simulation import fluid
+from whimbrel.simulation import fluid, launcher
 from whimbrel.simulation.agenda import Agenda, Alarm
 from whimbrel.simulation.data_centre import DataCentre, Pace
 from whimbrel.simulation.fluid import Copy, Memory, Stage
-from whimbrel.simulation.kubevirt import admission, agents, budget, monitor
+from whimbrel.simulation.kubevirt import admission, agents, monitor, traits
 from whimbrel.simulation.kubevirt.releases import release
 from whimbrel.simulation.kubevirt.values import (
     JOB_UID_LABEL,
@@ -248,12 +248,14 @@ class NodeAgents:
         configuration = migration_state(body)["migrationConfiguration"]
         job.begun_at = self._agenda.seconds
         self._courses.forget(job.instance)
-        job.rules = monitor.rules(configuration, budget.deadline_s(configuration, body))
+        job.rules = monitor.rules(configuration, body, self._centre.kubevirt)
         job.watch = monitor.begin(job.rules)
-        cap = bytes_of(configuration.get("bandwidthPerMigration"))
-        copy = fluid.begin(
-            self._memory.get(job.instance, UNKNOWN_GUEST), cap, bool(configuration.get("allowAutoConverge"))
+        cap, memory = (
+            bytes_of(configuration.get("bandwidthPerMigration")),
+            self._memory.get(job.instance, UNKNOWN_GUEST),
         )
+        compression = memory.zstd_ratio if traits.goes_compressed(configuration, body) else 1.0
+        copy = fluid.begin(memory, cap, bool(configuration.get("allowAutoConverge")), compression)
         self._network.begin(migration_uid, job.source, job.target, copy, self._agenda.seconds)
         self._arm()
         now = self._world.now
@@ -270,21 +272,18 @@ class NodeAgents:
         self._settle()
         if migration_uid not in self._network:
             return
-        self._agenda.after(monitor.TICK_S, partial(self._monitor, migration_uid))
-        now = self._agenda.seconds
+        now, rate, mode = self._agenda.seconds, self._network.rate(migration_uid), job.watch.mode
         copy = self._network.copy(migration_uid, now)
-        job.watch, action = monitor.tick(job.rules, job.watch, int(copy.remaining_bytes), now - job.begun_at)
-        if action is monitor.Action.SUSPEND:
-            self._change(job, fluid.suspend(copy), "Paused")
-        elif action is monitor.Action.POST_COPY:
-            self._change(job, fluid.post_copy(copy), "PostCopy")
-        elif action is monitor.Action.ABORT:
+        pause_s = monitor.pause_s(job.rules, fluid.round_left_s(copy, rate))
+        self._agenda.after(pause_s, partial(self._monitor, migration_uid))
+        job.watch, action = monitor.tick(job.rules, job.watch, launcher.look_at(copy, rate, now - job.begun_at))
+        if (changed := launcher.done_to(copy, action, job.watch)) is not copy:
+            self._network.replace(job.migration_uid, changed, now)
+            self._arm()
+        if job.watch.mode != mode:
+            self._write(job.instance, job.migration_uid, lambda seen: agents.mode_changed(dict(seen), job.watch.mode))
+        if action is monitor.Action.ABORT:
             self._abort(job)
-
-    def _change(self, job: _Job, copy: Copy, mode: str) -> None:
-        self._network.replace(job.migration_uid, copy, self._agenda.seconds)
-        self._arm()
-        self._write(job.instance, job.migration_uid, lambda seen: agents.mode_changed(dict(seen), mode))
 
     def _settle(self) -> None:
         for ended in self._network.advance_to(self._agenda.seconds):

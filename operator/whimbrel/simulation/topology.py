@@ -18,7 +18,7 @@ from whimbrel.domain.resources import (
     PODS,
     VIRTUAL_MACHINES,
 )
-from whimbrel.simulation.fluid import Memory
+from whimbrel.simulation.fluid import ZSTD_RATIO, Memory
 from whimbrel.simulation.kubevirt.launchers import launcher
 from whimbrel.simulation.kubevirt.values import MACHINE_FINALIZER, NODE_LABEL, UNPAUSED_GATE, timestamp
 from whimbrel.simulation.world import Object, World
@@ -44,7 +44,7 @@ class HostShape:
 
 @dataclass(frozen=True, slots=True)
 class GuestShape:
-    """A running virtual machine: how much memory it has, and how it rewrites a working set of it."""
+    """A running virtual machine: how much memory it has, how it rewrites a working set of it, and how small zstd makes it."""
 
     name: str
     node: str
@@ -53,6 +53,7 @@ class GuestShape:
     touched_bytes: int = GIB
     working_set_mib: int = 16
     dirty_mib_per_second: int = 8
+    zstd_ratio: float = ZSTD_RATIO
     labels: Mapping[str, str] = field(default_factory=dict)
     live_migratable: bool = True
     cpu_model: str = CPU_MODEL
@@ -68,7 +69,7 @@ class GuestShape:
         """Its memory, for the fluid model."""
         touched = min(self.touched_bytes, self.memory_bytes)
         working_set = min(self.working_set_mib * MIB, touched)
-        return Memory(self.memory_bytes, touched, working_set, self.dirty_mib_per_second * MIB)
+        return Memory(self.memory_bytes, touched, working_set, self.dirty_mib_per_second * MIB, self.zstd_ratio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Topology:
     hosts: Sequence[HostShape]
     guests: Sequence[GuestShape]
     migrations: Mapping[str, Any] = field(default_factory=dict)
+    feature_gates: Sequence[str] = ()
     version: str = "v1.9.0"
 
 
@@ -127,9 +129,12 @@ def apply(world: World, *documents: Object, actor: str = "user") -> None:
 
 
 def _kubevirt(topology: Topology) -> Object:
+    configuration: dict[str, Any] = {"migrations": dict(topology.migrations)}
+    if topology.feature_gates:
+        configuration["developerConfiguration"] = {"featureGates": list(topology.feature_gates)}
     return {
         "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
-        "spec": {"configuration": {"migrations": dict(topology.migrations)}},
+        "spec": {"configuration": configuration},
         "status": {
             "phase": "Deployed",
             "observedKubeVirtVersion": topology.version,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,70 @@ async def test_a_suspended_guest_moves_and_its_beats_show_the_pause(
 
     assert outcome.completed
     assert 700 <= (await hypervisor.beats("busy")).longest_gap_ms <= 2100
+
+
+async def test_a_raised_downtime_limit_moves_a_guest_that_would_not_move_by_itself(
+    hypervisor: ModelHypervisor, clock: LabClock
+) -> None:
+    await hypervisor.start_guest("one", BUSY)
+    job = await hypervisor.migrate("one", "two", "busy", MigrationOptions())
+    await clock.sleep(30)
+    before = await job.progress()
+
+    await job.limit_downtime(1200)
+    outcome = await job.wait()
+
+    assert before is not None
+    assert before.stopped is False
+    assert outcome.completed
+    assert 900 <= (await hypervisor.beats("busy")).longest_gap_ms <= 1300
+
+
+async def test_while_a_raised_limit_holds_the_guest_it_is_stopped_and_an_abort_comes_too_late(
+    hypervisor: ModelHypervisor, clock: LabClock
+) -> None:
+    await hypervisor.start_guest("one", BUSY)
+    job = await hypervisor.migrate("one", "two", "busy", MigrationOptions(bandwidth_bytes_per_second=4 * MIB))
+    hypervisor.set_link("two", MIB)
+
+    await job.limit_downtime(2_000_000)
+    progress = await job.progress()
+    state = await hypervisor.guest_state("one", "busy")
+    await job.abort()
+    hypervisor.set_link("two", 1000 * MIB)
+    outcome = await job.wait()
+
+    assert progress is not None
+    assert progress.stopped
+    assert state is GuestState.PAUSED
+    assert (outcome.completed, outcome.aborted) == (True, False)
+
+
+async def test_progress_says_what_the_round_began_with(hypervisor: ModelHypervisor, clock: LabClock) -> None:
+    await hypervisor.start_guest("one", BUSY)
+    job = await hypervisor.migrate("one", "two", "busy", MigrationOptions())
+
+    first = await job.progress()
+    await clock.sleep(20)
+    later = await job.progress()
+
+    assert first is not None
+    assert later is not None
+    assert (first.iteration, first.round_bytes) == (1, 512 * MIB)
+    assert later.iteration is not None
+    assert later.iteration > 2
+    assert later.round_bytes == 64 * MIB
+
+
+async def test_a_compressed_migration_is_over_sooner_by_the_guests_own_ratio(
+    hypervisor: ModelHypervisor, clock: LabClock
+) -> None:
+    await hypervisor.start_guest("one", replace(QUIET, zstd_ratio=4.0))
+    began = clock.monotonic()
+
+    await (await hypervisor.migrate("one", "two", "quiet", MigrationOptions(zstd=True))).wait()
+
+    assert 2.0 <= clock.monotonic() - began < 6.0
 
 
 async def test_an_abort_lets_a_suspended_guest_run_again_on_its_source_after_one_to_two_seconds(

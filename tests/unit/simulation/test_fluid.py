@@ -118,6 +118,124 @@ def test_a_dead_link_moves_nothing() -> None:
     assert later.stage is Stage.PRE_COPY
 
 
+STALLED = Memory(512 * MIB, 512 * MIB, 64 * MIB, 400 * MIB)
+"""Never converges at 40 MiB/s: each round begins with 64 MiB, 1.6 s of it."""
+
+
+def stalled(seconds_into_a_round: float) -> Copy:
+    copy = fluid.advance(fluid.begin(STALLED), 40 * MIB, 12.8 + 1.6 + seconds_into_a_round)
+    assert copy.iteration == 3
+    return copy
+
+
+def test_a_raised_downtime_limit_stops_the_guest_at_once_when_all_that_is_pending_goes_over_within_it() -> None:
+    copying = stalled(0.8)  # 32 MiB are left and all 64 dirty again: 2.4 s
+
+    raised, used = fluid.advance_within_stage(fluid.limit_downtime(copying, 2.5), 40 * MIB, 10)
+    done = to_the_end(raised, 40 * MIB)
+
+    assert (raised.stage, used) == (Stage.SWITCH_OVER, 0.0)
+    assert done.blackout_s == pytest.approx(2.4 + fluid.DEVICE_STATE_S)
+
+
+def test_a_raised_downtime_limit_waits_within_a_round_until_little_enough_is_left_of_it() -> None:
+    raised, used = fluid.advance_within_stage(fluid.limit_downtime(stalled(0.4), 2.0), 40 * MIB, 10)
+
+    # 48 MiB are left of the round, 64 dirty: 80 MiB go over in 2 s, so 32 go first.
+    assert (raised.stage, used) == (Stage.SWITCH_OVER, pytest.approx(0.8))
+    assert to_the_end(raised, 40 * MIB).blackout_s == pytest.approx(2.0 + fluid.DEVICE_STATE_S)
+
+
+def test_a_raised_downtime_limit_that_fits_a_whole_round_stops_the_guest_at_the_end_of_one() -> None:
+    raised, used = fluid.advance_within_stage(fluid.limit_downtime(stalled(0.4), 1.6), 40 * MIB, 10)
+
+    assert (raised.stage, used) == (Stage.SWITCH_OVER, pytest.approx(1.2))
+    assert to_the_end(raised, 40 * MIB).blackout_s == pytest.approx(1.6 + fluid.DEVICE_STATE_S)
+
+
+def test_a_raised_downtime_limit_that_is_just_too_short_changes_nothing() -> None:
+    later = fluid.advance(fluid.limit_downtime(stalled(0.4), 1.59), 40 * MIB, 600)
+
+    assert later.stage is Stage.PRE_COPY
+
+
+def test_a_lowered_downtime_limit_keeps_a_guest_running_that_would_have_been_stopped() -> None:
+    small = Memory(512 * MIB, 512 * MIB, 10 * MIB, 400 * MIB)
+
+    assert to_the_end(fluid.begin(small), 40 * MIB).blackout_s > 0.25
+    later = fluid.advance(fluid.limit_downtime(fluid.begin(small), 0.24), 40 * MIB, 60)
+    assert later.stage is Stage.PRE_COPY
+
+
+def test_in_the_first_round_free_memory_counts_in_full_for_a_raised_limit() -> None:
+    sparse = Memory(512 * MIB, 128 * MIB, 64 * MIB, 400 * MIB)
+    copying = fluid.advance(fluid.begin(sparse), 40 * MIB, 1.0)  # 88 left, 64 dirty, 384 free: 536 MiB pending
+
+    too_short = fluid.advance_within_stage(fluid.limit_downtime(copying, 10.0), 40 * MIB, 1.0)[0]
+    enough = fluid.advance_within_stage(fluid.limit_downtime(copying, 13.5), 40 * MIB, 1.0)[0]
+
+    assert too_short.stage is Stage.PRE_COPY
+    assert enough.stage is Stage.SWITCH_OVER
+    assert to_the_end(enough, 40 * MIB).blackout_s == pytest.approx(152 / 40 + fluid.DEVICE_STATE_S, abs=0.03)
+
+
+def test_a_round_says_what_was_remaining_when_it_began_and_when_it_will_be_over() -> None:
+    sparse = Memory(512 * MIB, 128 * MIB, 64 * MIB, 400 * MIB)
+    first, second = fluid.begin(sparse), stalled(0.4)
+
+    assert (first.began_with_bytes, second.began_with_bytes) == (512 * MIB, 64 * MIB)
+    assert fluid.round_left_s(second, 40 * MIB) == pytest.approx(1.2)
+    assert fluid.round_left_s(second, 0) == fluid.round_left_s(fluid.post_copy(second), 40 * MIB) == float("inf")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    touched=st.floats(1, 1024),
+    working_set=st.floats(0, 512),
+    dirty=st.floats(0, 500),
+    rate=st.floats(1, 1000),
+    uncapped=st.floats(1, 4),
+    raised_at=st.floats(0, 60),
+    limit=st.floats(0.31, 2000),
+    compression=st.floats(1, 4),
+)
+def test_no_guest_stands_still_for_longer_than_its_limit_where_the_last_step_is_as_fast_as_the_copy_was(
+    touched: float, working_set: float, dirty: float, rate: float, uncapped: float, raised_at: float, limit: float,
+    compression: float,
+) -> None:  # fmt: skip
+    guest = Memory(2048 * MIB, touched * MIB, min(working_set, touched) * MIB, dirty * MIB)
+
+    copy = fluid.advance(fluid.begin(guest, compression=compression), rate * MIB, raised_at)
+    copy = fluid.limit_downtime(copy, limit)
+    for _ in range(4):
+        copy, _ = fluid.advance_within_stage(copy, rate * MIB * (1 if copy.stage is Stage.PRE_COPY else uncapped), 1000)
+
+    assert copy.blackout_s <= limit + fluid.DEVICE_STATE_S + 1e-6
+
+
+def test_a_compressed_copy_sends_fewer_bytes_and_is_over_sooner_and_stops_the_guest_for_less_than_qemu_expects() -> (
+    None
+):
+    guest = Memory(512 * MIB, 512 * MIB, 12 * MIB, 400 * MIB)
+
+    plain = to_the_end(fluid.begin(guest), 40 * MIB)
+    packed = to_the_end(fluid.begin(guest, compression=2.0), 40 * MIB)
+
+    assert plain.sent_bytes == pytest.approx((512 + 12) * MIB)
+    assert packed.sent_bytes == pytest.approx((512 + 12) / 2 * MIB)
+    assert packed.elapsed_s == pytest.approx(524 / 80 + fluid.DEVICE_STATE_S)
+    assert packed.blackout_s == pytest.approx(12 / 80 + fluid.DEVICE_STATE_S)
+
+
+def test_pages_that_post_copy_asks_for_are_not_compressed() -> None:
+    copying = fluid.advance(fluid.begin(STALLED, compression=2.0), 40 * MIB, 6.4 + 0.4)
+
+    done = to_the_end(fluid.post_copy(copying), 40 * MIB)
+
+    # 512 MiB in the first round and half of the second's 64, halved; then 32 that are left and 64 dirty as they are.
+    assert done.sent_bytes == pytest.approx(((512 + 32) / 2 + 32 + 64) * MIB)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     touched=st.floats(1, 4096),

@@ -106,11 +106,110 @@ def test_a_virtual_machines_placement_stays_while_its_instance_migrates() -> Non
     assert admission.review_machine_update(new, old, over) is None
 
 
-def test_a_policy_with_a_negative_value_or_an_ungated_downtime_is_refused() -> None:
-    def reviewed(**spec: Any) -> admission.Refused | None:
-        return admission.review_policy({"spec": {"selectors": {}, **spec}}, None)
+GATE = "cannot be modified without enabling the MigrationStallDetection feature gate"
+GATED = {"spec": {"configuration": {"developerConfiguration": {"featureGates": ["MigrationStallDetection"]}}}}
 
-    assert reviewed(completionTimeoutPerGiB=-1) is not None
-    assert reviewed(bandwidthPerMigration="-1Mi") is not None
-    assert reviewed(maxDowntimeMs=500) is not None
-    assert reviewed(completionTimeoutPerGiB=0, bandwidthPerMigration="64Mi") is None
+
+def reviewed(
+    old: dict[str, Any] | None = None, kubevirt: dict[str, Any] | None = None, **spec: Any
+) -> list[tuple[str, str]]:
+    """What is wrong with a policy, and where below its spec."""
+    before = {"spec": {"selectors": {}, **old}} if old is not None else None
+    refused = admission.review_policy({"spec": {"selectors": {}, **spec}}, before, kubevirt)
+    causes = (refused.causes or (refused,)) if refused else ()
+    return [(each.field.removeprefix("spec."), each.message) for each in causes]
+
+
+def test_a_policy_with_a_negative_value_is_refused() -> None:
+    assert reviewed(completionTimeoutPerGiB=-1) == [("completionTimeoutPerGiB", "must not be negative")]
+    assert reviewed(bandwidthPerMigration="-1Mi") == [("bandwidthPerMigration", "must not be negative")]
+    assert reviewed(completionTimeoutPerGiB=0, bandwidthPerMigration="64Mi") == []
+
+
+def test_a_downtime_and_a_stall_detector_are_refused_without_their_gate_unless_they_stay_as_they_were() -> None:
+    detector = {"experimental": {"stallDetector": {"stallMargin": 5}}}
+
+    assert reviewed(maxDowntimeMs=500) == [("maxDowntimeMs", f"maxDowntimeMs {GATE}")]
+    assert reviewed({"maxDowntimeMs": 400}, maxDowntimeMs=500) != []
+    assert reviewed({"maxDowntimeMs": 500}, maxDowntimeMs=500) == []
+    assert reviewed(kubevirt=GATED, maxDowntimeMs=500) == []
+    where = "experimental.stallDetector"
+    assert reviewed(**detector) == [(where, f"{where} {GATE}")]
+    assert reviewed(experimental={"stallDetector": {}}) == [(where, f"{where} {GATE}")]
+    assert reviewed(detector, **detector) == []
+    assert reviewed(kubevirt=GATED, **detector) == []
+    assert reviewed(experimental={"compression": "zstd"}) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "text", "objection"),
+    [
+        ("ewmaAlpha", "0.001", ""),
+        ("ewmaAlpha", "0", "must be greater than 0"),
+        ("ewmaAlpha", "1", ""),
+        ("ewmaAlpha", "1.001", "must be less than or equal to 1"),
+        ("ewmaAlpha", "0.1234", 'invalid factor "0.1234": must have at most 3 decimal places'),
+        ("precopyPossibleFactor", "1", ""),
+        ("precopyPossibleFactor", "0.999", "must be greater than or equal to 1"),
+        ("precopyPossibleFactor", "1e9", ""),
+        ("patienceWindowDecayFactor", "0", ""),
+        ("patienceWindowDecayFactor", "-0.1", "must be greater than or equal to 0"),
+        ("patienceWindowDecayFactor", " 1 ", ""),
+        ("patienceWindowDecayFactor", "1.1", "must be less than or equal to 1"),
+        ("completionTimeoutFactor", "0.5", "must be greater than or equal to 1"),
+        ("completionTimeoutFactor", "two", 'invalid factor "two": strconv.ParseFloat: parsing "two": invalid syntax'),
+        ("completionTimeoutFactor", "", 'invalid factor ""'),
+        ("completionTimeoutFactor", "inf", 'invalid factor "inf"'),
+        (
+            "completionTimeoutFactor",
+            "1e400",
+            'invalid factor "1e400": strconv.ParseFloat: parsing "1e400": value out of range',
+        ),
+        ("completionTimeoutFactor", "+", 'invalid factor "+": strconv.ParseFloat: parsing "+": invalid syntax'),
+    ],
+)
+def test_the_stall_detectors_factors_have_bounds_and_at_most_three_decimals(
+    member: str, text: str, objection: str
+) -> None:
+    found = reviewed(kubevirt=GATED, experimental={"stallDetector": {member: text}})
+
+    assert found == ([(f"experimental.stallDetector.{member}", objection)] if objection else [])
+
+
+def test_all_that_is_wrong_with_a_policy_is_said_at_once_in_virt_apis_order() -> None:
+    wrong = {
+        "bandwidthPerMigration": "-1", "completionTimeoutPerGiB": -1, "maxDowntimeMs": 500,
+        "experimental": {"stallDetector": {"completionTimeoutFactor": "0", "ewmaAlpha": "0"}},
+    }  # fmt: skip
+
+    refused = admission.review_policy({"spec": {"selectors": {}, **wrong}}, None)
+
+    assert [where for where, _ in reviewed(**wrong)] == [
+        "completionTimeoutPerGiB",
+        "maxDowntimeMs",
+        "experimental.stallDetector",
+        "experimental.stallDetector.ewmaAlpha",
+        "experimental.stallDetector.completionTimeoutFactor",
+        "bandwidthPerMigration",
+    ]
+    assert refused is not None
+    assert refused.message == ", ".join(message for _, message in reviewed(**wrong))
+
+
+def test_an_installations_downtime_changes_only_with_the_gate_and_is_free_at_first() -> None:
+    def stating(downtime_ms: int, *gates: str) -> dict[str, Any]:
+        members = {
+            "migrations": {"maxDowntimeMs": downtime_ms},
+            "developerConfiguration": {"featureGates": list(gates)},
+        }
+        return {"spec": {"configuration": members}}
+
+    assert admission.review_kubevirt(stating(500), None) is None
+    assert admission.review_kubevirt(stating(500), stating(500)) is None
+    refused = admission.review_kubevirt(stating(500), stating(400))
+    assert refused is not None
+    assert (refused.message, refused.field) == (
+        f"maxDowntimeMs {GATE}",
+        "spec.configuration.migrationConfiguration.maxDowntimeMs",
+    )
+    assert admission.review_kubevirt(stating(500, "MigrationStallDetection"), stating(400)) is None

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whimbrel.simulation.kubevirt import budget, monitor, policies, quantities, queueing
-from whimbrel.simulation.kubevirt.monitor import Action, Rules
+from whimbrel.simulation.kubevirt import budget, monitor, policies, quantities, queueing, traits
+from whimbrel.simulation.kubevirt.monitor import Action, Look, Rules
+from whimbrel.simulation.kubevirt.releases import release
 
 GIB = 1024**3
 
@@ -102,7 +103,7 @@ def actions(rules: Rules, until_s: float, remaining: Any = lambda _: 1000) -> li
     done: list[tuple[float, Action]] = []
     for number in range(int(until_s / monitor.TICK_S)):
         elapsed_s = number * monitor.TICK_S
-        watch, action = monitor.tick(rules, watch, remaining(elapsed_s), elapsed_s)
+        watch, action = monitor.tick(rules, watch, Look(elapsed_s, remaining(elapsed_s)))
         if action is not Action.WAIT:
             done.append((round(elapsed_s, 1), action))
     return done
@@ -142,11 +143,105 @@ def test_the_progress_timeout_is_only_for_dead_links() -> None:
 
 def test_a_refused_abort_is_tried_again() -> None:
     rules = Rules(deadline_s=20)
-    watch, action = monitor.tick(rules, monitor.begin(rules), 5, 30.0)
-    _, silent = monitor.tick(rules, watch, 5, 30.4)
-    _, again = monitor.tick(rules, monitor.abort_refused(watch), 5, 30.4)
+    watch, action = monitor.tick(rules, monitor.begin(rules), Look(30.0, 5))
+    _, silent = monitor.tick(rules, watch, Look(30.4, 5))
+    _, again = monitor.tick(rules, monitor.abort_refused(watch), Look(30.4, 5))
 
     assert (action, silent, again) == (Action.ABORT, Action.WAIT, Action.ABORT)
+
+
+GPU = {"spec": {"domain": {"memory": {"guest": "1G"}, "devices": {"gpus": [{"name": "a", "deviceName": "b"}]}}}}
+PLAIN = {"spec": {"domain": {"memory": {"guest": "1G"}}}}
+
+
+def a_kubevirt(version: str = "v1.9.0", *gates: str) -> dict[str, Any]:
+    developer = {"developerConfiguration": {"featureGates": list(gates)}}
+    return {"spec": {"configuration": developer}, "status": {"observedKubeVirtVersion": version}}
+
+
+@pytest.mark.parametrize(("per_gib", "limit_ms"), [(20, 40_000), (1000, 2_000_000), (1001, 2_000_000)])
+def test_a_guest_with_a_device_of_its_host_is_stopped_by_a_downtime_limit_of_twice_the_deadline(
+    per_gib: int, limit_ms: int
+) -> None:
+    configuration = {"completionTimeoutPerGiB": per_gib, "allowWorkloadDisruption": True, "allowPostCopy": True}
+    rules = monitor.rules(configuration, GPU)
+
+    watch, action = monitor.tick(rules, monitor.begin(rules), Look(per_gib + 1, 5))
+
+    assert (action, watch.mode, watch.downtime_ms) == (Action.LIMIT_DOWNTIME, "Paused", limit_ms)
+    assert watch.acts_after_s == 2 * per_gib
+    again, retried = monitor.tick(rules, monitor.refused(monitor.begin(rules), watch), Look(per_gib + 1.4, 5))
+    assert (again, retried) == (watch, action)
+
+
+def test_before_1_9_a_guest_with_a_device_of_its_host_is_suspended_like_any_other() -> None:
+    rules = monitor.rules({"completionTimeoutPerGiB": 20, "allowWorkloadDisruption": True}, GPU, a_kubevirt("v1.8.4"))
+
+    assert actions(rules, 30) == [(21.2, Action.SUSPEND)]
+
+
+@pytest.mark.parametrize(
+    ("devices", "passed"),
+    [
+        ({}, False),
+        ({"interfaces": [{"name": "default", "masquerade": {}}]}, False),
+        ({"interfaces": [{"name": "fast", "sriov": {}}]}, True),
+        ({"hostDevices": [{"name": "a", "deviceName": "b"}]}, True),
+        ({"gpus": [{"name": "a", "deviceName": "b"}]}, True),
+    ],
+)
+def test_host_devices_gpus_and_virtual_functions_are_devices_of_the_host(devices: dict[str, Any], passed: bool) -> None:
+    assert traits.passes_devices_through({"spec": {"domain": {"devices": devices}}}) is passed
+
+
+def test_the_stall_detector_watches_where_the_gate_is_on_in_a_release_that_has_it() -> None:
+    configuration = {"experimental": {"stallDetector": {"switchoverTimeout": 7}}, "maxDowntimeMs": 500}
+
+    def stall(kubevirt: dict[str, Any]) -> Any:
+        return monitor.rules(configuration, PLAIN, kubevirt).stall
+
+    assert stall(a_kubevirt("v1.9.0")) is None
+    assert stall(a_kubevirt("v1.8.4", "MigrationStallDetection")) is None
+    assert stall(a_kubevirt("v1.9.0", "MigrationStallDetection")).switchover_timeout_s == 7
+    assert monitor.rules({}, PLAIN, a_kubevirt("v1.9.0", "MigrationStallDetection")).max_downtime_ms == 900
+
+
+@pytest.mark.parametrize(
+    ("domain", "parallel"),
+    [
+        ({}, True),
+        ({"resources": {"limits": {"memory": "1Gi"}}}, True),
+        ({"resources": {"limits": {"cpu": "0"}}}, True),
+        ({"resources": {"limits": {"cpu": "500m"}}}, False),
+        ({"cpu": {"dedicatedCpuPlacement": True}}, False),
+    ],
+)
+def test_memory_is_compressed_where_it_is_asked_for_and_goes_over_several_connections(
+    domain: dict[str, Any], parallel: bool
+) -> None:
+    instance = {"spec": {"domain": domain}}
+
+    assert traits.goes_compressed({"experimental": {"compression": "zstd"}}, instance) is parallel
+    assert not traits.goes_compressed({"experimental": {"compression": "none"}}, instance)
+    assert not traits.goes_compressed({}, instance)
+
+
+def test_what_is_experimental_is_taken_from_the_policy_as_it_stands() -> None:
+    stated = {"compression": "zstd", "stallDetector": {"ewmaAlpha": "0.5"}}
+    cluster = policies.cluster_configuration(None)
+
+    assert policies.resolve(cluster, [a_policy("p", experimental=stated)], {}, {})[1]["experimental"] == stated
+    assert "experimental" not in cluster
+
+
+def test_only_1_9_has_downtime_limits_and_what_is_experimental() -> None:
+    added = {"maxDowntimeMs", "experimental", "experimental.compression", "experimental.stallDetector"}
+    newest, before = release("v1.9.0").policy_fields, release("v1.8.4").policy_fields
+
+    assert newest - before == added
+    assert before - release("v1.4.1").policy_fields == {"allowWorkloadDisruption"}
+    assert policies.cluster_configuration(a_kubevirt())["maxDowntimeMs"] == 900
+    assert "maxDowntimeMs" not in policies.cluster_configuration(a_kubevirt("v1.8.4"))
 
 
 @given(st.integers(1, 2**50), st.sampled_from(["", "k", "M", "G", "Ki", "Mi", "Gi"]))

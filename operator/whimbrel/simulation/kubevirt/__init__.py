@@ -12,7 +12,10 @@ One module per rule book:
     queueing       who may start: limits, priorities, delays, back-off
     policies       which MigrationPolicy applies and what it makes of the cluster's configuration
     budget         KubeVirt's time budget of a migration
-    monitor        the launcher's convergence monitor, one tick at a time
+    monitor        the launcher's convergence monitor, one look at a time: the way in, and KubeVirt's default one
+    stall_detector the one that looks instead where the gate MigrationStallDetection is on; `stall_options`: its options
+    convergence    what both are told, see, remember and may do
+    traits         what of an instance decides how its migration is driven
     agents         what virt-handler writes on a source or target node
     migratability  why an instance is not live migratable
     launchers      how launcher pods are made

@@ -4,11 +4,11 @@ Identity counts: only KubeVirt's own accounts may set a priority, write an insta
 status write is answered 200 and thrown away.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from whimbrel.simulation.kubevirt import policies, quantities
+from whimbrel.simulation.kubevirt import policies, quantities, stall_options
 from whimbrel.simulation.kubevirt.values import (
     CREATED_BY_LABEL,
     INSTANCE_FINALIZER,
@@ -39,12 +39,13 @@ RESERVED_LABELS = (
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why a request is denied; `field` names where, empty when it is about no field."""
+    """Why a request is denied; `field` names where, empty when it is about no field or about several: see its `causes`."""
 
     message: str
     code: int = 422
     reason: str = "Invalid"
     field: str = ""
+    causes: tuple["Refused", ...] = ()
 
 
 def account(component: str, install_namespace: str = INSTALL_NAMESPACE) -> str:
@@ -199,31 +200,49 @@ def review_machine_update(
 def review_policy(
     policy: Mapping[str, Any], old: Mapping[str, Any] | None, kubevirt: Mapping[str, Any] | None = None
 ) -> Refused | None:
-    """Negative values, and a changed maxDowntimeMs without its alpha gate."""
+    """Negative values, what was changed without its alpha gate, and factors out of bounds: all that is wrong at once."""
     wanted, was = spec(policy), spec(old or {})
-    timeout = wanted.get("completionTimeoutPerGiB")
+    return _together(_wrong_in_policy(wanted, was, gated=policies.gate_enabled(kubevirt, policies.STALL_DETECTION)))
+
+
+def _wrong_in_policy(wanted: Mapping[str, Any], was: Mapping[str, Any], *, gated: bool) -> Iterator[Refused]:
+    timeout, downtime = wanted.get("completionTimeoutPerGiB"), wanted.get("maxDowntimeMs")
     if timeout is not None and timeout < 0:
-        return Refused("must not be negative", field="spec.completionTimeoutPerGiB")
+        yield Refused("must not be negative", field="spec.completionTimeoutPerGiB")
+    if downtime is not None and downtime != was.get("maxDowntimeMs") and not gated:
+        yield Refused(_ungated("maxDowntimeMs"), field="spec.maxDowntimeMs")
+    detector, old_detector = ((each.get("experimental") or {}).get("stallDetector") for each in (wanted, was))
+    if detector is not None and detector != old_detector and not gated:
+        yield Refused(_ungated("experimental.stallDetector"), field="spec.experimental.stallDetector")
+    for member in stall_options.FACTORS:
+        stated = (detector or {}).get(member)
+        if stated is not None and (wrong := stall_options.objection(member, str(stated))):
+            yield Refused(wrong, field=f"spec.experimental.stallDetector.{member}")
     bandwidth = wanted.get("bandwidthPerMigration")
     if bandwidth is not None and quantities.exact(str(bandwidth)) < 0:
-        return Refused("must not be negative", field="spec.bandwidthPerMigration")
-    gated = policies.gate_enabled(kubevirt, "MigrationStallDetection")
-    if wanted.get("maxDowntimeMs") is not None and wanted["maxDowntimeMs"] != was.get("maxDowntimeMs") and not gated:
-        text = "maxDowntimeMs requires the MigrationStallDetection feature gate"
-        return Refused(text, field="spec.maxDowntimeMs")
-    if (wanted.get("experimental") or {}).get("stallDetector") and not gated:
-        text = "stallDetector requires the MigrationStallDetection feature gate"
-        return Refused(text, field="spec.experimental.stallDetector")
-    return None
+        yield Refused("must not be negative", field="spec.bandwidthPerMigration")
 
 
 def review_kubevirt(kubevirt: Mapping[str, Any], old: Mapping[str, Any] | None) -> Refused | None:
-    """The same maxDowntimeMs rule as for policies."""
+    """The same maxDowntimeMs rule as for policies, by the gates of the new object; a new installation may say what it wants."""
+    if old is None:
+        return None
     stated, was = (
-        ((spec(each or {}).get("configuration") or {}).get("migrations") or {}).get("maxDowntimeMs")
+        ((spec(each).get("configuration") or {}).get("migrations") or {}).get("maxDowntimeMs")
         for each in (kubevirt, old)
     )
-    if stated is not None and stated != was and not policies.gate_enabled(kubevirt, "MigrationStallDetection"):
-        text = "maxDowntimeMs requires the MigrationStallDetection feature gate"
-        return Refused(text, field="spec.configuration.migrations.maxDowntimeMs")
+    if stated is not None and stated != was and not policies.gate_enabled(kubevirt, policies.STALL_DETECTION):
+        return Refused(_ungated("maxDowntimeMs"), field="spec.configuration.migrationConfiguration.maxDowntimeMs")
     return None
+
+
+def _ungated(member: str) -> str:
+    return f"{member} cannot be modified without enabling the {policies.STALL_DETECTION} feature gate"
+
+
+def _together(causes: Iterable[Refused]) -> Refused | None:
+    """One refusal of all causes, in the words of all of them; None where there is none."""
+    found = tuple(causes)
+    if len(found) < 2:
+        return found[0] if found else None
+    return Refused(", ".join(each.message for each in found), causes=found)

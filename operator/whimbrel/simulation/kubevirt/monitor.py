@@ -1,74 +1,80 @@
 """The launcher's convergence monitor: looks every 400 ms and suspends, switches to post-copy, or aborts.
 
-KubeVirt's default monitor, not the stall detector. It compares whole elapsed seconds, so it acts 1.0 to 1.4 s after the
-deadline. Called by the node agent of the lab and by whoever simulates one migration.
+Here is KubeVirt's default one, which compares whole elapsed seconds, so it acts 1.0 to 1.4 s after the deadline; where the gate
+MigrationStallDetection is on, `stall_detector` looks instead. Called, by these functions alone, by the node agents of the lab
+and of simulations and by whoever simulates one migration.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any
 
-TICK_S = 0.4
-MOST_DOWNTIME_MS = 2_000_000
+from whimbrel.simulation.kubevirt import budget, policies, stall_detector, stall_options, traits
+from whimbrel.simulation.kubevirt.convergence import (
+    MOST_DOWNTIME_MS,
+    TICK_S,
+    Action,
+    Look,
+    Rules,
+    Stalling,
+    Watch,
+)
 
-
-class Action(StrEnum):
-    """What the monitor does at one tick."""
-
-    WAIT = "Wait"
-    SUSPEND = "Suspend"
-    POST_COPY = "PostCopy"
-    RAISE_DOWNTIME = "RaiseDowntime"
-    ABORT = "Abort"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What an attempt was configured with; `suspends` is false for releases without mode Paused."""
-
-    deadline_s: int
-    progress_timeout_s: int = 150
-    allow_workload_disruption: bool = False
-    allow_post_copy: bool = False
-    passes_devices_through: bool = False
-    suspends: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What the monitor remembers between ticks; `abort_reason` is its own text once it has begun to abort."""
-
-    deadline_s: int
-    mode: str = "PreCopy"
-    watermark_bytes: int | None = None
-    last_progress_s: float = 0.0
-    aborting: bool = False
-    abort_reason: str = ""
-    downtime_ms: int = 0
+__all__ = [
+    "TICK_S",
+    "Action",
+    "Look",
+    "Rules",
+    "Watch",
+    "abort_refused",
+    "begin",
+    "pause_s",
+    "refused",
+    "rules",
+    "tick",
+]
+_TOLD_S = 0.001
+"""How long libvirt takes to tell of an iteration's begin."""
 
 
 def rules(
-    configuration: Mapping[str, Any],
-    deadline_s: int,
-    *,
-    passes_devices_through: bool = False,
-    suspends: bool = True,
+    configuration: Mapping[str, Any], instance: Mapping[str, Any], kubevirt: Mapping[str, Any] | None = None
 ) -> Rules:
-    """The rules of an attempt from its effective configuration."""
+    """The rules of an attempt as virt-handler makes them at its begin: of its effective configuration, and of the gates that
+    are on then.
+    """
+    observed = policies.observed_release(kubevirt)
+    detects = observed.limits_downtime and policies.gate_enabled(kubevirt, policies.STALL_DETECTION)
+    stated = (configuration.get("experimental") or {}).get("stallDetector") or {}
     return Rules(
-        deadline_s=deadline_s,
+        deadline_s=budget.deadline_s(configuration, instance),
         progress_timeout_s=int(configuration.get("progressTimeout") or 0),
         allow_workload_disruption=bool(configuration.get("allowWorkloadDisruption")),
         allow_post_copy=bool(configuration.get("allowPostCopy")),
-        passes_devices_through=passes_devices_through,
-        suspends=suspends,
+        passes_devices_through=observed.limits_downtime and traits.passes_devices_through(instance),
+        suspends=observed.suspends,
+        max_downtime_ms=int(configuration.get("maxDowntimeMs") or policies.MAX_DOWNTIME_MS),
+        stall=stall_options.options(stated) if detects else None,
     )
 
 
 def begin(of: Rules) -> Watch:
     """The monitor at its start."""
-    return Watch(deadline_s=of.deadline_s)
+    return Watch(deadline_s=of.deadline_s, stalling=Stalling(of.deadline_s) if of.stall is not None else None)
+
+
+def pause_s(of: Rules, round_left_s: float) -> float:
+    """Seconds until the next look, where the end of a round can be foreseen: the stall detector is told of each."""
+    return TICK_S if of.stall is None else min(TICK_S, round_left_s + _TOLD_S)
+
+
+def refused(before: Watch, after: Watch) -> Watch:
+    """The hypervisor did not do what `tick` wanted on the way from one to the other: what was seen stays, no more."""
+    undone = replace(after, mode=before.mode, deadline_s=before.deadline_s, downtime_ms=before.downtime_ms)
+    if before.stalling is None or after.stalling is None:
+        return undone
+    mode = after.mode if after.mode == "Paused" else before.mode  # which it does not bring about, but sees
+    return replace(undone, mode=mode, stalling=stall_detector.undone(before.stalling, after.stalling))
 
 
 def abort_refused(watch: Watch) -> Watch:
@@ -76,8 +82,11 @@ def abort_refused(watch: Watch) -> Watch:
     return replace(watch, aborting=False)
 
 
-def tick(of: Rules, watch: Watch, remaining_bytes: int | None, elapsed_s: float) -> tuple[Watch, Action]:
-    """One look. The caller keeps the old watch when it could not carry a SUSPEND or POST_COPY out."""
+def tick(of: Rules, watch: Watch, look: Look) -> tuple[Watch, Action]:
+    """One look. What the caller cannot carry out it takes back by `refused` or `abort_refused`."""
+    if of.stall is not None:
+        return stall_detector.tick(of, watch, look)
+    remaining_bytes, elapsed_s = look.remaining_bytes, look.elapsed_s
     if remaining_bytes is not None:
         if watch.watermark_bytes is None or remaining_bytes < watch.watermark_bytes:
             watch = replace(watch, last_progress_s=elapsed_s)
@@ -106,7 +115,7 @@ def _disrupt(of: Rules, watch: Watch) -> tuple[Watch, Action]:
     doubled = 2 * watch.deadline_s
     if of.passes_devices_through:
         downtime_ms = min(1000 * doubled, MOST_DOWNTIME_MS)
-        return replace(watch, mode="Paused", deadline_s=doubled, downtime_ms=downtime_ms), Action.RAISE_DOWNTIME
+        return replace(watch, mode="Paused", deadline_s=doubled, downtime_ms=downtime_ms), Action.LIMIT_DOWNTIME
     return replace(watch, mode="Paused", deadline_s=doubled), Action.SUSPEND
 
 

@@ -10,12 +10,15 @@ from whimbrel.simulation.kubevirt import quantities
 from whimbrel.simulation.kubevirt.releases import CURRENT, Release, release
 from whimbrel.simulation.kubevirt.values import Object, name, spec, status
 
+MAX_DOWNTIME_MS = 900
+STALL_DETECTION = "MigrationStallDetection"
+"""Alpha gate: the launcher watches by the stall detector, and policies may say maxDowntimeMs and how it is to detect."""
 _DEFAULTS: Object = {
     "allowAutoConverge": False,
     "allowPostCopy": False,
     "bandwidthPerMigration": "0",
     "completionTimeoutPerGiB": 150,
-    "maxDowntimeMs": 900,
+    "maxDowntimeMs": MAX_DOWNTIME_MS,
     "nodeDrainTaintKey": "kubevirt.io/drain",
     "parallelMigrationsPerCluster": 5,
     "parallelOutboundMigrationsPerNode": 2,
@@ -50,6 +53,8 @@ def cluster_configuration(kubevirt: Mapping[str, Any] | None) -> Object:
         resolved.setdefault("allowWorkloadDisruption", resolved["allowPostCopy"])
     else:
         resolved.pop("allowWorkloadDisruption", None)
+    if not observed.limits_downtime:
+        resolved.pop("maxDowntimeMs")
     resolved["bandwidthPerMigration"] = quantities.canonical(resolved["bandwidthPerMigration"])
     return resolved
 

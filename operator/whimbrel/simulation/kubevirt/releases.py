@@ -4,7 +4,7 @@ A new release is a new row. Unknown newer versions behave like the newest row, u
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,32 +26,37 @@ class Release:
     """A migration that fails with its target pod fails on the instance too; before, only until the target listened."""
     names_own_aborts: bool = False
     """The monitor's own aborts say why in failureReason."""
+    limits_downtime: bool = True
+    """maxDowntimeMs, `experimental` and the gate MigrationStallDetection exist, and a guest with devices of its host is stopped
+    by a raised downtime limit; before, it is suspended like any other.
+    """
 
     @property
     def policy_fields(self) -> frozenset[str]:
-        """What a MigrationPolicy's spec may say, as far as any plan can ask for it."""
-        first = {"selectors", "allowAutoConverge", "allowPostCopy", "bandwidthPerMigration", "completionTimeoutPerGiB"}
-        return frozenset(first | {"allowWorkloadDisruption"} if self.suspends else first)
+        """What a MigrationPolicy's spec may say; members of `experimental` also by their dotted names."""
+        fields = {"selectors", "allowAutoConverge", "allowPostCopy", "bandwidthPerMigration", "completionTimeoutPerGiB"}
+        if self.suspends:
+            fields |= {"allowWorkloadDisruption"}
+        if self.limits_downtime:
+            fields |= {"maxDowntimeMs", "experimental", "experimental.compression", "experimental.stallDetector"}
+        return frozenset(fields)
 
 
+_UP_TO_1_8 = Release(
+    (1, 8), beta_gates_on=False, collects_launchers=False, marks_lost_targets=False, names_own_aborts=True,
+    limits_downtime=False,
+)  # fmt: skip
+_UP_TO_1_5 = replace(_UP_TO_1_8, minor=(1, 5), added_node_selector=False)
+_UP_TO_1_4 = replace(_UP_TO_1_5, minor=(1, 4), suspends=False)
 RELEASES = (
     Release((1, 9)),
-    Release((1, 8), beta_gates_on=False, collects_launchers=False, marks_lost_targets=False, names_own_aborts=True),
-    Release((1, 7), beta_gates_on=False, collects_launchers=False, marks_lost_targets=False, names_own_aborts=True),
-    Release((1, 6), beta_gates_on=False, collects_launchers=False, marks_lost_targets=False, names_own_aborts=True),
-    Release(
-        (1, 5), added_node_selector=False, beta_gates_on=False, collects_launchers=False,
-        marks_lost_targets=False, names_own_aborts=True,
-    ),
-    Release(
-        (1, 4), added_node_selector=False, suspends=False, beta_gates_on=False,
-        collects_launchers=False, marks_lost_targets=False, names_own_aborts=True,
-    ),
-    Release(
-        (1, 3), completion_timeout_per_gib=800, added_node_selector=False, suspends=False,
-        beta_gates_on=False, collects_launchers=False, marks_lost_targets=False, names_own_aborts=True,
-    ),
-)  # fmt: skip
+    _UP_TO_1_8,
+    replace(_UP_TO_1_8, minor=(1, 7)),
+    replace(_UP_TO_1_8, minor=(1, 6)),
+    _UP_TO_1_5,
+    _UP_TO_1_4,
+    replace(_UP_TO_1_4, minor=(1, 3), completion_timeout_per_gib=800),
+)
 CURRENT = RELEASES[0]
 
 
