@@ -12,7 +12,7 @@ from whimbrel.api.virtual_machine_move import (
     MeasureSource,
     Receipt,
 )
-from whimbrel.domain.records import Instance, MigrationSample, MigrationState
+from whimbrel.domain.records import Instance, MigrationState
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.lifecycle.guard import MONITOR_LAG_S
 
@@ -218,16 +218,12 @@ def _start_up_s(evidence: Evidence, state: MigrationState | None) -> int | None:
 
 
 def receipt(
-    evidence: Evidence,
-    sample: MigrationSample | None,
-    attempts: int,
-    record: AttemptRecord | None = None,
-    link_bytes_per_second: int | None = None,
+    evidence: Evidence, attempts: int, record: AttemptRecord | None = None, link_bytes_per_second: int | None = None
 ) -> Receipt:
     """Fact by fact what the move came to, each with its source; nothing estimated stands in a measured column.
 
-    `record`: of the attempt that moved it, with the rate that its samples showed; `link_bytes_per_second`: what the link that
-    it went over can carry.
+    `record`: of the attempt that moved it, with what its samples showed; `link_bytes_per_second`: what the link that it went
+    over can carry.
     """
     state = evidence.state
     node = evidence.instance.node if evidence.instance is not None and evidence.same_guest else ""
@@ -237,7 +233,7 @@ def receipt(
     return Receipt(
         node=node,
         duration_ms=_duration(state.started_at, state.ended_at) or unmeasured,
-        bytes=_bytes(state, sample) or unmeasured,
+        bytes=_sampled(record.sent_bytes if record is not None else None),
         downtime_ms=_downtime(evidence.attempt, state) or unmeasured,
         attempts=attempts,
         rung=record.rung if record is not None else None,
@@ -248,6 +244,7 @@ def receipt(
 
 
 def _sampled(value: int | None) -> Measure:
+    """KubeVirt samples every five seconds, so the end of a copy is missing from its bytes."""
     source = MeasureSource.NOT_MEASURED if value is None else MeasureSource.LAST_SAMPLE
     return Measure(value=value, source=source)
 
@@ -270,15 +267,6 @@ def _duration(started_at: datetime | None, ended_at: datetime | None) -> Measure
         return None
     milliseconds = round((ended_at - started_at).total_seconds() * 1000)
     return Measure(value=milliseconds, tolerance=1000, source=MeasureSource.KUBEVIRT_TIMESTAMPS)
-
-
-def _bytes(state: MigrationState, sample: MigrationSample | None) -> Measure | None:
-    """The last sample, if it is of this migration; KubeVirt samples every 5 s, so the end is missing from it."""
-    if sample is None or sample.processed_bytes is None or state.started_at is None:
-        return None
-    if sample.sampled_at < state.started_at - timedelta(seconds=1):
-        return None
-    return Measure(value=sample.processed_bytes, source=MeasureSource.LAST_SAMPLE)
 
 
 def _downtime(attempt: AttemptSpec | None, state: MigrationState) -> Measure | None:

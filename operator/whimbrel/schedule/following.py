@@ -192,7 +192,6 @@ def _ended(
         message = (
             f"{record.message} All {spec.migration.attempts} attempts are spent; it still runs on {_node(evidence)}."
         )
-    sample = survey.snapshot.samples.get(evidence.move.instance_key)
     status = closed(
         evidence.move,
         phase,
@@ -202,7 +201,7 @@ def _ended(
         verdicts=(),
         verdicts_omitted=0,
         history=history,
-        receipt=receipt(evidence, sample, record.number, record, _link(evidence, record, survey)),
+        receipt=receipt(evidence, record.number, record, _link(evidence, record, survey)),
     )
     yield from changed(evidence.move, status, f"move ended: {phase} ({record.reason})")
     reason = {MovePhase.SUCCEEDED: "Migrated", MovePhase.CANCELLED: "MigrationCancelled"}.get(phase, "MigrationFailed")
@@ -233,7 +232,7 @@ def _given_up(
         evidence.now,
         verdicts=(verdict(why),),
         history=history,
-        receipt=receipt(evidence, None, history[-1].number),
+        receipt=receipt(evidence, history[-1].number),
     )
     yield from changed(evidence.move, status, f"move ended: {why.code}")
     yield _announce(evidence, survey, "MigrationFailed", message, warning=True)
@@ -286,7 +285,7 @@ def ended_on_its_way(evidence: Evidence, survey: Survey) -> Iterator[ReplaceStat
         message,
         evidence.now,
         verdicts=(),
-        receipt=receipt(moved, survey.snapshot.samples.get(evidence.move.instance_key), last.number),
+        receipt=receipt(moved, last.number, last),
     )
     yield from changed(evidence.move, status, f"move ended on its way, on {instance.node}")
     yield _announce(evidence, survey, "Migrated", message)

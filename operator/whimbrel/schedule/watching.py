@@ -231,7 +231,8 @@ def learned(record: AttemptRecord, found: Watched | None, samples: Iterable[Migr
     if found is None:
         return record
     seen, update = found.seen, dict[str, object]()
-    sent = max((sample.processed_bytes or 0 for sample in samples), default=0)
+    since = found.began - timedelta(seconds=TIMESTAMP_S)
+    sent = max((sample.processed_bytes or 0 for sample in samples if sample.sampled_at >= since), default=0)
     if sent:
         update["sent_bytes"] = sent
     if seen is not None and seen.bytes_per_second is not None:

@@ -172,7 +172,7 @@ def test_the_receipt_holds_facts_with_their_sources_and_no_guess() -> None:
     stage.hand_off()
     stage.copy()
     stage.seconds += 4
-    stage.samples[DB1] = MigrationSample(stage.world.now, processed_bytes=2_345_678)
+    stage.courses[DB1] = (MigrationSample(stage.world.now, processed_bytes=2_345_678),)
     stage.arrive()
 
     stage.settle()

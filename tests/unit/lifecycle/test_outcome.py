@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from support.builders import NOW, a_migration, a_migration_state, a_move, a_plan, an_attempt, an_instance
-from whimbrel.api.virtual_machine_move import MeasureSource
+from whimbrel.api.ladder import Rung
+from whimbrel.api.virtual_machine_move import AttemptOutcome, AttemptRecord, MeasureSource
 from whimbrel.domain.naming import LABEL_ATTEMPT, LABEL_INSTANCE_UID, LABEL_PLAN_UID
-from whimbrel.domain.records import Condition, Instance, MigrationSample, MigrationState
+from whimbrel.domain.records import Condition, Instance, MigrationState
 from whimbrel.lifecycle.evidence import Evidence, gather, migration_key
 from whimbrel.lifecycle.outcome import VERIFY_LIMIT_S, Conclusion, NotYet, conclude, receipt
 
@@ -174,8 +175,8 @@ def test_the_record_has_kubevirts_times() -> None:
 # Receipts
 
 
-def a_receipt(state: MigrationState, sample: MigrationSample | None = None, **attempt: Any) -> Any:
-    return receipt(ended(arrived(migration=state), attempt=an_attempt(**attempt)), sample, 1)
+def a_receipt(state: MigrationState, record: AttemptRecord | None = None, **attempt: Any) -> Any:
+    return receipt(ended(arrived(migration=state), attempt=an_attempt(**attempt)), 1, record)
 
 
 def finished(**changed: Any) -> MigrationState:
@@ -188,12 +189,16 @@ def test_a_duration_is_kubevirts_own_to_the_second() -> None:
     assert (measure.value, measure.tolerance, measure.source) == (20_000, 1000, MeasureSource.KUBEVIRT_TIMESTAMPS)
 
 
-def test_bytes_come_from_the_last_sample_of_this_migration_and_of_no_earlier_one() -> None:
-    ours = MigrationSample(NOW + timedelta(seconds=15), processed_bytes=7)
-    earlier = MigrationSample(NOW - timedelta(seconds=15), processed_bytes=7)
+def test_bytes_and_rate_are_those_that_samples_of_the_attempt_showed() -> None:
+    shown = AttemptRecord(
+        number=1, rung=Rung.PRE_COPY, outcome=AttemptOutcome.SUCCEEDED, sent_bytes=7, bytes_per_second=3
+    )
 
-    assert a_receipt(finished(), ours).bytes.value == 7
-    assert a_receipt(finished(), earlier).bytes.source == MeasureSource.NOT_MEASURED
+    seen, unseen = a_receipt(finished(), shown), a_receipt(finished())
+
+    assert (seen.bytes.value, seen.rate_bytes_per_second.value) == (7, 3)
+    assert seen.bytes.source == MeasureSource.LAST_SAMPLE
+    assert unseen.bytes.source == unseen.rate_bytes_per_second.source == MeasureSource.NOT_MEASURED
 
 
 def test_a_downtime_is_told_only_of_a_suspension_and_from_its_earliest_begin() -> None:
@@ -213,7 +218,7 @@ def test_what_cannot_be_told_is_not_measured_instead_of_guessed(changed: dict[st
 
 
 def test_a_failed_move_has_a_receipt_without_figures() -> None:
-    found = receipt(ended(stayed()), MigrationSample(ENDED, processed_bytes=7), 3)
+    found = receipt(ended(stayed()), 3)
 
     assert {found.duration_ms.source, found.bytes.source, found.downtime_ms.source} == {MeasureSource.NOT_MEASURED}
     assert (found.node, found.attempts) == ("node-1", 3)

@@ -56,6 +56,7 @@ class Scenario:
     stale: tuple[tuple[Resource, float], ...] = ()
     seed: int = 0
     write_s: float = 0.03
+    gates: tuple[str, ...] = ()
 
 
 @st.composite
@@ -106,6 +107,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         cluster_limit=draw(st.sampled_from([1, 2, 5])),
         outbound=draw(st.sampled_from([1, 2, 3])),
         inbound=draw(st.sampled_from([1, 2, 3])),
+        gates=draw(st.sampled_from([(), (), ("MigrationStallDetection",)])),
         seed=draw(st.integers(0, 99)),
     )
 
@@ -148,6 +150,7 @@ def run(scenario: Scenario) -> tuple[Simulation, Any]:
         hosts(scenario.hosts, memory_bytes=scenario.host_gib * GIB),
         scenario.guests,
         migrations={"parallelMigrationsPerCluster": scenario.cluster_limit},
+        feature_gates=scenario.gates,
     )
     stale = tuple(Staleness(resource, since, since + STALE_S) for resource, since in scenario.stale)
     simulation, checker = simulate(
