@@ -122,6 +122,26 @@ async def test_a_stunned_guest_runs_again_at_home_when_its_migration_is_aborted(
     assert (report.restarts, report.memory_intact) == (0, True)
 
 
+@pytest.mark.post_copy
+async def test_a_guest_that_dirties_faster_than_its_link_goes_on_at_the_target_by_post_copy(
+    lab: LibvirtHypervisor,
+) -> None:
+    await lab.start_guest("n1", BUSY)
+    job = await lab.migrate("n1", "n2", "busy", MigrationOptions(allow_post_copy=True))
+    await reached_pass(job, 3)
+    await lab.reset_beats("busy")
+
+    await job.start_post_copy()
+    outcome = await job.wait()
+    report = await checked_all_memory(lab, "busy")
+
+    assert (outcome.completed, outcome.reason) == (True, "")
+    assert await lab.guest_state("n1", "busy") == GuestState.ABSENT
+    assert await lab.guest_state("n2", "busy") == GuestState.RUNNING
+    assert (report.restarts, report.memory_intact) == (0, True)
+    assert report.longest_gap_ms < 1000
+
+
 async def test_a_link_that_is_slowed_while_a_guest_is_stunned_prolongs_the_stun(lab: LibvirtHypervisor) -> None:
     await lab.start_guest("n1", BUSY)
     job = await lab.migrate("n1", "n2", "busy", MigrationOptions())
