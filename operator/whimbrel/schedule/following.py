@@ -85,10 +85,11 @@ def _unwanted(plan: Plan, evidence: Evidence, survey: Survey, found: Watched | N
     if state is not None and attempt is not None and state.configuration is not None:
         may = unconsented(attempt.configuration, state.configuration)
         if may:
-            policy = state.policy_name or "the cluster's configuration"
+            foreign = state.policy_name not in ("", attempt.policy_name)
+            ruler = f"MigrationPolicy {state.policy_name}" if state.policy_name else "the cluster's configuration"
             return (
-                "ConfigurationMismatch",
-                f"Under {policy} KubeVirt could {', '.join(may)}; the plan does not permit it.",
+                "ConsentViolatedByForeignPolicy" if foreign else "ConfigurationMismatch",
+                f"Under {ruler} KubeVirt could {', '.join(may)}; the plan does not permit it.",
             )
     return hopeless(found, evidence.now) if found is not None else None
 

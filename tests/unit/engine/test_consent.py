@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from support.stage import DB1, STUN, Stage
 from whimbrel.domain.decision import Create, JsonPatch
 from whimbrel.domain.records import Key
@@ -55,6 +57,29 @@ def test_a_stun_in_flight_whose_consent_was_withdrawn_is_aborted() -> None:
 
     assert stage.move()["status"]["abort"]["reason"] == "ConsentWithdrawn"
     assert "deletionTimestamp" in stage.unfinished()["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason", "named"),
+    [
+        ("theirs", "ConsentViolatedByForeignPolicy", "MigrationPolicy theirs"),
+        ("", "ConfigurationMismatch", "MigrationPolicy whimbrel-"),
+    ],
+)
+def test_an_attempt_that_is_ruled_by_more_than_was_consented_to_ends_by_the_name_of_who_rules_it(
+    policy: str, reason: str, named: str
+) -> None:
+    stage = Stage()
+    stage.plan()
+    stage.settle()
+
+    stage.hand_off(configuration={"completionTimeoutPerGiB": 1, "allowPostCopy": True}, policy=policy)
+    stage.settle()
+
+    abort = stage.move()["status"]["abort"]
+    assert abort["reason"] == reason
+    assert abort["message"].startswith(f"Under {named}")
+    assert "switch to post-copy" in abort["message"]
 
 
 def test_a_move_that_was_tampered_with_is_no_consent() -> None:
