@@ -35,3 +35,19 @@ async def test_an_attempt_under_a_foreign_policy_with_post_copy_ends_before_it_c
         assert member(stage.lab.state_of(lab_overruled.NAME), "migrationConfiguration", "allowPostCopy") is False
         assert all(said == found != "node-1" for said, found in landed(stage).values())
         assert stage.lab.read("MigrationPolicy", lab_overruled.THEIRS), "what is somebody else's stays as it is"
+
+
+async def test_where_the_leader_did_not_live_to_see_it_the_follower_ends_the_attempt_before_post_copy_can_begin(
+    tmp_path: Path,
+) -> None:
+    async with scene(lab_overruled.centre(), tmp_path) as stage:
+        leader, follower = await stage.operator("whimbrel-a"), await stage.operator("whimbrel-b")
+        await lab_overruled.overruled(stage, killed=[leader])
+        await stage.until(lambda: stage.lab.state_of(lab_overruled.NAME).get("failed"), "its migration is over")
+
+        assert "role: follower of whimbrel-a" in (await follower.answer())[1], "the lease of the dead has not expired"
+        assert f"MigrationPolicy {lab_overruled.THEIRS} the guest" in follower.said()
+        assert lab_overruled.rulers(stage) == [lab_overruled.THEIRS]
+        assert "PostCopy" not in lab_overruled.modes(stage)
+        assert lab_overruled.aborted_in_time(stage)
+        assert stage.lab.node_of(lab_overruled.NAME) == "node-1"

@@ -3,12 +3,14 @@
 Told on the model and on real QEMU.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from support.invariants import OPERATOR
 from support.lab_history import member
 from support.lab_scenarios import MIB, Object, Scene, hosts, plan, profile, topology
+from support.operator_process import OperatorProcess
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS
 from whimbrel_lab.topology import LabGuest, Topology
 
@@ -36,14 +38,19 @@ def centre() -> Topology:
     return topology([QUIET], hosts(3, LINK_BYTES_PER_SECOND))
 
 
-async def overruled(stage: Scene, **migration: Any) -> None:
-    """A plan that permits nothing, whose first attempt is handed off under a policy that came when its migration was there."""
+async def overruled(stage: Scene, killed: Sequence[OperatorProcess] = (), **migration: Any) -> None:
+    """A plan that permits nothing, whose first attempt is handed off under a policy that came when its migration was there.
+
+    These operators do not live to see it.
+    """
     targets = [host.name for host in stage.lab.topology.hosts[1:]]
     for node in targets:
         stage.lab.stall_pods(node)
     terms = {"bandwidth": {"minMbps": LINK_MBPS}, **migration}
     await stage.apply(profile(LINK_MBPS, out=1, into=1), plan(migration=terms))
     await stage.until(lambda: stage.in_flight(NAME), "the first attempt waits for its target")
+    for each in killed:
+        await each.kill()
     await stage.apply(
         {
             "apiVersion": "migrations.kubevirt.io/v1alpha1",

@@ -78,24 +78,6 @@ def is_wanted(wanted: KubeVirtConfiguration, effective: MigrationConfiguration) 
     )
 
 
-def unconsented(wanted: KubeVirtConfiguration, effective: MigrationConfiguration) -> tuple[str, ...]:
-    """What the effective configuration could do to the guest that the wanted one does not permit."""
-    other_deadline = effective.completion_timeout_per_gib != wanted.completion_timeout_per_gib
-    return tuple(
-        what
-        for what, may in (
-            ("throttle the guest", effective.allow_auto_converge and not wanted.allow_auto_converge),
-            ("switch to post-copy", effective.allow_post_copy and not wanted.allow_post_copy),
-            ("suspend the guest", effective.allow_workload_disruption and not wanted.allow_workload_disruption),
-            (
-                "suspend the guest at another time than was quoted",
-                effective.allow_workload_disruption and wanted.allow_workload_disruption and other_deadline,
-            ),
-        )
-        if may
-    )
-
-
 def policy_name(wanted: KubeVirtConfiguration, label_pairs: int) -> str:
     """Name of our policy for a configuration: its hash, which includes the number of label pairs."""
     return naming.policy_name(json.dumps(wanted.to_json(), sort_keys=True), label_pairs)

@@ -16,11 +16,11 @@ from whimbrel.domain.records import Instance, Plan
 from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
 from whimbrel.forecast import Knowledge
 from whimbrel.ladder.consent import disturbs_beyond
-from whimbrel.ladder.policy import unconsented
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import STARTED, Evidence
 from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
 from whimbrel.lifecycle.outcome import PLAN_DELETED, receipt
+from whimbrel.lifecycle.overruled import overruled
 from whimbrel.schedule.coming import Ahead
 from whimbrel.schedule.docket import attempts_permitted
 from whimbrel.schedule.move_status import changed, closed
@@ -82,15 +82,8 @@ def _unwanted(plan: Plan, evidence: Evidence, survey: Survey, found: Watched | N
         beyond = disturbs_beyond(attempt, terms)
         if beyond:
             return "ConsentWithdrawn", f"It could {', '.join(beyond)}; the plan does not permit it any more."
-    if state is not None and attempt is not None and state.configuration is not None:
-        may = unconsented(attempt.configuration, state.configuration)
-        if may:
-            foreign = state.policy_name not in ("", attempt.policy_name)
-            ruler = f"MigrationPolicy {state.policy_name}" if state.policy_name else "the cluster's configuration"
-            return (
-                "ConsentViolatedByForeignPolicy" if foreign else "ConfigurationMismatch",
-                f"Under {ruler} KubeVirt could {', '.join(may)}; the plan does not permit it.",
-            )
+    if state is not None and attempt is not None and (why := overruled(attempt, state)) is not None:
+        return why
     return hopeless(found, evidence.now) if found is not None else None
 
 

@@ -82,6 +82,21 @@ def test_an_attempt_that_is_ruled_by_more_than_was_consented_to_ends_by_the_name
     assert "switch to post-copy" in abort["message"]
 
 
+def test_an_overruled_attempt_that_a_guard_has_ended_before_the_leader_looked_is_told_as_that() -> None:
+    stage = Stage()
+    stage.plan(migration={"attempts": 1})
+    stage.settle()
+    stage.hand_off(configuration={"completionTimeoutPerGiB": 1, "allowPostCopy": True}, policy="theirs")
+    stage.delete(MIGRATIONS, Key("default", stage.unfinished()["metadata"]["name"]))
+
+    stage.copy()
+    stage.carry_out_abort()
+    stage.settle()
+
+    assert stage.outcome() == ("Failed", "ConsentViolatedByForeignPolicy")
+    assert "MigrationPolicy theirs" in stage.move()["status"]["message"]
+
+
 def test_a_move_that_was_tampered_with_is_no_consent() -> None:
     stage = Stage()
     stage.plan(suspend=True)
