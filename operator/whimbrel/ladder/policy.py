@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
+from whimbrel.api.virtual_machine_move import MOST_LABEL_PAIRS, KubeVirtConfiguration
 from whimbrel.domain import naming
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import Capabilities, MigrationConfiguration, Policy
@@ -16,10 +16,12 @@ from whimbrel.domain.resources import MIGRATION_POLICIES
 
 
 def label_pairs_needed(policies: Iterable[Policy]) -> int:
-    """How many reserved label pairs beat every foreign policy: one more than the most pairs that any of them has."""
-    return 1 + max(
-        (len(p.instance_pairs or ()) + len(p.namespace_pairs or ()) for p in policies if not p.ours), default=0
-    )
+    """How many reserved label pairs beat every foreign policy: one more than the most pairs that any of them has.
+
+    Within what an instance can be burdened with: what a policy with more pairs permits is looked at after the hand-off.
+    """
+    most = max((len(p.instance_pairs or ()) + len(p.namespace_pairs or ()) for p in policies if not p.ours), default=0)
+    return min(1 + most, MOST_LABEL_PAIRS)
 
 
 def resolve(

@@ -7,7 +7,13 @@ import pytest
 from support.stage import DB1, STUN, Stage
 from whimbrel.domain.decision import Create, JsonPatch
 from whimbrel.domain.records import Key
-from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, VIRTUAL_MACHINE_MOVES
+from whimbrel.domain.resources import (
+    INSTANCES,
+    MIGRATION_PLANS,
+    MIGRATION_POLICIES,
+    MIGRATIONS,
+    VIRTUAL_MACHINE_MOVES,
+)
 from whimbrel.engine import decide
 
 PLAN = Key("default", "plan")
@@ -80,6 +86,18 @@ def test_an_attempt_that_is_ruled_by_more_than_was_consented_to_ends_by_the_name
     assert abort["reason"] == reason
     assert abort["message"].startswith(f"Under {named}")
     assert "switch to post-copy" in abort["message"]
+
+
+def test_somebodys_policy_with_a_hundred_pairs_keeps_nobody_from_deciding() -> None:
+    stage = Stage()
+    selectors = {"virtualMachineInstanceSelector": {f"key-{number}": "on" for number in range(100)}}
+    policy = {"metadata": {"name": "endless"}, "spec": {"selectors": selectors, "allowPostCopy": True}}
+    stage.world.create("user", MIGRATION_POLICIES, policy)
+
+    stage.plan()
+    stage.settle()
+
+    assert stage.unfinished()
 
 
 def test_an_overruled_attempt_that_a_guard_has_ended_before_the_leader_looked_is_told_as_that() -> None:

@@ -92,6 +92,12 @@ def test_one_pair_is_enough_where_nobody_else_has_a_policy() -> None:
     assert label_pairs_needed([a_policy(ours=True, instance_pairs={"a": "1", "b": "2"})]) == 1
 
 
+def test_a_policy_with_more_pairs_than_an_instance_can_be_burdened_with_is_not_outbid() -> None:
+    endless = a_policy(instance_pairs={f"key-{number}": "on" for number in range(100)})
+
+    assert label_pairs_needed([endless]) == 64
+
+
 def test_a_policy_without_selectors_matches_nobody_and_an_empty_selector_everybody() -> None:
     timeout = MigrationConfiguration(completion_timeout_per_gib=7)
 
