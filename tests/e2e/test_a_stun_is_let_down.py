@@ -15,6 +15,7 @@ async def test_a_stun_that_its_link_lets_down_is_cut_short_and_the_next_rung_mov
         await lab_stuns.cut_short_and_moved_by_the_next_rung(stage)
 
 
+@pytest.mark.slow
 async def test_where_the_leader_is_killed_in_a_stun_its_follower_cuts_it_short_before_it_leads(tmp_path: Path) -> None:
     async with scene(lab_stuns.centre(), tmp_path) as stage:
         await lab_stuns.cut_short_by_the_follower_of_a_dead_leader(stage)
