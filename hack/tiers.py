@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whimbrel_lab.controlplane.real import binaries
+from whimbrel_lab.hypervisor.libvirt_host import post_copy_obstacle
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
@@ -52,6 +53,11 @@ def lacks_libvirt() -> str | None:
     return lacks(LIBVIRT_PROGRAMS)
 
 
+def lacks_post_copy() -> str | None:
+    """What the tiers with post-copy on real QEMU miss here."""
+    return lacks_libvirt() or post_copy_obstacle()
+
+
 def lacks_control_plane() -> str | None:
     """What the tiers on a real control plane miss here."""
     return binaries.obstacle()
@@ -73,6 +79,7 @@ RELEASES_DIRECTORIES = ("tests/kubevirt_releases",)
 SLOW_DIRECTORIES = ("tests/unit", *API_DIRECTORIES, *MODEL_DIRECTORIES)
 LIBVIRT_DIRECTORIES = ("tests/libvirt", "tests/e2e_libvirt")
 REAL_MARKS = "control_plane and not perf"
+LIBVIRT_MARKS = "not perf and not control_plane"
 
 TEST = (
     Tier("unit", ("tests/unit",), workers=2),
@@ -80,7 +87,8 @@ TEST = (
     Tier("model", MODEL_DIRECTORIES, workers=2),
     Tier("control plane", REAL_DIRECTORIES, f"{REAL_MARKS} and not slow", workers=2, obstacle=lacks_control_plane),
     Tier("releases", RELEASES_DIRECTORIES, f"{REAL_MARKS} and not slow", obstacle=lacks_releases),
-    Tier("libvirt", LIBVIRT_DIRECTORIES, obstacle=lacks_libvirt),
+    Tier("libvirt", LIBVIRT_DIRECTORIES, f"{LIBVIRT_MARKS} and not slow and not post_copy", obstacle=lacks_libvirt),
+    Tier("post-copy", LIBVIRT_DIRECTORIES, f"{LIBVIRT_MARKS} and not slow and post_copy", obstacle=lacks_post_copy),
 )
 TEST_ALL = (
     Tier("slow", ("tests/slow",), marks="not perf", workers=2, may_be_empty=True),
@@ -92,7 +100,20 @@ TEST_ALL = (
         may_be_empty=True,
         obstacle=lacks_control_plane,
     ),
-    Tier("slow libvirt", LIBVIRT_DIRECTORIES, marks="slow", may_be_empty=True, obstacle=lacks_libvirt),
+    Tier(
+        "slow libvirt",
+        LIBVIRT_DIRECTORIES,
+        f"{LIBVIRT_MARKS} and slow and not post_copy",
+        may_be_empty=True,
+        obstacle=lacks_libvirt,
+    ),
+    Tier(
+        "slow post-copy",
+        LIBVIRT_DIRECTORIES,
+        f"{LIBVIRT_MARKS} and slow and post_copy",
+        may_be_empty=True,
+        obstacle=lacks_post_copy,
+    ),
 )
 NO_TEST_YET = "no test there yet"
 SUITES = {"test": TEST, "test-all": TEST_ALL}

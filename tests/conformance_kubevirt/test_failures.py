@@ -104,9 +104,8 @@ async def test_a_target_that_fails_in_mid_move_fails_the_migration_not_the_guest
     ready = condition_of(lab.read("Node", "node-2"), "Ready")
     assert ready["status"] == "Unknown"
     await lab.restore_node("node-2")
-    assert isinstance(lab.hypervisor, ModelHypervisor)
     for node in ("node-1", "node-2"):
-        lab.hypervisor.set_link(node, 100 * MIB)
+        await lab.hypervisor.set_link(node, 100 * MIB)
     await moved(lab, "vm-2", node="node-2")
 
 

@@ -54,6 +54,13 @@ async def reached_pass(job: MigrationJob, iteration: int) -> None:
     await until(reached)
 
 
+async def sent_bytes(job: MigrationJob) -> int:
+    progress = await job.progress()
+    assert progress is not None, "the migration is over"
+    assert progress.processed_bytes is not None
+    return progress.processed_bytes
+
+
 async def test_a_guest_that_converges_moves_unharmed_at_the_rate_of_its_link(lab: LibvirtHypervisor) -> None:
     await lab.start_guest("n1", CALM)
     await lab.reset_beats("calm")
@@ -135,6 +142,55 @@ async def test_a_raised_downtime_limit_ends_a_migration_that_would_not_end_by_it
     assert await lab.guest_state("n2", "busy") == GuestState.RUNNING
     assert (report.restarts, report.memory_intact) == (0, True)
     assert 10 < report.longest_gap_ms < 5000
+
+
+@pytest.mark.post_copy
+async def test_a_guest_that_dirties_faster_than_its_link_goes_on_at_the_target_by_post_copy(
+    lab: LibvirtHypervisor,
+) -> None:
+    await lab.start_guest("n1", BUSY)
+    job = await lab.migrate("n1", "n2", "busy", MigrationOptions(allow_post_copy=True))
+    await reached_pass(job, 3)
+    await lab.reset_beats("busy")
+
+    await job.start_post_copy()
+    outcome = await job.wait()
+    report = await checked_all_memory(lab, "busy")
+
+    assert (outcome.completed, outcome.reason) == (True, "")
+    assert await lab.guest_state("n1", "busy") == GuestState.ABSENT
+    assert await lab.guest_state("n2", "busy") == GuestState.RUNNING
+    assert (report.restarts, report.memory_intact) == (0, True)
+    assert report.longest_gap_ms < 1000
+
+
+async def test_a_link_that_is_slowed_while_a_guest_is_stunned_prolongs_the_stun(lab: LibvirtHypervisor) -> None:
+    await lab.start_guest("n1", BUSY)
+    job = await lab.migrate("n1", "n2", "busy", MigrationOptions())
+    await reached_pass(job, 2)
+    await lab.reset_beats("busy")
+
+    await job.suspend()
+    await lab.set_link("n2", MIB)
+    slowed, begun = await sent_bytes(job), time.monotonic()
+
+    async def two_mebibytes_more() -> bool:
+        return await sent_bytes(job) >= slowed + 2 * MIB
+
+    await until(two_mebibytes_more)
+    took_s = time.monotonic() - begun
+    stunned = await lab.guest_state("n1", "busy")
+    await lab.set_link("n2", LINK)
+    outcome = await job.wait()
+    report = await checked_all_memory(lab, "busy")
+
+    assert took_s > 1.5
+    assert stunned == GuestState.PAUSED
+    assert outcome.completed
+    assert (report.restarts, report.memory_intact) == (0, True)
+    assert report.longest_gap_ms > 1000 * took_s
+    with pytest.raises(HypervisorError, match="host n9 is unknown"):
+        await lab.set_link("n9", LINK)
 
 
 async def test_two_migrations_share_a_link_and_a_refused_third_takes_nothing(lab: LibvirtHypervisor) -> None:

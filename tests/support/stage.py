@@ -279,8 +279,10 @@ class Stage:
         body = {"metadata": {"name": name, "namespace": "default"}, "spec": {"vmiName": vm}}
         return self.world.create("user", MIGRATIONS, body)
 
-    def hand_off(self, vm: str = "db1", *, to: str = "", configuration: Mapping[str, Any] | None = None) -> None:
-        """The target launcher runs, the configuration is resolved, and the nodes take over."""
+    def hand_off(
+        self, vm: str = "db1", *, to: str = "", configuration: Mapping[str, Any] | None = None, policy: str = ""
+    ) -> None:
+        """The target launcher runs, the configuration is resolved, and the nodes take over; `policy`: which one won."""
         migration = self.unfinished(vm)
         instance = self.body(INSTANCES, Key("default", vm))
         node = to or migration["spec"]["addedNodeSelector"]["kubernetes.io/hostname"]
@@ -295,7 +297,7 @@ class Stage:
         metadata = {"name": name, "namespace": "default", "labels": labels, "ownerReferences": owners}
         pod = {"metadata": metadata, "spec": {"nodeName": node}}
         self.world.create("setup", PODS, {**pod, "status": {"phase": "Running"}})
-        resolved, policy = self._resolved(instance)
+        resolved, winner = self._resolved(instance)
         body = self.body(INSTANCES, Key("default", vm))
         fresh = {
             "migrationUid": uid,
@@ -303,7 +305,7 @@ class Stage:
             "targetNode": node,
             "targetPod": name,
             "migrationConfiguration": dict(configuration or resolved),
-            "migrationPolicyName": policy,
+            "migrationPolicyName": policy or winner,
         }
         self.world.replace(
             "kubevirt", INSTANCES, Key("default", vm), {**body, "status": {**body["status"], "migrationState": fresh}}

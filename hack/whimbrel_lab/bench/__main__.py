@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from whimbrel.runtime.memory import set_up
-from whimbrel_lab.bench import deciding, forecasting, hosts, laddering, memory, moving, preflight, real
+from whimbrel_lab.bench import deciding, forecasting, hosts, laddering, memory, moving, overruling, preflight, real
 from whimbrel_lab.bench.figures import Figure, calibration, read_record, table, write_record
 from whimbrel_lab.bench.operator_process import BenchFailed
 from whimbrel_lab.controlplane.real.binaries import BinariesMissing
@@ -18,6 +18,7 @@ from whimbrel_lab.lab import LabError
 Bench = Callable[..., Awaitable[Sequence[Figure]]]
 BENCHES: Mapping[str, Bench] = {
     "moving": moving.measure,
+    "overruled": overruling.measure,
     "memory": memory.measure,
     "deciding": deciding.measure,
     "hosts": hosts.measure,

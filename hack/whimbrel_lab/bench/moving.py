@@ -107,9 +107,9 @@ def topology(groups: Mapping[str, int], slots: int = SLOTS) -> Topology:
     )
 
 
-def a_profile(slots: int = SLOTS) -> Object:
+def a_profile(slots: int = SLOTS, link_mbps: int = 1000) -> Object:
     """All hosts, so many at a time each way."""
-    migration = {"enabled": True, "network": {"linkSpeedMbps": 1000}}
+    migration = {"enabled": True, "network": {"linkSpeedMbps": link_mbps}}
     limits = {"parallelOutbound": slots, "parallelInbound": slots}
     return {
         "apiVersion": "whimbrel.dev/v1alpha1",
@@ -163,23 +163,24 @@ async def finish(lab: Lab, name: str, group: str, limit_s: float) -> int:
     try:
         await lab.wait_until(over, limit_s, f"the plan {name} of {expected} moves has finished")
     except LabError as problem:
-        raise BenchFailed(f"{problem}\n{_state(lab, name)}") from problem
+        raise BenchFailed(f"{problem}\n{state_of(lab, name)}") from problem
     await asyncio.sleep(SETTLE_S)
-    if sum(status(move).get("phase") == "Succeeded" for move in _moves(lab, name)) != expected:
-        raise BenchFailed(f"the plan {name} should have moved {expected}\n{_state(lab, name)}")
+    if sum(status(move).get("phase") == "Succeeded" for move in moves_of(lab, name)) != expected:
+        raise BenchFailed(f"the plan {name} should have moved {expected}\n{state_of(lab, name)}")
     return expected
 
 
-def _moves(lab: Lab, plan: str) -> list[Object]:
+def moves_of(lab: Lab, plan: str) -> list[Object]:
+    """A plan's moves."""
     moves = lab.items("VirtualMachineMove")
     return [move for move in moves if move["metadata"]["ownerReferences"][0]["name"] == plan]
 
 
-def _state(lab: Lab, plan: str) -> str:
+def state_of(lab: Lab, plan: str) -> str:
     """What a plan and its moves say, and the operator's last words, for whoever asks why it went wrong."""
     said = status(lab.read("MigrationPlan", plan) or {})
     lines = [f"the plan is {said.get('phase')}: {said.get('message')}; waits: {said.get('waits')}"]
-    lines += [f"{move['metadata']['name']}: {status(move)}" for move in _moves(lab, plan)]
+    lines += [f"{move['metadata']['name']}: {status(move)}" for move in moves_of(lab, plan)]
     lines += [f"{each['metadata']['name']}: {status(each).get('phase')}" for each in lab.items(MIGRATION)]
     log = lab.folder / "operator.log"
     return "\n".join([*lines, *(log.read_text().splitlines()[-10:] if log.is_file() else ())])

@@ -61,6 +61,9 @@ class Spectator:
     async def stop_guest(self, host: str, name: str) -> None:
         await self._real.stop_guest(host, name)
 
+    async def set_link(self, host: str, bytes_per_second: float) -> None:
+        await self._real.set_link(host, bytes_per_second)
+
     async def guest_state(self, host: str, name: str) -> GuestState:
         return await self._real.guest_state(host, name)
 

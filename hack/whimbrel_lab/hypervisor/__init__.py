@@ -146,6 +146,9 @@ class Hypervisor(Protocol):
 
     async def stop_guest(self, host: str, name: str) -> None: ...
 
+    async def set_link(self, host: str, bytes_per_second: float) -> None:
+        """Makes a host's link faster or slower from now on, also for the migrations that use it already."""
+
     async def guest_state(self, host: str, name: str) -> GuestState: ...
 
     async def dirty_rate(self, host: str, name: str) -> int | None:

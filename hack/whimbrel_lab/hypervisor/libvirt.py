@@ -64,6 +64,7 @@ class LibvirtHypervisor:
 
     def __init__(self, hosts: Sequence[HostSpec], workdir: Path | None = None) -> None:
         self._specs = tuple(hosts)
+        self._links = {spec.name: float(spec.link_bytes_per_second) for spec in self._specs}
         self._workdir = workdir
         self._folder: Path | None = None
         self._keeper = ProcessKeeper()
@@ -146,6 +147,11 @@ class LibvirtHypervisor:
         if self._homes.get(name) == host:
             del self._homes[name]
             self._readers[name].close()
+
+    async def set_link(self, host: str, bytes_per_second: float) -> None:
+        """At least 1 MiB/s for each migration, libvirt's smallest limit: no link of it is ever dead."""
+        self._links[self._host(host).spec.name] = bytes_per_second
+        await self._share_links()
 
     async def guest_state(self, host: str, name: str) -> GuestState:
         try:
@@ -264,8 +270,7 @@ class LibvirtHypervisor:
 
     def _rates(self) -> dict[str, int]:
         """MiB per second, libvirt's unit, rounded down so that no link is exceeded; never 0, which means unlimited."""
-        links = {spec.name: spec.link_bytes_per_second for spec in self._specs}
-        rates = shares({name: job.flow for name, job in self._jobs.items()}, links)
+        rates = shares({name: job.flow for name, job in self._jobs.items()}, self._links)
         return {name: max(1, int(rate) // MEBIBYTE) for name, rate in rates.items()}
 
     async def _share_links(self) -> None:

@@ -1,6 +1,7 @@
 """One lab host: a session libvirtd of its own, with its own identity, folders and socket.
 
-libvirtd started by root is always the system daemon, so root's lab runs it as `nobody`. Used by libvirt.py.
+libvirtd started by root is always the system daemon, so root's lab runs it as `nobody`, with the one capability that QEMU
+needs for post-copy. Used by libvirt.py.
 """
 
 import asyncio
@@ -36,7 +37,10 @@ log_outputs = "3:file:{folder}/libvirtd.log"
 """
 QEMU_CONF = """\
 stdio_handler = "file"
+clear_emulator_capabilities = 0
 """
+CAP_SYS_PTRACE = 19
+UNPRIVILEGED_USERFAULTFD = Path("/proc/sys/vm/unprivileged_userfaultfd")
 
 
 def find(program: str) -> str | None:
@@ -63,6 +67,26 @@ def nameless_user() -> bool:
     except KeyError:
         return True
     return False
+
+
+def hands_on_ptrace() -> bool:
+    """Whether this is root's lab, with the capability to trace others: its holder may use userfaultfd for kernel faults."""
+    if os.geteuid() != 0:
+        return False
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    held = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    return bool(int(held, 16) >> CAP_SYS_PTRACE & 1)
+
+
+def post_copy_obstacle() -> str | None:
+    """Why QEMU cannot do post-copy here; None where it can."""
+    try:
+        allowed = UNPRIVILEGED_USERFAULTFD.read_text(encoding="ascii").strip() == "1"
+    except OSError:
+        return "this kernel has no userfaultfd"
+    if allowed or hands_on_ptrace():
+        return None
+    return "vm.unprivileged_userfaultfd is 0; set it to 1 with sysctl to permit post-copy, or run the lab as root"
 
 
 def give_away(path: Path) -> None:
@@ -121,7 +145,8 @@ class Host:
         if os.geteuid() == 0:
             command[:0] = [
                 find("setpriv") or "setpriv",
-                f"--reuid={UNPRIVILEGED_USER}", "--regid=nogroup", "--clear-groups", "--pdeathsig=keep", "--",
+                f"--reuid={UNPRIVILEGED_USER}", "--regid=nogroup", "--clear-groups", "--pdeathsig=keep",
+                *(("--inh-caps=+sys_ptrace", "--ambient-caps=+sys_ptrace") if hands_on_ptrace() else ()), "--",
             ]  # fmt: skip
         self._process = await keeper.spawn(
             command, environment=environment, cwd=self.folder, log=self.folder / "output.log"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from whimbrel.simulation.links import Flow
 from whimbrel_lab.hypervisor import HypervisorError, JobProgress, MigrationOptions, MigrationOutcome
 from whimbrel_lab.hypervisor.libvirt_client import Domain, DomainState, ErrorCode, LibvirtError, Migrate, Typed
-from whimbrel_lab.hypervisor.libvirt_host import Host
+from whimbrel_lab.hypervisor.libvirt_host import Host, post_copy_obstacle
 
 POLL_S = 0.02
 ABORT_GUARD_S = 30.0
@@ -17,17 +17,6 @@ ABORT_GUARD_S = 30.0
 RUNNING_GUARD_S = 10.0
 USUAL_DOWNTIME_MS = 300
 """QEMU's own limit."""
-UNPRIVILEGED_USERFAULTFD = "/proc/sys/vm/unprivileged_userfaultfd"
-
-
-def post_copy_obstacle() -> str | None:
-    """Why QEMU cannot do post-copy as an ordinary user here; None where it can."""
-    try:
-        with open(UNPRIVILEGED_USERFAULTFD, encoding="ascii") as setting:
-            allowed = setting.read().strip() == "1"
-    except OSError:
-        return "this kernel has no userfaultfd"
-    return None if allowed else "vm.unprivileged_userfaultfd is 0; set it to 1 with sysctl to permit post-copy"
 
 
 class Rounds:

@@ -105,7 +105,7 @@ class ModelHypervisor:
         """The guest's next migration ends with this reason so many lab seconds after its begin; its source runs on."""
         self._failures[name] = _Failure(reason, after_s)
 
-    def set_link(self, host: str, bytes_per_second: float) -> None:
+    async def set_link(self, host: str, bytes_per_second: float) -> None:
         """Makes a host's link faster, slower, or dead (0)."""
         self._settle()
         self._network.set_link(host, bytes_per_second, self._clock.monotonic())

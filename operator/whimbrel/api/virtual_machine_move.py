@@ -88,6 +88,7 @@ class KubeVirtConfiguration(ApiModel):
 
 
 MAX_ALLOWED_NODES = 256
+MOST_LABEL_PAIRS = 64
 """Bound of what a move remembers where the scheduler chooses the target; 10 000 moves may remember it."""
 
 
@@ -118,7 +119,9 @@ class AttemptSpec(ApiModel):
         "",
         description="MigrationPolicy that carries the configuration; empty when KubeVirt's own already is the wanted one.",
     )
-    policy_labels: int = Field(0, ge=0, le=64, description="How many reserved label pairs attach the policy.")
+    policy_labels: int = Field(
+        0, ge=0, le=MOST_LABEL_PAIRS, description="How many reserved label pairs attach the policy."
+    )
     deadline_seconds: int = Field(ge=0, description="KubeVirt's completion deadline for this attempt in seconds.")
     most_bytes: int | None = Field(None, ge=1, description="Most bytes that it may send; absent: unlimited.")
     unschedulable_timeout_seconds: int | None = Field(

@@ -7,6 +7,9 @@ the forecast before a stun, and by the stun guard while one lasts.
 
 from math import inf
 
+HYPERVISORS_DOWNTIME_MS = 300
+"""QEMU's own limit of its last step, which KubeVirt's default monitor never changes (KubeVirt contract §5.3): no consent is
+needed."""
 DEVICE_STATE_S = 0.025
 """Sending the devices' state and resuming at the target; guests on QEMU 7.2 showed 1 to 25 ms."""
 

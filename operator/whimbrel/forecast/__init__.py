@@ -16,7 +16,7 @@ from whimbrel.forecast.curve import CurvePoint, DirtyCurve
 from whimbrel.forecast.knowledge import Knowledge
 from whimbrel.forecast.odds import chance, fits
 from whimbrel.forecast.path import UNKNOWN_ZSTD, ZSTD_BYTES_PER_SECOND, Path
-from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S, Ramp
+from whimbrel.forecast.pre_copy import Ramp
 from whimbrel.forecast.prediction import POD_START_UP, Prediction, outcomes, predict, unattended_downtime_ms
 from whimbrel.forecast.prices import Price, bandwidth_that_does, pause_that_does, price
 from whimbrel.forecast.readings import Guest, guest
@@ -26,7 +26,6 @@ from whimbrel.forecast.stun import Pause, pause_if_suspended_now
 from whimbrel.inventory.rates import admitted_rate, pass_seconds, stream_rate
 
 __all__ = [
-    "ALLOWED_DOWNTIME_S",
     "POD_START_UP",
     "UNKNOWN_ZSTD",
     "ZSTD_BYTES_PER_SECOND",

@@ -11,14 +11,14 @@ contract's §5.4. Called by `attempt` and `arrival`.
 from dataclasses import dataclass, field
 from math import inf
 
+from whimbrel.domain.suspension import HYPERVISORS_DOWNTIME_MS
 from whimbrel.forecast.curve import DirtyCurve
 from whimbrel.forecast.path import Pace
 
 PAGE_BYTES = 4096
 ZERO_PAGE_BYTES = 9.0
 """What a page of zeros takes on the wire (performance reference B1.2, 1)."""
-ALLOWED_DOWNTIME_S = 0.3
-"""QEMU's own limit, which KubeVirt's default monitor never changes (KubeVirt contract §5.3)."""
+ALLOWED_DOWNTIME_S = HYPERVISORS_DOWNTIME_MS / 1000
 MOST_ROUNDS = 256
 """Rounds that are followed one by one; dirtying at 95 % of the rate takes about 200. What takes more is critical."""
 CRITICAL_BAND = 0.15

@@ -6,11 +6,8 @@ before the deadline: so both are said of every attempt. Used by the rungs.
 
 from whimbrel.api.ladder import Compression
 from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
-from whimbrel.forecast import ALLOWED_DOWNTIME_S
+from whimbrel.domain.suspension import HYPERVISORS_DOWNTIME_MS
 from whimbrel.ladder.rung import Load
-
-HYPERVISORS_DOWNTIME_MS = round(1000 * ALLOWED_DOWNTIME_S)
-"""The longest last step that needs no consent: QEMU's own limit."""
 
 
 def configuration(

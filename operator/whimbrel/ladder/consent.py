@@ -11,8 +11,8 @@ from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain import naming
 from whimbrel.domain.quantities import bytes_per_second_of_mbps
 from whimbrel.domain.records import Instance, Key, VirtualMachine
+from whimbrel.domain.suspension import HYPERVISORS_DOWNTIME_MS
 from whimbrel.forecast import unattended_downtime_ms
-from whimbrel.ladder.configuration import HYPERVISORS_DOWNTIME_MS
 from whimbrel.ladder.downtime_ramp import most_last_step_ms
 from whimbrel.ladder.terms import terms_of
 

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from whimbrel.api.ladder import Compression
-from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
+from whimbrel.api.virtual_machine_move import MOST_LABEL_PAIRS, KubeVirtConfiguration
 from whimbrel.domain import naming
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import Capabilities, MigrationConfiguration, Policy
 from whimbrel.domain.resources import MIGRATION_POLICIES
-from whimbrel.ladder.configuration import HYPERVISORS_DOWNTIME_MS
 
 MOST_POLICIES = 50
 """Of ours, in the cluster."""
@@ -22,10 +21,12 @@ _KUBEVIRTS_WORD = {Compression.ZSTD: "zstd"}
 
 
 def label_pairs_needed(policies: Iterable[Policy]) -> int:
-    """How many reserved label pairs beat every foreign policy: one more than the most pairs that any of them has."""
-    return 1 + max(
-        (len(p.instance_pairs or ()) + len(p.namespace_pairs or ()) for p in policies if not p.ours), default=0
-    )
+    """How many reserved label pairs beat every foreign policy: one more than the most pairs that any of them has.
+
+    Within what an instance can be burdened with: what a policy with more pairs permits is looked at after the hand-off.
+    """
+    most = max((len(p.instance_pairs or ()) + len(p.namespace_pairs or ()) for p in policies if not p.ours), default=0)
+    return min(1 + most, MOST_LABEL_PAIRS)
 
 
 def resolve(
@@ -89,44 +90,6 @@ def is_wanted(wanted: KubeVirtConfiguration, effective: MigrationConfiguration) 
         and wanted.max_downtime_ms in (None, effective.max_downtime_ms)
         and wanted.stall_window_seconds in (None, effective.stall_window_s)
         and (wanted.compression is None or effective.compression == _KUBEVIRTS_WORD[wanted.compression])
-    )
-
-
-def unconsented(
-    wanted: KubeVirtConfiguration, effective: MigrationConfiguration, *, stall_detection: bool = False
-) -> tuple[str, ...]:
-    """What the effective configuration could do to the guest that the wanted one does not permit.
-
-    `stall_detection`: whether KubeVirt's is on now; it may have been off when the attempt was specified.
-    """
-    other_deadline = effective.completion_timeout_per_gib != wanted.completion_timeout_per_gib
-    permitted_ms = wanted.max_downtime_ms or HYPERVISORS_DOWNTIME_MS
-    longest_ms = effective.max_downtime_ms or 0
-    stops_early = stall_detection and wanted.allow_workload_disruption and not wanted.allow_post_copy
-    return tuple(
-        what
-        for what, may in (
-            ("throttle the guest", effective.allow_auto_converge and not wanted.allow_auto_converge),
-            ("switch to post-copy", effective.allow_post_copy and not wanted.allow_post_copy),
-            ("suspend the guest", effective.allow_workload_disruption and not wanted.allow_workload_disruption),
-            (
-                "suspend the guest at another time than was quoted",
-                effective.allow_workload_disruption and wanted.allow_workload_disruption and other_deadline,
-            ),
-            (
-                f"let the guest stand still for {longest_ms} ms",
-                stall_detection and longest_ms > permitted_ms and not wanted.allow_workload_disruption,
-            ),
-            (
-                "stop the guest before the deadline",
-                stops_early and (wanted.stall_window_seconds or 0) > (effective.stall_window_s or 0),
-            ),
-            (
-                "stop the guest without anybody being able to end it",
-                stops_early and wanted.max_downtime_ms is None,
-            ),
-        )
-        if may
     )
 
 

@@ -4,8 +4,8 @@ For attempts that were specified before; a rung that is offered states its own (
 """
 
 from whimbrel.api.virtual_machine_move import AttemptSpec
+from whimbrel.domain.suspension import HYPERVISORS_DOWNTIME_MS
 from whimbrel.forecast import AtDeadline, Ramp, Terms
-from whimbrel.ladder.configuration import HYPERVISORS_DOWNTIME_MS
 
 KUBEVIRTS_STALL_WINDOW_S = 40
 

@@ -162,6 +162,10 @@ def phase_of(evidence: Evidence) -> MovePhase:
     migration, state = evidence.migration, evidence.state
     if migration is None:
         return MovePhase.VERIFYING if evidence.spent else _not_begun(stored)
+    if migration.deleting and evidence.instance is None:
+        return (
+            MovePhase.VERIFYING
+        )  # KubeVirt deletes a migration whose instance is gone, and may leave its finalizer on
     if not evidence.migration_is_ours or migration.final or (state is not None and (state.completed or state.failed)):
         return MovePhase.VERIFYING
     if state is not None and state.mode == "PostCopy":
@@ -170,7 +174,14 @@ def phase_of(evidence: Evidence) -> MovePhase:
         return MovePhase.ABORTING
     if state is None or state.started_at is None:
         return MovePhase.STARTING
-    return MovePhase.STUNNED if state.mode == "Paused" else MovePhase.COPYING
+    return (
+        MovePhase.STUNNED if state.mode == "Paused" and not _in_its_last_step(evidence.attempt) else MovePhase.COPYING
+    )
+
+
+def _in_its_last_step(attempt: AttemptSpec) -> bool:
+    """Whether a pause of this attempt is the end that every copy has: KubeVirt's stall detection tells of that one as well."""
+    return attempt.configuration.max_downtime_ms is not None and attempt.forecast.budget_ms is None
 
 
 def _not_begun(stored: MovePhase) -> MovePhase:

@@ -1,7 +1,8 @@
-"""The stun guard: no guest of ours stays suspended for longer than its plan accepted.
+"""The stun guard: no guest of ours stays suspended for longer than its plan accepted, and none is where nothing was accepted.
 
 Runs on every replica, leader or not. All that it needs stands on the migration itself; samples of its copy only make it act
-earlier. Its one write is the DELETE of the migration, with its UID. Libvirt then resumes the guest at the source.
+earlier. Its one write is the DELETE of the migration, with its UID. Libvirt then resumes the guest at the source. Post-copy
+can be ended by nobody: where somebody else's configuration permits it, the migration is ended before it begins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from whimbrel.domain.decision import Delete
 from whimbrel.domain.quantities import time_budget_units
 from whimbrel.domain.records import Instance, Key, Migration, MigrationSample, MigrationState
 from whimbrel.domain.resources import MIGRATIONS
+from whimbrel.lifecycle.overruled import beyond_its_terms
 from whimbrel.lifecycle.pause_estimate import estimated_pause_s
 
 RESUME_S = 2.1
@@ -59,7 +61,11 @@ def overdue_stuns(
     samples: Mapping[Key, Sequence[MigrationSample]] = MappingProxyType({}),
     resume_s: float = FIRST_RESUME_S,
 ) -> GuardVerdict:
-    """Migrations of ours whose guest is suspended without consent, or would be for longer than consented.
+    """Migrations of ours whose guest is suspended without consent, or would be for longer than consented; and those by whose
+    configuration it could be, or be switched to post-copy.
+
+    Under KubeVirt's stall detection nobody is suspended: what shows as a pause there is the hypervisor's last step, which
+    nothing can end, and whose length was bounded beforehand.
 
     The begin of a suspension has no timestamp of its own. It is taken as start + deadline + 1 s, the earliest that
     KubeVirt's monitor can act, so the guard holds after a restart as well; or as the time when this process first saw the
@@ -82,6 +88,11 @@ def overdue_stuns(
         instance = instances.get(migration.instance_key)
         state = _state_of(migration, instance)
         if state is not None and (state.completed or state.failed or state.abort_requested):
+            continue
+        if state is not None and (overruled := _overruled(key, migration, state)) is not None:
+            deletes.append(overruled)
+            continue
+        if naming.ANNOTATION_LAST_STEP_MS in migration.annotations:
             continue
         began = _earliest_pause(migration, instance, state)
         if state is not None and state.mode == "Paused":
@@ -108,6 +119,17 @@ def _state_of(migration: Migration, instance: Instance | None) -> MigrationState
     return state if state is not None and state.migration_uid == migration.uid else None
 
 
+def _overruled(key: Key, migration: Migration, state: MigrationState) -> Delete | None:
+    """The end of a migration under a configuration that could do what nobody consented to, as long as it has not done it."""
+    if state.configuration is None or state.mode in ("Paused", "PostCopy"):
+        return None
+    if not (what := beyond_its_terms(migration, state.configuration)):
+        return None
+    ruler = f"MigrationPolicy {state.policy_name}" if state.policy_name else "the cluster's configuration"
+    why = f"under {ruler} the guest of {migration.instance_key} could {what}, which is not consented to"
+    return Delete(MIGRATIONS, key, migration.uid, why, unless_post_copy=migration.instance_key)
+
+
 def _earliest_pause(migration: Migration, instance: Instance | None, state: MigrationState | None) -> datetime | None:
     """When KubeVirt can suspend the guest at the earliest; None for a migration that may not suspend it.
 
@@ -115,7 +137,7 @@ def _earliest_pause(migration: Migration, instance: Instance | None, state: Migr
     start, the creation stands for it.
     """
     deadline_s = naming.number(migration.annotations.get(naming.ANNOTATION_DEADLINE_S))
-    if migration.annotations.get(naming.ANNOTATION_STUN) != "Allowed" or deadline_s is None:
+    if migration.annotations.get(naming.ANNOTATION_STUN) != naming.ALLOWED or deadline_s is None:
         return None
     effective = state.configuration if state is not None else None
     if effective is not None and effective.completion_timeout_per_gib and instance is not None:

@@ -15,6 +15,7 @@ from whimbrel.api.virtual_machine_move import (
 from whimbrel.domain.records import Instance, MigrationState
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.lifecycle.guard import MONITOR_LAG_S
+from whimbrel.lifecycle.overruled import overruled
 
 PLAN_DELETED = "PlanDeleted"
 """Reason of an abort that somebody asked for by deleting the plan."""
@@ -139,6 +140,8 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
                 f"The suspension would have outlasted its budget of {attempt.forecast.budget_ms} ms; it was cut short."
             )
             return _ended(evidence, attempt, AttemptOutcome.ABORTED, "StunBudgetExceeded", message)
+        if (cause := overruled(attempt, state)) is not None:  # a guard ended it before the leader had recorded anything
+            return _ended(evidence, attempt, AttemptOutcome.ABORTED, *cause)
         return _ended(evidence, attempt, AttemptOutcome.ABORTED, "AbortedByOther", "Somebody deleted the migration.")
     if state.abort_status == "Succeeded":
         message = f"Pre-copy did not converge within {_ran_s(attempt, state)} s; KubeVirt ended the attempt."

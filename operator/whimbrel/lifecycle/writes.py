@@ -117,9 +117,12 @@ def create_migration(move: Move, attempt: AttemptSpec, labels: Mapping[str, str]
         naming.ANNOTATION_PLAN: f"{move.key.namespace}/{move.plan_name}",
         naming.ANNOTATION_MOVE: move.key.name,
         naming.ANNOTATION_DEADLINE_S: str(attempt.deadline_seconds),
+        naming.ANNOTATION_POST_COPY: naming.ALLOWED if attempt.configuration.allow_post_copy else naming.NEVER,
     }
-    if attempt.forecast.budget_ms is not None:
-        annotations[naming.ANNOTATION_STUN] = "Allowed"
+    if attempt.configuration.max_downtime_ms is not None:
+        annotations[naming.ANNOTATION_LAST_STEP_MS] = str(attempt.configuration.max_downtime_ms)
+    if attempt.configuration.allow_workload_disruption and attempt.forecast.budget_ms is not None:
+        annotations[naming.ANNOTATION_STUN] = naming.ALLOWED
         annotations[naming.ANNOTATION_BUDGET_MS] = str(attempt.forecast.budget_ms)
     for annotation, seconds in (
         (UNSCHEDULABLE_TIMEOUT, attempt.unschedulable_timeout_seconds),

@@ -261,7 +261,7 @@ class Executor:
             if held:
                 self._store.forget(INSTANCES, instance, held)
         else:
-            if progress := _irrevocable(migration_uid, live):
+            if progress := irrevocable(migration_uid, live):
                 self._store.apply(INSTANCES, live)
                 raise Dropped("guarded", f"the migration of {instance} {progress}, and is not aborted any more")
         self._check_lease()
@@ -353,7 +353,7 @@ def _difference(guard: LiveGuard, live: Raw) -> str:
     return ""
 
 
-def _irrevocable(migration_uid: str, live: Raw) -> str:
+def irrevocable(migration_uid: str, live: Raw) -> str:
     """Why this migration of a live instance must not be aborted any more; empty while it may be."""
     state = (live.get("status") or {}).get("migrationState") or {}
     if state.get("migrationUid") != migration_uid:

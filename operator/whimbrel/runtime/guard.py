@@ -19,7 +19,7 @@ from whimbrel.kube.store import Store
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.lifecycle.guard import READ_INTERVAL_S, GuardVerdict
 from whimbrel.lifecycle.left_paused import left_paused
-from whimbrel.runtime.executor import take_deletion
+from whimbrel.runtime.executor import irrevocable, take_deletion
 from whimbrel.runtime.queue import CoalescingQueue
 from whimbrel.runtime.resume_time import ResumeTime
 
@@ -57,6 +57,7 @@ class StunGuard:
         self._api, self._store, self._queue, self._judge = api, store, queue, judge
         self._telemetry, self._beat = telemetry, beat
         self._reading: dict[Key, asyncio.Task[None]] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
         self._read_at: dict[Key, float] = {}
         self._unanswered: set[Key] = set()
         self._first_seen: dict[str, datetime] = {}
@@ -70,8 +71,8 @@ class StunGuard:
         try:
             await self._keep_looking()
         finally:
-            for reading in self._reading.values():
-                reading.cancel()
+            for task in (*self._reading.values(), *self._ending.values()):
+                task.cancel()
 
     async def _keep_looking(self) -> None:
         while True:
@@ -99,13 +100,18 @@ class StunGuard:
         verdict = self._judged(unfinished)
         read_in_s = self._begin_reads(verdict.reads)
         decided_at = time.monotonic()
-        for delete in verdict.deletes:
+        stunned = [delete for delete in verdict.deletes if delete.unless_post_copy is None]
+        for delete in stunned:
             self._resume.decided(delete.uid, unfinished[delete.key].instance_key, decided_at)
-        succeeded = await asyncio.gather(*(self._end(delete) for delete in verdict.deletes))
+        overruled = [delete for delete in verdict.deletes if delete.unless_post_copy is not None]
+        for delete in overruled:
+            if delete.uid not in self._ending:
+                self._ending[delete.uid] = asyncio.create_task(self._end_unless_irrevocable(delete))
+        succeeded = await asyncio.gather(*(self._end(delete) for delete in stunned))
         waits = [read_in_s, LONGEST_WAIT_S if verdict.wake_after_s is None else verdict.wake_after_s]
         if verdict.suspended:
             waits.append(SAMPLE_INTERVAL_S)
-        return min(waits + ([] if all(succeeded) else [RETRY_S]))
+        return min(waits + ([RETRY_S] if overruled or not all(succeeded) else []))
 
     def _judged(self, unfinished: Mapping[Key, Migration]) -> GuardVerdict:
         """The verdict, with what this process knows beyond the cluster: since when it sees a guest suspended."""
@@ -167,6 +173,37 @@ class StunGuard:
         finally:
             self._reading.pop(key, None)
             self._queue.notify()
+
+    async def _end_unless_irrevocable(self, delete: Delete) -> None:
+        """Ends a migration after a live read, for which nobody waits either; what fails is asked again at the next look."""
+        instance = delete.unless_post_copy
+        try:
+            if instance is not None and not await self._is_irrevocable(delete.uid, instance):
+                await self._end(delete)
+        except ApiError as error:
+            log.warning(
+                "The migration %s should end now (%s) but its instance cannot be read: %s",
+                delete.key,
+                delete.why,
+                error,
+            )
+        except Exception:  # as in `run`: the guard outlives its own defects
+            log.exception("The stun guard failed to end the migration %s.", delete.key)
+        finally:
+            self._ending.pop(delete.uid, None)
+
+    async def _is_irrevocable(self, migration_uid: str, instance: Key) -> bool:
+        """Whether a live read shows the migration in post-copy or completed. An instance that is gone is in neither."""
+        try:
+            live = await self._api.get(INSTANCES, instance, timeout_s=READ_TIMEOUT_S)
+        except NotFound as error:
+            if not error.of_object:
+                raise
+            return False
+        if not irrevocable(migration_uid, live):
+            return False
+        self._store.apply(INSTANCES, live)
+        return True
 
     async def _end(self, delete: Delete) -> bool:
         try:

@@ -17,11 +17,11 @@ from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
 from whimbrel.forecast import Knowledge
 from whimbrel.inventory.rates import slower_link
 from whimbrel.ladder.consent import disturbs_beyond
-from whimbrel.ladder.policy import unconsented
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import STARTED, Evidence
 from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
 from whimbrel.lifecycle.outcome import PLAN_DELETED, receipt
+from whimbrel.lifecycle.overruled import overruled
 from whimbrel.schedule.coming import Ahead
 from whimbrel.schedule.docket import attempts_permitted
 from whimbrel.schedule.move_status import changed, closed
@@ -83,15 +83,10 @@ def _unwanted(plan: Plan, evidence: Evidence, survey: Survey, found: Watched | N
         beyond = disturbs_beyond(attempt, terms, passes_devices_through=_spared(evidence, survey))
         if beyond:
             return "ConsentWithdrawn", f"It could {', '.join(beyond)}; the plan does not permit it any more."
-    if state is not None and attempt is not None and state.configuration is not None:
-        stalls = detects_stalls(survey.snapshot)
-        may = unconsented(attempt.configuration, state.configuration, stall_detection=stalls)
-        if may:
-            policy = state.policy_name or "the cluster's configuration"
-            return (
-                "ConfigurationMismatch",
-                f"Under {policy} KubeVirt could {', '.join(may)}; the plan does not permit it.",
-            )
+    if state is not None and attempt is not None:
+        why = overruled(attempt, state, stall_detection=detects_stalls(survey.snapshot))
+        if why is not None:
+            return why
     return hopeless(found, evidence.now) if found is not None else None
 
 

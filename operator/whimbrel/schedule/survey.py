@@ -44,7 +44,9 @@ class Survey:
     names_by_uid: Mapping[str, Key]
     """Keys of all migrations by their UIDs."""
     unfinished_plans: frozenset[str]
-    """UIDs of plans of which a migration has not ended, be its move there or not."""
+    """UIDs of plans of which a migration has not ended, be its move there or not. One whose guest is gone has, although
+    KubeVirt may leave its finalizer on for ever.
+    """
 
     def has_unfinished(self, plan: Plan) -> bool:
         """Whether a migration of the plan has not ended."""
@@ -91,7 +93,7 @@ def survey(snapshot: Snapshot, before: Survey | None = None) -> Survey:
         unfinished_plans=frozenset(
             migration.labels.get(LABEL_PLAN_UID, "")
             for migration in snapshot.migrations.values()
-            if not migration.final
+            if not (migration.final or (migration.deleting and migration.instance_key not in snapshot.instances))
         ),
     )
 

@@ -223,7 +223,7 @@ class Operator:
         verdict = self._judge(records(MIGRATIONS), records(INSTANCES), self._world.now, {}, self.metrics().courses)
         wait_s = self._timing.resync_s if verdict.wake_after_s is None else verdict.wake_after_s
         wait_s = min(wait_s, self._read_live(verdict.reads), GUARD_READ_S if verdict.suspended else wait_s)
-        for delete in verdict.deletes:
+        for delete in filter(self._still_wanted, verdict.deletes):
             try:
                 self._answered(delete, self._apply(delete))
             except ApiError:

@@ -2,10 +2,18 @@
 
 from typing import Any
 
+import pytest
+
 from support.stage import DB1, STUN, Stage
 from whimbrel.domain.decision import Create, JsonPatch
 from whimbrel.domain.records import Key
-from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, MIGRATIONS, VIRTUAL_MACHINE_MOVES
+from whimbrel.domain.resources import (
+    INSTANCES,
+    MIGRATION_PLANS,
+    MIGRATION_POLICIES,
+    MIGRATIONS,
+    VIRTUAL_MACHINE_MOVES,
+)
 from whimbrel.engine import decide
 
 PLAN = Key("default", "plan")
@@ -55,6 +63,56 @@ def test_a_stun_in_flight_whose_consent_was_withdrawn_is_aborted() -> None:
 
     assert stage.move()["status"]["abort"]["reason"] == "ConsentWithdrawn"
     assert "deletionTimestamp" in stage.unfinished()["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason", "named"),
+    [
+        ("theirs", "ConsentViolatedByForeignPolicy", "MigrationPolicy theirs"),
+        ("", "ConfigurationMismatch", "MigrationPolicy whimbrel-"),
+    ],
+)
+def test_an_attempt_that_is_ruled_by_more_than_was_consented_to_ends_by_the_name_of_who_rules_it(
+    policy: str, reason: str, named: str
+) -> None:
+    stage = Stage()
+    stage.plan()
+    stage.settle()
+
+    stage.hand_off(configuration={"completionTimeoutPerGiB": 1, "allowPostCopy": True}, policy=policy)
+    stage.settle()
+
+    abort = stage.move()["status"]["abort"]
+    assert abort["reason"] == reason
+    assert abort["message"].startswith(f"Under {named}")
+    assert "switch to post-copy" in abort["message"]
+
+
+def test_somebodys_policy_with_a_hundred_pairs_keeps_nobody_from_deciding() -> None:
+    stage = Stage()
+    selectors = {"virtualMachineInstanceSelector": {f"key-{number}": "on" for number in range(100)}}
+    policy = {"metadata": {"name": "endless"}, "spec": {"selectors": selectors, "allowPostCopy": True}}
+    stage.world.create("user", MIGRATION_POLICIES, policy)
+
+    stage.plan()
+    stage.settle()
+
+    assert stage.unfinished()
+
+
+def test_an_overruled_attempt_that_a_guard_has_ended_before_the_leader_looked_is_told_as_that() -> None:
+    stage = Stage()
+    stage.plan(migration={"attempts": 1})
+    stage.settle()
+    stage.hand_off(configuration={"completionTimeoutPerGiB": 1, "allowPostCopy": True}, policy="theirs")
+    stage.delete(MIGRATIONS, Key("default", stage.unfinished()["metadata"]["name"]))
+
+    stage.copy()
+    stage.carry_out_abort()
+    stage.settle()
+
+    assert stage.outcome() == ("Failed", "ConsentViolatedByForeignPolicy")
+    assert "MigrationPolicy theirs" in stage.move()["status"]["message"]
 
 
 def test_a_move_that_was_tampered_with_is_no_consent() -> None:

@@ -124,6 +124,21 @@ def test_a_virtual_machine_deleted_in_mid_move_ends_its_move_without_another_att
     assert len(stage.migrations()) == 1
 
 
+def test_a_migration_whose_guest_is_gone_holds_up_neither_its_move_nor_its_plan_although_its_finalizer_stays() -> None:
+    stage = a_copying_stage()
+    stage.delete(MIGRATION_PLANS, PLAN)
+    stage.settle()
+    stage.edit(INSTANCES, DB1, "metadata", "finalizers", value=[])
+    stage.delete(INSTANCES, DB1)
+
+    stage.settle()
+
+    (left,) = stage.migrations()
+    assert left["metadata"]["deletionTimestamp"]
+    assert left["metadata"]["finalizers"]
+    assert stage.world.get(MIGRATION_PLANS, PLAN) is None
+
+
 def test_a_virtual_machine_restarted_in_mid_move_is_another_guest() -> None:
     stage = a_copying_stage()
     old = stage.body(INSTANCES, DB1)

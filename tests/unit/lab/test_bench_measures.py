@@ -1,6 +1,7 @@
 """What the benches make of what they see: pairing, slopes, bounds – and that their scenes are what they say."""
 
 from collections import Counter
+from math import inf
 
 import pytest
 
@@ -8,7 +9,7 @@ from whimbrel.domain.resources import MIGRATION_PLANS, NODES, VIRTUAL_MACHINE_MO
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS
 from whimbrel_lab.bench import __main__ as command
-from whimbrel_lab.bench import deciding, hosts, memory, moving
+from whimbrel_lab.bench import deciding, hosts, memory, moving, overruling
 from whimbrel_lab.bench.deciding import EVENTS, Decided, Standstill
 from whimbrel_lab.bench.moving import Moved, Reactions, writes_figures
 from whimbrel_lab.bench.operator_process import MIB, Resident
@@ -63,6 +64,36 @@ def test_only_what_the_operator_asks_for_is_counted() -> None:
     others = Counter({RequestKey("system:serviceaccount:kubevirt:controller", "update", "pods", ""): 5})
 
     assert moving.of_operator(requests(pods=3) + others) == requests(pods=3)
+
+
+def an_instance(migration: str, **state: object) -> dict[str, object]:
+    return {"status": {"migrationState": {"migrationUid": migration, **state}}}
+
+
+def test_a_dangerous_configuration_is_answered_by_the_delete_of_its_own_migration_and_too_late_if_kubevirt_may_act() -> (
+    None
+):
+    noticed = overruling.Noticed()
+    dangerous = {"migrationConfiguration": {"allowPostCopy": True}}
+
+    for migration in ("soon", "late", "never"):
+        noticed.instance(an_instance(migration, **dangerous), 10.0)
+        noticed.instance(an_instance(migration, **dangerous, startTimestamp="2026-03-01T12:00:00Z"), 11.0)
+    noticed.instance(an_instance("harmless", migrationConfiguration={"allowPostCopy": False}), 10.0)
+    for migration, at, phase in (
+        ("soon", 10.25, "PreparingTarget"),
+        ("late", 13.0, "Running"),
+        ("never", 14.0, "Failed"),
+    ):
+        noticed.deletion({"metadata": {"uid": migration}, "status": {"phase": phase}}, at)
+
+    figures = {figure.key: figure.value for figure in overruling.figures(noticed, beside=4)}
+    assert figures == {
+        "overruled.p50": 3000.0,
+        "overruled.p99": inf,
+        "overruled.longest": inf,
+        "overruled.late": 2,
+    }
 
 
 def test_all_machines_that_a_plan_selects_run_on_the_host_that_it_empties() -> None:

@@ -14,9 +14,10 @@ from whimbrel.forecast import AtDeadline, CurvePoint, Guest
 from whimbrel.ladder import Load, Offer, choose, ladder_of
 from whimbrel.ladder.consent import disturbs_beyond
 from whimbrel.ladder.deadlines import on_grid_below
-from whimbrel.ladder.policy import overlay, policy_body, unconsented
+from whimbrel.ladder.policy import overlay, policy_body
 from whimbrel.ladder.served import unserved
 from whimbrel.ladder.terms import terms_of
+from whimbrel.lifecycle.overruled import unconsented
 
 GIB = 1024**3
 ALLOWED = Permission.ALLOWED

@@ -11,6 +11,7 @@ from support.builders import NOW, a_migration, a_migration_state, an_instance
 from whimbrel.domain.naming import (
     ANNOTATION_BUDGET_MS,
     ANNOTATION_DEADLINE_S,
+    ANNOTATION_LAST_STEP_MS,
     ANNOTATION_STUN,
     LABEL_ATTEMPT,
     LABEL_INSTANCE_UID,
@@ -259,3 +260,13 @@ def test_a_migration_that_merely_carries_our_label_is_nobodys_business() -> None
     verdict = judged(paused(), NOW + timedelta(seconds=600), consent(30, 5000), name="by-hand")
 
     assert verdict.deletes == ()
+
+
+@pytest.mark.parametrize("annotations", [{}, consent()])
+def test_the_hypervisors_last_step_under_stall_detection_is_let_be(annotations: Mapping[str, str]) -> None:
+    told = {**annotations, ANNOTATION_LAST_STEP_MS: "300"}
+
+    late = judged(paused(), NOW + timedelta(hours=1), told)
+
+    assert (late.deletes, late.reads, late.suspended) == ((), (), ())
+    assert judged(paused(), NOW + timedelta(hours=1), annotations).deletes
