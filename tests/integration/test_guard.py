@@ -11,8 +11,9 @@ from support.raw_objects import a_migration, an_instance
 from support.waiting import WaitingStore
 from whimbrel.domain import naming
 from whimbrel.domain.decision import Delete
-from whimbrel.domain.records import Instance, Key, Migration, MigrationSample
+from whimbrel.domain.records import Instance, Key, Migration
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.lifecycle.guard import GuardVerdict, overdue_stuns

@@ -39,7 +39,6 @@ from whimbrel.domain.records import (
     Key,
     KubeVirt,
     Migration,
-    MigrationSample,
     Move,
     Namespace,
     Node,
@@ -49,6 +48,7 @@ from whimbrel.domain.records import (
     Profile,
     VirtualMachine,
 )
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.domain.storage import Attachment, Claim, CsiNode, Volume
 from whimbrel.inventory.snapshot import Refusal, Snapshot
 

@@ -19,7 +19,7 @@ from whimbrel.domain.decision import (
     ReplaceStatus,
     Write,
 )
-from whimbrel.domain.records import Capabilities, GuestReadings, Key, MigrationSample
+from whimbrel.domain.records import Capabilities, Key
 from whimbrel.domain.resources import (
     INSTANCES,
     KUBEVIRTS,
@@ -31,6 +31,7 @@ from whimbrel.domain.resources import (
     VIRTUAL_MACHINE_MOVES,
     Resource,
 )
+from whimbrel.domain.samples import GuestReadings, MigrationSample
 from whimbrel.engine import Engine, decide
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot

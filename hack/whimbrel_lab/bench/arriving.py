@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from whimbrel.domain.records import MigrationSample
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.forecast import Guest, Path, Terms, eta, progress, sighting
 
 TOLD_AT = 0.25

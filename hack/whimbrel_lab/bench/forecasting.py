@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import MIB
-from whimbrel.domain.records import Reading
+from whimbrel.domain.samples import Reading
 from whimbrel.forecast.attempt import PLAIN, AtDeadline, Terms
 from whimbrel.forecast.curve import CurvePoint
 from whimbrel.forecast.odds import fits

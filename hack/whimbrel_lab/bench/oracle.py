@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from whimbrel.domain.quantities import MIB
-from whimbrel.domain.records import MigrationSample
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.simulation import fluid, launcher
 from whimbrel.simulation.fluid import Copy, Memory, Stage
 from whimbrel.simulation.kubevirt import monitor

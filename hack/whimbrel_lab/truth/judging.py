@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from whimbrel.domain.records import MigrationSample
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.forecast import (
     Convergence,
     CurvePoint,

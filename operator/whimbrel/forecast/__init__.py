@@ -8,7 +8,7 @@ fluid model and real QEMU.
 
 from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import time_budget_units
-from whimbrel.domain.records import Reading
+from whimbrel.domain.samples import Reading
 from whimbrel.domain.suspension import pause_in_all_s
 from whimbrel.forecast.arrival import Eta, chance_of_rest, eta, eta_of_rest, progress
 from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds

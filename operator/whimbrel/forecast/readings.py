@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from math import isfinite, sqrt
 
 from whimbrel.domain.quantities import MIB
-from whimbrel.domain.records import Reading
+from whimbrel.domain.samples import Reading
 from whimbrel.forecast.curve import CurvePoint
 
 MOST_DIRTY_BYTES_PER_SECOND = float(1 << 44)

@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import pairwise
 from math import sqrt
 
-from whimbrel.domain.records import MigrationSample
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.forecast.curve import CurvePoint
 from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S, first_round_bytes
 from whimbrel.forecast.readings import Guest

@@ -11,12 +11,10 @@ from whimbrel.domain.networks import NetworkAttachment
 from whimbrel.domain.quotas import Limits, Quota
 from whimbrel.domain.records import (
     Capabilities,
-    GuestReadings,
     Instance,
     Key,
     KubeVirt,
     Migration,
-    MigrationSample,
     Move,
     Namespace,
     Node,
@@ -47,6 +45,7 @@ from whimbrel.domain.resources import (
     VOLUMES,
     Resource,
 )
+from whimbrel.domain.samples import GuestReadings, MigrationSample
 from whimbrel.domain.storage import Attachment, Claim, CsiNode, Volume
 
 FIELDS: Mapping[Resource, str] = {

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
-from whimbrel.domain.records import GuestReadings, Key, MigrationSample, Reading
+from whimbrel.domain.records import Key
+from whimbrel.domain.samples import GuestReadings, MigrationSample, Reading
 from whimbrel.forecast.readings import MOST_DIRTY_BYTES_PER_SECOND
 
 MEMBERS: Mapping[bytes, str] = {

@@ -7,8 +7,8 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from whimbrel.domain.courses import MOST_SAMPLES, thinned
-from whimbrel.domain.records import GuestReadings, Instance, Key, MigrationSample, Reading
+from whimbrel.domain.records import Instance, Key
+from whimbrel.domain.samples import MOST_SAMPLES, GuestReadings, MigrationSample, Reading, thinned
 
 READING_LIFETIME = timedelta(hours=1)
 SAMPLE_LIFETIME = timedelta(seconds=60)

@@ -16,8 +16,9 @@ from typing import Any
 
 import aiohttp
 
-from whimbrel.domain.records import GuestReadings, Key
+from whimbrel.domain.records import Key
 from whimbrel.domain.resources import HOST_PROFILES, INSTANCES, MIGRATION_PLANS
+from whimbrel.domain.samples import GuestReadings
 from whimbrel.kube.exposition import GUEST_MEMBERS, Point, guest_readings, plausible
 from whimbrel.kube.scrape_targets import homes
 from whimbrel.kube.store import Store

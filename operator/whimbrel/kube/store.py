@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from whimbrel.domain.records import Capabilities, GuestReadings, Key, MigrationSample
+from whimbrel.domain.records import Capabilities, Key
 from whimbrel.domain.resources import INSTANCES, NODES, Resource
+from whimbrel.domain.samples import GuestReadings, MigrationSample
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 from whimbrel.kube.measured import SAMPLE_LIFETIME, Courses, Readings
 

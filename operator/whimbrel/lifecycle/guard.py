@@ -14,8 +14,9 @@ from types import MappingProxyType
 from whimbrel.domain import naming
 from whimbrel.domain.decision import Delete
 from whimbrel.domain.quantities import time_budget_units
-from whimbrel.domain.records import Instance, Key, Migration, MigrationSample, MigrationState
+from whimbrel.domain.records import Instance, Key, Migration, MigrationState
 from whimbrel.domain.resources import MIGRATIONS
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.lifecycle.overruled import beyond_its_terms
 from whimbrel.lifecycle.pause_estimate import estimated_pause_s
 

@@ -6,7 +6,7 @@ Called by the stun guard. Samples come every five seconds (KubeVirt contract §9
 from collections.abc import Sequence
 from datetime import datetime
 
-from whimbrel.domain.records import MigrationSample
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.domain.suspension import pause_in_all_s
 
 LEAST_INTERVAL_S = 1.0

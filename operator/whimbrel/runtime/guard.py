@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from whimbrel.domain.decision import Delete
-from whimbrel.domain.records import Instance, Key, Migration, MigrationSample
+from whimbrel.domain.records import Instance, Key, Migration
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.errors import ApiError, Conflict, NotFound
 from whimbrel.kube.store import Store

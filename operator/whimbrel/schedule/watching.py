@@ -13,7 +13,8 @@ from functools import lru_cache
 from whimbrel.api.ladder import Rung
 from whimbrel.api.virtual_machine_move import AttemptOutcome, AttemptRecord, AttemptSpec, MovePhase, SeenPoint
 from whimbrel.domain.quantities import MIB
-from whimbrel.domain.records import MigrationSample, MigrationState
+from whimbrel.domain.records import MigrationState
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.forecast import (
     UNKNOWN_ZSTD,
     CurvePoint,

@@ -21,8 +21,9 @@ from whimbrel.domain.decision import (
     Write,
 )
 from whimbrel.domain.naming import reserved
-from whimbrel.domain.records import Capabilities, Instance, Key, Migration, MigrationSample
+from whimbrel.domain.records import Capabilities, Instance, Key, Migration
 from whimbrel.domain.resources import INSTANCES, KUBEVIRTS, MIGRATIONS, Resource
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
 from whimbrel.lifecycle.guard import GuardVerdict

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from whimbrel.domain.courses import thinned
 from whimbrel.domain.quantities import MIB
-from whimbrel.domain.records import GuestReadings, Key, MigrationSample, Reading
+from whimbrel.domain.records import Key
+from whimbrel.domain.samples import GuestReadings, MigrationSample, Reading, thinned
 from whimbrel.simulation.fluid import Memory
 
 SAMPLE_S = 5.0

@@ -11,8 +11,9 @@ from functools import partial
 from math import inf
 
 from whimbrel.domain.quantities import bytes_of, bytes_per_second_of_mbps
-from whimbrel.domain.records import GuestReadings, Key, MigrationSample
+from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS, NODES, PODS
+from whimbrel.domain.samples import GuestReadings, MigrationSample
 from whimbrel.simulation import fluid, launcher
 from whimbrel.simulation.agenda import Agenda, Alarm
 from whimbrel.simulation.data_centre import DataCentre, Pace

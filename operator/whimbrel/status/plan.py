@@ -16,8 +16,9 @@ from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, MovePhase
 from whimbrel.domain.conditions import Claim, conditions
 from whimbrel.domain.decision import Announcement, ReplaceStatus
 from whimbrel.domain.quantities import MIB
-from whimbrel.domain.records import MigrationSample, Plan
+from whimbrel.domain.records import Plan
 from whimbrel.domain.resources import MIGRATION_PLANS
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.lifecycle.evidence import IN_FLIGHT, Evidence
 from whimbrel.status.arrivals import MAX_ACTIVE, Arrival, PlanArrival
 from whimbrel.status.score import plan_receipt

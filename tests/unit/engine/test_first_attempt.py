@@ -2,7 +2,7 @@
 
 from support.stage import DB1, Stage
 from whimbrel.domain.decision import Create
-from whimbrel.domain.records import Key, MigrationSample
+from whimbrel.domain.records import Key
 from whimbrel.domain.resources import (
     HOST_PROFILES,
     INSTANCES,
@@ -13,6 +13,7 @@ from whimbrel.domain.resources import (
     VIRTUAL_MACHINE_MOVES,
     VIRTUAL_MACHINES,
 )
+from whimbrel.domain.samples import MigrationSample
 
 OF_ONE_VM = (VIRTUAL_MACHINE_MOVES, INSTANCES, MIGRATIONS)
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from support.stage import DB1, STUN, Stage
-from whimbrel.domain.records import GuestReadings, Key, MigrationSample, Reading
+from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATION_PLANS, VIRTUAL_MACHINES
+from whimbrel.domain.samples import GuestReadings, MigrationSample, Reading
 
 MIB = 1 << 20
 EVERYTHING = {**STUN, "throttle": "Allowed", "postCopy": "Allowed"}

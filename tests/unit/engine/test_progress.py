@@ -1,8 +1,8 @@
 """The plan's status while moves are in flight: seldom written, never going back."""
 
 from support.stage import DB1, Stage
-from whimbrel.domain.records import MigrationSample
 from whimbrel.domain.resources import MIGRATION_PLANS
+from whimbrel.domain.samples import MigrationSample
 
 GIB = 1024**3
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whimbrel.domain.quantities import MIB
-from whimbrel.domain.records import MigrationSample
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.forecast import CurvePoint, Guest, Sighting, point_of_finished, sighting
 from whimbrel.forecast.steady import one_of_each_round, steady_rounds
 

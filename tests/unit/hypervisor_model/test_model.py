@@ -103,13 +103,13 @@ async def test_while_a_raised_limit_holds_the_guest_it_is_stopped_and_an_abort_c
 ) -> None:
     await hypervisor.start_guest("one", BUSY)
     job = await hypervisor.migrate("one", "two", "busy", MigrationOptions(bandwidth_bytes_per_second=4 * MIB))
-    hypervisor.set_link("two", MIB)
+    await hypervisor.set_link("two", MIB)
 
     await job.limit_downtime(2_000_000)
     progress = await job.progress()
     state = await hypervisor.guest_state("one", "busy")
     await job.abort()
-    hypervisor.set_link("two", 1000 * MIB)
+    await hypervisor.set_link("two", 1000 * MIB)
     outcome = await job.wait()
 
     assert progress is not None

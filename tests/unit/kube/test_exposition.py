@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from whimbrel.domain.records import GuestReadings, Key, MigrationSample, Reading
+from whimbrel.domain.records import Key
+from whimbrel.domain.samples import GuestReadings, MigrationSample, Reading
 from whimbrel.kube.exposition import courses, newest, readings
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

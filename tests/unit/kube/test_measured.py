@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.raw_objects import an_instance
-from whimbrel.domain.courses import MOST_SAMPLES
-from whimbrel.domain.records import GuestReadings, Key, MigrationSample, Reading
+from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES
+from whimbrel.domain.samples import MOST_SAMPLES, GuestReadings, MigrationSample, Reading
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.kube.store import Store
 

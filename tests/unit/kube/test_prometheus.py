@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whimbrel.domain.records import GuestReadings, Key, Reading
+from whimbrel.domain.records import Key
+from whimbrel.domain.samples import GuestReadings, Reading
 from whimbrel.kube.exposition import DIRTY_RATE, RESIDENT
 from whimbrel.kube.prometheus import readings
 

@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whimbrel.domain.records import Key, MigrationSample
+from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS, NODES
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.inventory.snapshot import FIELDS
 from whimbrel.kube.store import Store
 

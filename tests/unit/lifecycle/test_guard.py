@@ -19,7 +19,8 @@ from whimbrel.domain.naming import (
     LABEL_PLAN_UID,
     migration_name,
 )
-from whimbrel.domain.records import Instance, Migration, MigrationConfiguration, MigrationSample, MigrationState
+from whimbrel.domain.records import Instance, Migration, MigrationConfiguration, MigrationState
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.lifecycle.guard import FIRST_RESUME_S, GuardVerdict, attended_downtime_ms, overdue_stuns
 
 UID = "uid-of-the-migration"

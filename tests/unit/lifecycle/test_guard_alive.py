@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from support.builders import MIB, NOW, a_migration, a_migration_state, an_instance
 from whimbrel.domain import naming
-from whimbrel.domain.records import MigrationSample
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.lifecycle.guard import attended_downtime_ms, overdue_stuns
 
 UID = "uid-of-the-migration"

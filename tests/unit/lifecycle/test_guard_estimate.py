@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.builders import MIB, NOW, a_migration, a_migration_state, an_instance
 from whimbrel.domain import naming
-from whimbrel.domain.records import MigrationSample
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.lifecycle.guard import GuardVerdict, overdue_stuns
 from whimbrel.lifecycle.pause_estimate import estimated_pause_s
 

@@ -20,13 +20,12 @@ from support.builders import (
     a_move,
     a_node,
     a_plan,
-    a_policy,
     a_profile,
     an_attempt,
     an_instance,
 )
 from whimbrel.domain.quotas import Quota
-from whimbrel.domain.records import Capabilities, Condition, Instance, Key, Plan, Policy
+from whimbrel.domain.records import Capabilities, Condition, Instance, Key, Plan
 from whimbrel.domain.scheduling import Admission, Container
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.ledger import Ledger
@@ -44,7 +43,6 @@ from whimbrel.schedule.constraints import (
     host_slots,
     kubevirt_health,
     kubevirt_slots,
-    policies,
     refusals,
     retry_delay,
     turn,
@@ -441,31 +439,3 @@ def test_where_the_scheduler_chooses_every_node_that_it_may_choose_needs_a_free_
     assert held_by("node-2") == "InboundLimit"
     assert held_by("node-3") == "InboundLimit"
     assert held_by("node-1") is None
-
-
-def test_a_fifty_first_policy_waits_and_whoever_shares_one_does_not() -> None:
-    candidate = a_candidate()
-    own = a_policy(candidate.attempt.policy_name, ours=True)
-    others = [a_policy(f"whimbrel-{i}", ours=True) for i in range(50)]
-    foreign = [a_policy(f"theirs-{i}") for i in range(100)]
-
-    def held_by(*present: Policy) -> str | None:
-        return reason(policies, candidate, a_cluster(PLAN, candidate.instance, *present))
-
-    assert held_by(*others) == "PolicyLimit"
-    assert held_by(*others[1:]) is None
-    assert held_by(*others[1:], *foreign) is None
-    assert held_by(*others[1:], own) is None
-
-
-def test_policies_that_are_about_to_be_made_count() -> None:
-    first, second = a_candidate(), a_candidate(an_instance("db2"))
-    second = replace(second, attempt=second.attempt.model_copy(update={"policy_name": "whimbrel-other"}))
-    others = [a_policy(f"whimbrel-{i}", ours=True) for i in range(49)]
-    snapshot = a_cluster(PLAN, first.instance, second.instance, *others)
-
-    verdicts = admit([first, second], Ledger.of(snapshot), circumstances(snapshot))
-
-    assert [type(verdict) for verdict in verdicts] == [Start, Held]
-    assert isinstance(verdicts[1], Held)
-    assert verdicts[1].wait.reason == "PolicyLimit"

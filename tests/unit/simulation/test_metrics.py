@@ -3,10 +3,10 @@
 from itertools import pairwise
 
 from support.scenes import empty, hosts, simulate
-from whimbrel.domain.courses import MOST_SAMPLES
 from whimbrel.domain.decision import Decisions
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import Key
+from whimbrel.domain.samples import MOST_SAMPLES
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.simulation.topology import GIB, GuestShape, Topology, a_plan
 

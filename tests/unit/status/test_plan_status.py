@@ -11,7 +11,7 @@ from support.builders import GIB, NOW, a_migration, a_move, a_plan, an_instance
 from whimbrel.api.migration_plan import MigrationPlanStatus, PlanPhase
 from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.conditions import Claim
-from whimbrel.domain.records import MigrationSample
+from whimbrel.domain.samples import MigrationSample
 from whimbrel.lifecycle.evidence import gather, migration_key
 from whimbrel.status.arrivals import MAX_ACTIVE
 from whimbrel.status.plan import Course, Tracked, report
