@@ -1,6 +1,8 @@
 """When the loop decides, and when it may spend the time to quote anew."""
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 from support.builders import CAPABILITIES
@@ -9,7 +11,7 @@ from whimbrel.domain.decision import Decisions, HostOutlook
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.runtime.executor import Outcome
-from whimbrel.runtime.loop import DecisionLoop
+from whimbrel.runtime.loop import SLOW_S, DecisionLoop
 from whimbrel.runtime.queue import CoalescingQueue
 
 
@@ -134,5 +136,32 @@ async def test_an_outlook_is_due_at_once_when_it_becomes_known_what_kubevirt_can
     store.learn(CAPABILITIES)
     assert await next_is_due()
     assert not await next_is_due()
+    loop.stop()
+    await running
+
+
+async def test_an_outlook_is_made_beside_the_loop_where_the_last_one_was_slow_however_quick_decisions_were_between() -> (
+    None
+):
+    store, queue = WaitingStore(), CoalescingQueue()
+    beside: list[tuple[bool, bool]] = []
+
+    def decide(snapshot: Snapshot) -> Decisions:
+        beside.append((snapshot.outlook_due, threading.current_thread() is not threading.main_thread()))
+        if snapshot.outlook_due:
+            time.sleep(2 * SLOW_S)
+        return Decisions()
+
+    executor: Any = Asked()
+    loop = DecisionLoop(store, queue, decide, executor, lambda: True, Telemetry())
+    running = asyncio.create_task(loop.run())
+
+    for learned in (None, None, CAPABILITIES, None):
+        if learned is not None:
+            store.learn(learned)
+        queue.notify()
+        await asyncio.wait_for(executor.asked.get(), 10)
+
+    assert beside == [(True, False), (False, False), (True, True), (False, False)]
     loop.stop()
     await running
