@@ -15,11 +15,15 @@ def overruled(attempt: AttemptSpec, state: MigrationState) -> tuple[str, str] | 
     if state.configuration is None or not (may := unconsented(attempt.configuration, state.configuration)):
         return None
     foreign = state.policy_name not in ("", attempt.policy_name)
-    ruler = f"MigrationPolicy {state.policy_name}" if state.policy_name else "the cluster's configuration"
     return (
         "ConsentViolatedByForeignPolicy" if foreign else "ConfigurationMismatch",
-        f"Under {ruler} KubeVirt could {', '.join(may)}; the plan does not permit it.",
+        f"Under {ruler_of(state)} KubeVirt could {', '.join(may)}; the plan does not permit it.",
     )
+
+
+def ruler_of(state: MigrationState) -> str:
+    """Whose configuration was taken, in words."""
+    return f"MigrationPolicy {state.policy_name}" if state.policy_name else "the cluster's configuration"
 
 
 def unconsented(wanted: KubeVirtConfiguration, effective: MigrationConfiguration) -> tuple[str, ...]:
