@@ -96,12 +96,13 @@ async def test_the_live_read_before_an_end_delays_no_other_guests_end(
 ) -> None:
     await cluster.load([a_migration("m1")])
     store.apply(MIGRATIONS, await api.get(MIGRATIONS, M1))
-    hangs = cluster.faults.add(Fault(verb="get", name="db1", latency_s=30.0, times=None))
+    arrived = asyncio.Event()
+    cluster.faults.add(Fault(verb="get", where=lambda _: arrived.set() is None, latency_s=30.0, times=None))
     running = asyncio.create_task(StunGuard(api, store, queue, judge_of_one_overruled, telemetry).run())
     queue.notify()
 
     async with asyncio.timeout(READ_TIMEOUT_S / 2):
+        await arrived.wait()
         await store.until(lambda: M1 not in store.records(MIGRATIONS))
 
     running.cancel()
-    assert hangs.hits == 1

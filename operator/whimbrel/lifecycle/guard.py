@@ -17,7 +17,7 @@ from whimbrel.domain.quantities import time_budget_units
 from whimbrel.domain.records import Instance, Key, Migration, MigrationState
 from whimbrel.domain.resources import MIGRATIONS
 from whimbrel.domain.samples import MigrationSample
-from whimbrel.lifecycle.overruled import beyond_its_terms
+from whimbrel.lifecycle.overruled import beyond_its_terms, ruler_of
 from whimbrel.lifecycle.pause_estimate import estimated_pause_s
 
 RESUME_S = 2.1
@@ -126,8 +126,7 @@ def _overruled(key: Key, migration: Migration, state: MigrationState) -> Delete 
         return None
     if not (what := beyond_its_terms(migration, state.configuration)):
         return None
-    ruler = f"MigrationPolicy {state.policy_name}" if state.policy_name else "the cluster's configuration"
-    why = f"under {ruler} the guest of {migration.instance_key} could {what}, which is not consented to"
+    why = f"under {ruler_of(state)} the guest of {migration.instance_key} could {what}, which is not consented to"
     return Delete(MIGRATIONS, key, migration.uid, why, unless_post_copy=migration.instance_key)
 
 

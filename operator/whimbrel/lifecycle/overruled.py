@@ -22,11 +22,15 @@ def overruled(attempt: AttemptSpec, state: MigrationState, *, stall_detection: b
     if not may:
         return None
     foreign = state.policy_name not in ("", attempt.policy_name)
-    ruler = f"MigrationPolicy {state.policy_name}" if state.policy_name else "the cluster's configuration"
     return (
         "ConsentViolatedByForeignPolicy" if foreign else "ConfigurationMismatch",
-        f"Under {ruler} KubeVirt could {', '.join(may)}; the plan does not permit it.",
+        f"Under {ruler_of(state)} KubeVirt could {', '.join(may)}; the plan does not permit it.",
     )
+
+
+def ruler_of(state: MigrationState) -> str:
+    """Whose configuration was taken, in words."""
+    return f"MigrationPolicy {state.policy_name}" if state.policy_name else "the cluster's configuration"
 
 
 def unconsented(

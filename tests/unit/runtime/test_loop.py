@@ -1,6 +1,8 @@
 """When the loop decides, and when it may spend the time to quote anew."""
 
 import asyncio
+import threading
+import time
 from typing import Any
 
 from support.builders import CAPABILITIES
@@ -9,7 +11,7 @@ from whimbrel.domain.decision import Decisions, HostOutlook
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.runtime.executor import Outcome
-from whimbrel.runtime.loop import DecisionLoop
+from whimbrel.runtime.loop import SLOW_S, DecisionLoop
 from whimbrel.runtime.queue import CoalescingQueue
 
 
@@ -134,5 +136,30 @@ async def test_an_outlook_is_due_at_once_when_it_becomes_known_what_kubevirt_can
     store.learn(CAPABILITIES)
     assert await next_is_due()
     assert not await next_is_due()
+    loop.stop()
+    await running
+
+
+async def test_a_slow_outlook_is_made_beside_the_loop_next_time_however_quick_the_decisions_between_were() -> None:
+    store, queue = WaitingStore(), CoalescingQueue()
+    beside: list[bool] = []
+
+    def decide(snapshot: Snapshot) -> Decisions:
+        if snapshot.outlook_due:
+            beside.append(threading.current_thread() is not threading.main_thread())
+            time.sleep(2 * SLOW_S)
+        return Decisions()
+
+    executor: Any = Asked()
+    loop = DecisionLoop(store, queue, decide, executor, lambda: True, Telemetry())
+    running = asyncio.create_task(loop.run())
+
+    for learned in (None, None, CAPABILITIES):
+        if learned is not None:
+            store.learn(learned)
+        queue.notify()
+        await asyncio.wait_for(executor.asked.get(), 10)
+
+    assert beside == [False, True]
     loop.stop()
     await running
