@@ -117,7 +117,15 @@ def _not_ruled_out(ladder: Ladder, history: tuple[AttemptRecord, ...]) -> tuple[
             return ()
         elif offered:
             offers = tuple(offer for offer in offers if ranks[offer.rung] >= at)
-    return tuple(offer for offer in offers if offer.rung not in spent)
+    return tuple(_with_patience(offer, history) for offer in offers if offer.rung not in spent)
+
+
+def _with_patience(offer: Offer, history: tuple[AttemptRecord, ...]) -> Offer:
+    """A throttled copy that its deadline ended gets twice the time: how soon throttling bites is the hypervisor's secret, and
+    samples of a throttled guest teach nothing of it.
+    """
+    ended = sum(record.rung == offer.rung and record.reason == "NotConverged" for record in history)
+    return offer.with_longer_deadline(2**ended) if ended and offer.terms.may_throttle else offer
 
 
 def _chance(load: Load, offer: Offer) -> float:

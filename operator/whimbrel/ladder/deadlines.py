@@ -84,6 +84,7 @@ def offered(
         terms=replace(terms, deadline_s=deadline_s),
         most_wire_bytes=most_wire_bytes(step),
         most_attempts=step.max_attempts,
+        most_deadline_s=step.max_duration_seconds,
     )
 
 

@@ -127,6 +127,23 @@ class Offer:
     """Most bytes that an attempt may send; None: unlimited."""
     most_attempts: int | None = None
     """Most attempts on this rung; None: as many as the plan leaves."""
+    most_deadline_s: int | None = None
+    """Longest deadline that the step permits; None: any."""
+
+    def with_longer_deadline(self, times: int) -> "Offer":
+        """The same with so many times the time, as far as the step permits it."""
+        if self.most_deadline_s is not None:
+            times = min(times, max(1, self.most_deadline_s // self.deadline_seconds))
+        deadline_s, asked = times * self.deadline_seconds, self.configuration
+        update: dict[str, int] = {"completion_timeout_per_gib": times * asked.completion_timeout_per_gib}
+        if asked.stall_window_seconds is not None:
+            update["stall_window_seconds"] = deadline_s + asked.stall_window_seconds - self.deadline_seconds
+        return replace(
+            self,
+            configuration=asked.model_copy(update=update),
+            deadline_seconds=deadline_s,
+            terms=replace(self.terms, deadline_s=deadline_s),
+        )
 
     def within(self, budget_ms: int, downtime_ms: int) -> "Offer":
         """The same for a guest that may stand still for so long, and stands still no longer than this, attended or not."""

@@ -191,3 +191,28 @@ def test_before_a_rung_that_only_throttles_being_merely_likely_is_not_enough() -
     assert rung(chosen(load, GENTLE)) is Rung.PRE_COPY
     assert rung(chosen(load, throttling, stood=Rung.PRE_COPY)) is Rung.PRE_COPY
     assert rung(chosen(load, BOTH)) is Rung.PRE_COPY
+
+
+def test_a_throttled_copy_that_its_deadline_ended_is_given_twice_the_time_as_far_as_its_step_permits() -> None:
+    throttle = Disruption(throttle=Permission.ALLOWED)
+    free, bound = (
+        Migration(ladder=(LadderStep(rung=Rung.AUTO_CONVERGE, max_duration_seconds=most),), disruption=throttle)
+        for most in (None, 100)
+    )
+    ended = (Rung.AUTO_CONVERGE, "NotConverged")
+
+    def deadline_s(terms: Migration, *ends: tuple[Rung, str]) -> int:
+        offer = chosen(a_load(300), terms, *ends).offer
+        assert offer is not None
+        assert offer.terms.deadline_s == offer.deadline_seconds
+        assert offer.deadline_seconds == 3 * offer.configuration.completion_timeout_per_gib
+        return offer.deadline_seconds
+
+    first = deadline_s(free)
+    assert deadline_s(free, ended) == 2 * first
+    assert deadline_s(free, ended, ended) == 4 * first
+    assert deadline_s(free, (Rung.AUTO_CONVERGE, "MigrationFailed")) == first
+    assert deadline_s(bound, ended, ended) <= 100
+    load = a_load(5)
+    again, once = (chosen(load, GENTLE, *ends).offer for ends in (((Rung.PRE_COPY, "NotConverged"),), ()))
+    assert again == once
