@@ -24,7 +24,7 @@ async def test_an_attempt_under_a_foreign_policy_with_post_copy_ends_before_it_c
         assert lab_overruled.aborted_in_time(stage)
         move = stage.moves()[lab_overruled.NAME]["status"]
         ends = [(old["outcome"], old["reason"]) for old in move["history"]]
-        assert ends == [("Aborted", "ConsentViolatedByForeignPolicy"), ("Succeeded", "Verified")]
+        assert ends == [("Aborted", "OverruledByForeignPolicy"), ("Succeeded", "Verified")]
         assert (
             f"MigrationPolicy {lab_overruled.THEIRS} KubeVirt could switch to post-copy"
             in move["history"][0]["message"]

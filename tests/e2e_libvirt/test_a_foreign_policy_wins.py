@@ -21,7 +21,7 @@ async def test_an_attempt_under_a_foreign_policy_ends_before_post_copy_can_begin
         await stage.until(lambda: stage.left_over() == [f"policy {lab_overruled.THEIRS}"], "only theirs is left")
 
         move = stage.moves()[lab_overruled.NAME]["status"]
-        assert (move["phase"], move["reason"]) == ("Failed", "ConsentViolatedByForeignPolicy")
+        assert (move["phase"], move["reason"]) == ("Failed", "OverruledByForeignPolicy")
         assert f"MigrationPolicy {lab_overruled.THEIRS} KubeVirt could switch to post-copy" in move["message"]
         assert "it still runs on node-1" in move["message"]
         assert lab_overruled.rulers(stage) == [lab_overruled.THEIRS]

@@ -87,15 +87,17 @@ class Stage:
         self._engine = Engine()
         self._records: dict[tuple[Resource, Key], tuple[Object, Any]] = {}
         self.capabilities = capabilities
-        self.denied: tuple[str, ...] = ()
         """What KubeVirt can be told."""
+        self.denied: tuple[str, ...] = ()
         self.remembers = False
         """Whether one process goes on, and so remembers who blocked; otherwise each tick is the first after a start."""
         self.blocked: Mapping[str, datetime] | None = None
         self.outlook_due = True
         """Whether ticks quote anew; otherwise stored quotes stand."""
         shapes = [HostShape(f"node-{number}") for number in range(1, hosts + 1)]
-        populate(self.world, Topology(shapes, guests or (GuestShape("db1", "node-1"),), migrations or {}, version))
+        populate(
+            self.world, Topology(shapes, guests or (GuestShape("db1", "node-1"),), migrations or {}, version=version)
+        )
         if profile != {}:
             apply(self.world, a_profile(**(profile or {})))
 

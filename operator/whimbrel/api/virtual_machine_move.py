@@ -86,6 +86,11 @@ class KubeVirtConfiguration(ApiModel):
     )
     compression: Compression | None = Field(None, description="How memory is compressed; absent: not by this attempt.")
 
+    @property
+    def under_stall_detection(self) -> bool:
+        """Whether it was made for a KubeVirt whose stall detection is on: a pause is then the hypervisor's last step."""
+        return self.max_downtime_ms is not None
+
 
 MAX_ALLOWED_NODES = 256
 MOST_LABEL_PAIRS = 64

@@ -20,6 +20,5 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
     if disruption.throttle != Permission.ALLOWED:
         return None
     terms = Terms(may_throttle=True)
-    # A copy that is throttled step by step stands still for a while: a stall detector must not end it then.
-    configure = partial(configuration, load, allow_auto_converge=True, acts_at_deadline=True)
+    configure = partial(configuration, load, allow_auto_converge=True)
     return offered(RUNG, load, step, healthy_s(load, terms), terms, configure)

@@ -62,13 +62,13 @@ def offered(
     step: LadderStep,
     memory_s: float,
     terms: Terms,
-    configure: Callable[[int, int], KubeVirtConfiguration],
+    configure: Callable[[int], KubeVirtConfiguration],
 ) -> Offer | Withheld:
     """A rung that copies memory for so many seconds before KubeVirt acts as these terms say, and local disks before it.
     Withheld where no deadline is within the step's bound.
 
-    `configure`: the configuration under so many seconds per unit, and the deadline that they make. KubeVirt counts the disks by
-    what is written to them, perhaps nothing: memory alone must give the time for both.
+    `configure`: the configuration under so many seconds per unit. KubeVirt counts the disks by what is written to them, perhaps
+    nothing: memory alone must give the time for both.
     """
     wanted_s = memory_s + (load.local_disk_bytes or 0) // load.reached_bytes_per_second
     per_gib = on_grid(ceil(wanted_s / time_budget_units(load.memory_bytes)))
@@ -79,7 +79,7 @@ def offered(
     deadline_s = per_gib * units_of(load)
     return Offer(
         rung=rung,
-        configuration=configure(per_gib, deadline_s),
+        configuration=configure(per_gib),
         deadline_seconds=deadline_s,
         terms=replace(terms, deadline_s=deadline_s),
         most_wire_bytes=most_wire_bytes(step),

@@ -34,7 +34,6 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
         allow_post_copy=True,
         # From 1.5 KubeVirt does nothing at the deadline without it; with post-copy allowed it suspends no guest.
         allow_workload_disruption=load.workload_disruption,
-        acts_at_deadline=True,
     )
-    memory_s = PASSES_BEFORE * load.pass_s(load.streams.post_copy)
+    memory_s = PASSES_BEFORE * load.pass_s(post_copy=True)
     return offered(RUNG, load, step, memory_s, Terms(at_deadline=AtDeadline.POST_COPY), configure)

@@ -75,31 +75,35 @@ class Load:
         return self._path(self.streams.post_copy, zstd=False)
 
     def _path(self, streams: int, zstd: bool) -> Path:
-        link = max(self.link_bytes_per_second, self.rate_bytes_per_second)
-        stream: float | None = self.stream_bytes_per_second
-        if zstd:
-            stream = ZSTD_BYTES_PER_SECOND if stream is None else min(stream, ZSTD_BYTES_PER_SECOND)
         return Path(
-            float(link),
+            float(max(self.link_bytes_per_second, self.rate_bytes_per_second)),
             float(self.rate_bytes_per_second),
-            stream_bytes_per_second=stream,
+            stream_bytes_per_second=self._stream(zstd),
             streams=streams,
             compression=UNKNOWN_ZSTD if zstd else exactly(1.0),
             slowdown=self.slowdown,
         )
 
-    def pass_s(self, streams: int | None = None) -> int:
-        """Whole seconds of one pass over memory, as far as link and streams decide it."""
-        return pass_seconds(self.memory_bytes, self._reached(self.streams.pre_copy if streams is None else streams))
+    def _stream(self, zstd: bool) -> float | None:
+        """Most that one stream carries, in bytes of memory per second; compressing them takes a processor's time as well."""
+        carried = self.stream_bytes_per_second
+        if not zstd:
+            return carried
+        return ZSTD_BYTES_PER_SECOND if carried is None else min(carried, ZSTD_BYTES_PER_SECOND)
+
+    def pass_s(self, *, post_copy: bool = False) -> int:
+        """Whole seconds of one pass over memory, as far as link, streams and processors decide it."""
+        reached = self._reached(self.streams.post_copy, zstd=False) if post_copy else self.reached_bytes_per_second
+        return pass_seconds(self.memory_bytes, reached)
 
     @cached_property
     def reached_bytes_per_second(self) -> int:
         """The rate, or what the streams carry of it; what compression saves is not counted on."""
-        return self._reached(self.streams.pre_copy)
+        return self._reached(self.streams.pre_copy, self.zstd)
 
-    def _reached(self, streams: int) -> int:
-        stream = self.stream_bytes_per_second
-        return self.rate_bytes_per_second if stream is None else min(self.rate_bytes_per_second, stream * streams)
+    def _reached(self, streams: int, zstd: bool) -> int:
+        stream = self._stream(zstd)
+        return self.rate_bytes_per_second if stream is None else min(self.rate_bytes_per_second, int(stream * streams))
 
     @cached_property
     def disks(self) -> Disks:
@@ -135,12 +139,11 @@ class Offer:
         if self.most_deadline_s is not None:
             times = min(times, max(1, self.most_deadline_s // self.deadline_seconds))
         deadline_s, asked = times * self.deadline_seconds, self.configuration
-        update: dict[str, int] = {"completion_timeout_per_gib": times * asked.completion_timeout_per_gib}
-        if asked.stall_window_seconds is not None:
-            update["stall_window_seconds"] = deadline_s + asked.stall_window_seconds - self.deadline_seconds
         return replace(
             self,
-            configuration=asked.model_copy(update=update),
+            configuration=asked.model_copy(
+                update={"completion_timeout_per_gib": times * asked.completion_timeout_per_gib}
+            ),
             deadline_seconds=deadline_s,
             terms=replace(self.terms, deadline_s=deadline_s),
         )

@@ -68,7 +68,7 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
     attended_ms = attended_downtime_ms(disruption.max_downtime_ms)
     return Offer(
         rung=RUNG,
-        configuration=configuration(load, per_gib, deadline_s, allow_workload_disruption=True, acts_at_deadline=True),
+        configuration=configuration(load, per_gib, allow_workload_disruption=True),
         deadline_seconds=deadline_s,
         terms=terms,
         budget_ms=disruption.max_downtime_ms,

@@ -22,7 +22,7 @@ def terms_of(attempt: AttemptSpec, *, passes_devices_through: bool) -> Terms:
     if configuration.allow_post_copy and not passes_devices_through:
         at_deadline = AtDeadline.POST_COPY
     elif configuration.allow_workload_disruption:
-        raises = passes_devices_through or limit_ms is not None
+        raises = passes_devices_through or configuration.under_stall_detection
         at_deadline = AtDeadline.RAISE_DOWNTIME if raises else AtDeadline.SUSPEND
     ramp = None
     if limit_ms is not None and limit_ms > HYPERVISORS_DOWNTIME_MS:

@@ -181,7 +181,7 @@ def phase_of(evidence: Evidence) -> MovePhase:
 
 def _in_its_last_step(attempt: AttemptSpec) -> bool:
     """Whether a pause of this attempt is the end that every copy has: KubeVirt's stall detection tells of that one as well."""
-    return attempt.configuration.max_downtime_ms is not None and attempt.forecast.budget_ms is None
+    return attempt.configuration.under_stall_detection and attempt.forecast.budget_ms is None
 
 
 def _not_begun(stored: MovePhase) -> MovePhase:

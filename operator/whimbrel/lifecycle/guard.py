@@ -30,6 +30,8 @@ READ_INTERVAL_S = 1.0
 """How often an instance is read live while its suspension is due and the watch has not told of it."""
 MONITOR_LAG_S = 1.0
 """KubeVirt suspends no earlier than this after the deadline: its monitor compares whole elapsed seconds."""
+LAST_STEP_TOLD_MS = 8000
+"""How late one may hear of a last step's begin or end: virt-handler, the API server and the watch are in between."""
 BEGIN_SPREAD_S = 1.4
 """How much later than computed a suspension may begin: the monitor looks every 400 ms, and `startTimestamp` has whole
 seconds."""
@@ -65,8 +67,8 @@ def overdue_stuns(
     """Migrations of ours whose guest is suspended without consent, or would be for longer than consented; and those by whose
     configuration it could be, or be switched to post-copy.
 
-    Under KubeVirt's stall detection nobody is suspended: what shows as a pause there is the hypervisor's last step, which
-    nothing can end, and whose length was bounded beforehand.
+    Under KubeVirt's stall detection a pause is the hypervisor's last step, whose length was bounded beforehand and which
+    nothing can end. It is given the time that it may take, and more: what lasts longer is none, and ends.
 
     The begin of a suspension has no timestamp of its own. It is taken as start + deadline + 1 s, the earliest that
     KubeVirt's monitor can act, so the guard holds after a restart as well; or as the time when this process first saw the
@@ -90,16 +92,16 @@ def overdue_stuns(
         state = _state_of(migration, instance)
         if state is not None and (state.completed or state.failed or state.abort_requested):
             continue
-        if state is not None and (overruled := _overruled(key, migration, state)) is not None:
+        if state is not None and (overruled := _overruled(key, migration, state, instance)) is not None:
             deletes.append(overruled)
-            continue
-        if naming.ANNOTATION_LAST_STEP_MS in migration.annotations:
             continue
         began = _earliest_pause(migration, instance, state)
         if state is not None and state.mode == "Paused":
             suspended.append(migration.uid)
             known = began if state.started_at is not None else None
             stun = _consented(migration, known, first_seen.get(migration.uid))
+            if stun is None:
+                stun = _last_step(migration, first_seen.get(migration.uid, now))
             wait_s = (stun.latest_abort(resume_s) - now).total_seconds() if stun is not None else 0.0
             why = f"guest of {migration.instance_key} would stay suspended for longer than consented"
             if stun is not None and wait_s > 0:
@@ -120,11 +122,11 @@ def _state_of(migration: Migration, instance: Instance | None) -> MigrationState
     return state if state is not None and state.migration_uid == migration.uid else None
 
 
-def _overruled(key: Key, migration: Migration, state: MigrationState) -> Delete | None:
+def _overruled(key: Key, migration: Migration, state: MigrationState, instance: Instance | None) -> Delete | None:
     """The end of a migration under a configuration that could do what nobody consented to, as long as it has not done it."""
-    if state.configuration is None or state.mode in ("Paused", "PostCopy"):
+    if state.configuration is None or instance is None or state.mode in ("Paused", "PostCopy"):
         return None
-    if not (what := beyond_its_terms(migration, state.configuration)):
+    if not (what := beyond_its_terms(migration, state.configuration, instance.memory_bytes)):
         return None
     why = f"under {ruler_of(state)} the guest of {migration.instance_key} could {what}, which is not consented to"
     return Delete(MIGRATIONS, key, migration.uid, why, unless_post_copy=migration.instance_key)
@@ -162,6 +164,17 @@ class _Stun:
         late_ms = 0.0 if _aborts_at_the_budget(self.budget_ms, resume_s) else 1000 * resume_s
         kept_ms = attended_downtime_ms(self.budget_ms) - 1000 * resume_s
         return self.began + timedelta(milliseconds=max(0.0, min(self.budget_ms - late_ms, kept_ms)))
+
+
+def _last_step(migration: Migration, seen: datetime) -> _Stun | None:
+    """The last step that a migration under stall detection may take, as if it were a suspension within a budget: twice its
+    limit, which is what consent was given to where it is longer than the hypervisor's own, and a while for telling of it.
+    None: it may take none of which anybody would hear.
+    """
+    last_step_ms = naming.number(migration.annotations.get(naming.ANNOTATION_LAST_STEP_MS))
+    if last_step_ms is None:
+        return None
+    return _Stun(migration.instance_key, seen, seen, 2 * last_step_ms + LAST_STEP_TOLD_MS)
 
 
 def _aborts_at_the_budget(budget_ms: int, resume_s: float) -> bool:

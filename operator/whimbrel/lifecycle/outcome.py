@@ -15,7 +15,7 @@ from whimbrel.api.virtual_machine_move import (
 from whimbrel.domain.records import Instance, MigrationState
 from whimbrel.lifecycle.evidence import Evidence
 from whimbrel.lifecycle.guard import MONITOR_LAG_S
-from whimbrel.lifecycle.overruled import overruled
+from whimbrel.lifecycle.overruled import overruled, violated
 
 PLAN_DELETED = "PlanDeleted"
 """Reason of an abort that somebody asked for by deleting the plan."""
@@ -121,6 +121,8 @@ def _superseded(evidence: Evidence) -> bool:
 
 
 def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | None) -> Conclusion:
+    if state is not None and (wrong := violated(attempt, state)) is not None:
+        return _ended(evidence, attempt, AttemptOutcome.FAILED, *wrong, final=True)
     abort = evidence.move.move.status.abort
     if evidence.abort_recorded and abort is not None:
         outcome = AttemptOutcome.CANCELLED if abort.reason == PLAN_DELETED else AttemptOutcome.ABORTED
@@ -135,7 +137,8 @@ def _failed(evidence: Evidence, attempt: AttemptSpec, state: MigrationState | No
         message = "KubeVirt ended the migration before the hand-off; the events of the migration tell why."
         return _ended(evidence, attempt, AttemptOutcome.FAILED, "TargetNotPrepared", message)
     if state.abort_requested:
-        if state.mode == "Paused" and attempt.forecast.budget_ms is not None:
+        suspends = attempt.forecast.budget_ms is not None and not attempt.configuration.under_stall_detection
+        if state.mode == "Paused" and suspends:
             message = (
                 f"The suspension would have outlasted its budget of {attempt.forecast.budget_ms} ms; it was cut short."
             )
@@ -168,7 +171,9 @@ def _verified(
 ) -> Conclusion | NotYet:
     doubts = tuple(_doubts(evidence, attempt, instance))
     if not doubts:
-        return _ended(evidence, attempt, AttemptOutcome.SUCCEEDED, "Verified", f"Runs on {instance.node}.")
+        reason, message = violated(attempt, state) or ("Verified", "")
+        words = f"Runs on {instance.node}. {message}".rstrip()
+        return _ended(evidence, attempt, AttemptOutcome.SUCCEEDED, reason, words)
     waited_s = _waited_s(evidence, state.ended_at or state.started_at or begun_at(evidence))
     if waited_s < VERIFY_LIMIT_S:
         return NotYet(min(5.0, VERIFY_LIMIT_S - waited_s))
@@ -278,7 +283,7 @@ def _downtime(attempt: AttemptSpec | None, state: MigrationState) -> Measure | N
     """
     if attempt is None or state.mode != "Paused" or state.started_at is None or state.ended_at is None:
         return None
-    if attempt.configuration.max_downtime_ms is not None:
+    if attempt.configuration.under_stall_detection:
         return None
     began = state.started_at + timedelta(seconds=attempt.deadline_seconds + MONITOR_LAG_S)
     milliseconds = max(0, round((state.ended_at - began).total_seconds() * 1000))

@@ -7,8 +7,12 @@ attempt runs, by `outcome` when it has ended, and by the stun guard, which knows
 
 from whimbrel.api.virtual_machine_move import AttemptSpec, KubeVirtConfiguration
 from whimbrel.domain import naming
-from whimbrel.domain.records import Migration, MigrationConfiguration, MigrationState
+from whimbrel.domain.quantities import time_budget_units
+from whimbrel.domain.records import Labels, Migration, MigrationConfiguration, MigrationState
 from whimbrel.domain.suspension import HYPERVISORS_DOWNTIME_MS
+
+OVERRULED = "OverruledByForeignPolicy"
+CONSENT_VIOLATED = "ConsentViolatedByForeignPolicy"
 
 
 def overruled(attempt: AttemptSpec, state: MigrationState, *, stall_detection: bool = False) -> tuple[str, str] | None:
@@ -18,14 +22,27 @@ def overruled(attempt: AttemptSpec, state: MigrationState, *, stall_detection: b
     """
     if state.configuration is None:
         return None
-    may = unconsented(attempt.configuration, state.configuration, stall_detection=stall_detection)
+    stalls = stall_detection or attempt.configuration.under_stall_detection
+    may = unconsented(attempt.configuration, state.configuration, stall_detection=stalls)
     if not may:
         return None
     foreign = state.policy_name not in ("", attempt.policy_name)
     return (
-        "ConsentViolatedByForeignPolicy" if foreign else "ConfigurationMismatch",
+        OVERRULED if foreign else "ConfigurationMismatch",
         f"Under {ruler_of(state)} KubeVirt could {', '.join(may)}; the plan does not permit it.",
     )
+
+
+def violated(attempt: AttemptSpec, state: MigrationState) -> tuple[str, str] | None:
+    """What was done to the guest without consent, as (reason, message), where it was not ended in time; None: nothing was."""
+    asked = attempt.configuration
+    if state.mode == "PostCopy" and not asked.allow_post_copy:
+        done = "switched the guest to post-copy"
+    elif state.mode == "Paused" and not (asked.allow_workload_disruption or asked.under_stall_detection):
+        done = "suspended the guest"
+    else:
+        return None
+    return CONSENT_VIOLATED, f"Under {ruler_of(state)} KubeVirt {done}, which the plan does not permit."
 
 
 def ruler_of(state: MigrationState) -> str:
@@ -60,8 +77,9 @@ def unconsented(
                 and not instead,
             ),
             (
+                # Without disruption a stall detector gives the last step so long, whatever was wanted.
                 f"let the guest stand still for {longest_ms} ms",
-                stall_detection and longest_ms > permitted_ms and not wanted.allow_workload_disruption,
+                stall_detection and longest_ms > permitted_ms and not effective.allow_workload_disruption,
             ),
             (
                 "stop the guest before the deadline",
@@ -73,18 +91,32 @@ def unconsented(
     )
 
 
-def beyond_its_terms(migration: Migration, effective: MigrationConfiguration) -> str:
-    """What could be done to the guest of a migration of ours that its own annotations do not permit; empty: nothing, or they do
-    not say, since an earlier release made it.
+def beyond_its_terms(migration: Migration, effective: MigrationConfiguration, memory_bytes: int) -> str:
+    """What could be done to the guest, with so much memory, of a migration of ours that its own annotations do not permit;
+    empty: nothing, or they do not say, since an earlier release made it.
     """
-    post_copy = migration.annotations.get(naming.ANNOTATION_POST_COPY)
+    said = migration.annotations
+    post_copy, last_step_ms = (
+        said.get(naming.ANNOTATION_POST_COPY),
+        naming.number(said.get(naming.ANNOTATION_LAST_STEP_MS)),
+    )
     if post_copy is None:
         return ""
-    if effective.allow_post_copy:
-        return "" if post_copy == naming.ALLOWED else "be switched to post-copy"
-    if migration.annotations.get(naming.ANNOTATION_STUN) == naming.ALLOWED:
+    if effective.allow_post_copy and post_copy != naming.ALLOWED:
+        return "be switched to post-copy"
+    longest_ms, disrupts = effective.max_downtime_ms or 0, effective.allow_workload_disruption
+    if last_step_ms is not None and longest_ms > last_step_ms and not disrupts:
+        return f"stand still for {longest_ms} ms"
+    if effective.allow_post_copy or not disrupts:
         return ""
-    last_step_ms = naming.number(migration.annotations.get(naming.ANNOTATION_LAST_STEP_MS))
-    if last_step_ms is not None and (effective.max_downtime_ms or 0) > last_step_ms:
-        return f"stand still for {effective.max_downtime_ms} ms"
-    return "be suspended" if effective.allow_workload_disruption else ""
+    if said.get(naming.ANNOTATION_STUN) != naming.ALLOWED:
+        return "be suspended"
+    return _stopped_at_another_time(said, effective, memory_bytes) if last_step_ms is not None else ""
+
+
+def _stopped_at_another_time(said: Labels, effective: MigrationConfiguration, memory_bytes: int) -> str:
+    """A suspension is cut short in time whenever it begins; a last step is not, so it must begin when it was looked at."""
+    deadline_s = naming.number(said.get(naming.ANNOTATION_DEADLINE_S))
+    acts_s = (effective.completion_timeout_per_gib or 0) * time_budget_units(memory_bytes)
+    early = deadline_s is not None and (effective.stall_window_s or 0) <= deadline_s
+    return "be stopped at another time than was quoted" if acts_s != deadline_s or early else ""

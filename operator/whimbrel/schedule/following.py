@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from whimbrel.api.migration_plan import MigrationPlanSpec
 from whimbrel.api.virtual_machine_move import (
+    MOST_LABEL_PAIRS,
     AbortRecord,
     AttemptOutcome,
     AttemptRecord,
@@ -21,7 +22,7 @@ from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import STARTED, Evidence
 from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
 from whimbrel.lifecycle.outcome import PLAN_DELETED, receipt
-from whimbrel.lifecycle.overruled import overruled
+from whimbrel.lifecycle.overruled import CONSENT_VIOLATED, OVERRULED, overruled
 from whimbrel.schedule.coming import Ahead
 from whimbrel.schedule.docket import attempts_permitted
 from whimbrel.schedule.move_status import changed, closed
@@ -155,7 +156,7 @@ def _ended(
     if not (verified or unverified or final or plan.deleting):
         if spec is None:
             return
-        goes_on = record.number < attempts_permitted(spec, stored.history)
+        goes_on = record.number < attempts_permitted(spec, stored.history) and not _cannot_be_outbid(evidence, record)
         following = _next_attempt(evidence, history, spec, survey, ahead) if goes_on else None
         if isinstance(following, NoRungFits):
             yield from _given_up(evidence, following, history, survey)
@@ -200,7 +201,13 @@ def _ended(
     )
     yield from changed(evidence.move, status, f"move ended: {phase} ({record.reason})")
     reason = {MovePhase.SUCCEEDED: "Migrated", MovePhase.CANCELLED: "MigrationCancelled"}.get(phase, "MigrationFailed")
-    yield _announce(evidence, survey, reason, message, warning=not verified)
+    yield _announce(evidence, survey, reason, message, warning=not verified or record.reason == CONSENT_VIOLATED)
+
+
+def _cannot_be_outbid(evidence: Evidence, record: AttemptRecord) -> bool:
+    """Whether somebody's policy would win again: no more reserved labels than these are ever put on an instance."""
+    attempt = evidence.attempt
+    return record.reason == OVERRULED and attempt is not None and attempt.policy_labels >= MOST_LABEL_PAIRS
 
 
 def _link(evidence: Evidence, record: AttemptRecord, survey: Survey) -> int | None:

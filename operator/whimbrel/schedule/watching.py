@@ -5,7 +5,7 @@ plan's report. Samples come every five seconds, or not at all: then there is no 
 pause cannot be bounded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -129,11 +129,18 @@ def _sighting(samples: tuple[MigrationSample, ...], began: datetime, guest: Gues
 
 
 def _while_it_ran(
-    samples: Iterable[MigrationSample], state: MigrationState, attempt: AttemptSpec
-) -> Iterable[MigrationSample]:
-    """The samples from before KubeVirt suspended the guest or switched to post-copy: afterwards it dirties nothing there."""
+    samples: Sequence[MigrationSample], state: MigrationState, attempt: AttemptSpec
+) -> Sequence[MigrationSample]:
+    """The samples from before KubeVirt suspended the guest or switched to post-copy: afterwards it dirties nothing there.
+
+    Nobody tells when a last step began; it was no longer than its limit.
+    """
     if state.started_at is None or state.mode not in ("Paused", "PostCopy"):
         return samples
+    limit_ms = attempt.configuration.max_downtime_ms
+    if state.mode == "Paused" and limit_ms is not None:
+        ended_at = state.ended_at or max((sample.sampled_at for sample in samples), default=state.started_at)
+        return [sample for sample in samples if sample.sampled_at <= ended_at - timedelta(milliseconds=limit_ms)]
     until = state.started_at + timedelta(seconds=attempt.deadline_seconds + MONITOR_LAG_S)
     return [sample for sample in samples if sample.sampled_at <= until]
 

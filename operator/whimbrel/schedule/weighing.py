@@ -15,8 +15,9 @@ from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder import Choice, Ladder, Load, choose, compressed, ladder_of
 from whimbrel.ladder.consent import owner_limit_ms, permitted_by_owner
-from whimbrel.ladder.rung import NEVER_MEASURED
+from whimbrel.ladder.rung import NEVER_MEASURED, Offer
 from whimbrel.ladder.streams import ONE_STREAM, streams
+from whimbrel.ladder.stun import most_downtime_ms
 from whimbrel.preflight import PreflightReason, where
 
 STALL_DETECTION = "MigrationStallDetection"
@@ -118,7 +119,7 @@ def forecast_of(instance: Instance, load: Load, choice: Choice, snapshot: Snapsh
         bytes_p50=_whole(said.bytes_p50),
         bytes_p90=_whole(said.bytes_p90),
         chance_percent=round(100 * choice.chance),
-        downtime_bound_ms=_bound_ms(said, offer.budget_ms),
+        downtime_bound_ms=_bound_ms(said, offer),
         throttle_seconds=_whole(said.throttle_p90_s) if offer.terms.may_throttle else None,
         budget_ms=offer.budget_ms,
         attended_downtime_ms=offer.attended_downtime_ms,
@@ -165,9 +166,10 @@ def _mbps(bytes_per_second: int) -> str:
     return f"{mbps / 1000:.3g} Gbit/s" if mbps >= 1000 else f"{mbps:.3g} Mbit/s"
 
 
-def _bound_ms(said: Prediction, budget_ms: int | None) -> int:
-    """A pause beyond the budget is never begun: whoever runs the attempt ends it before."""
-    return said.downtime_bound_ms if budget_ms is None else min(said.downtime_bound_ms, budget_ms)
+def _bound_ms(said: Prediction, offer: Offer) -> int:
+    """A pause beyond what is permitted is never begun: whoever runs the attempt ends it before."""
+    permitted_ms = most_downtime_ms(offer.budget_ms, offer.terms)
+    return said.downtime_bound_ms if permitted_ms is None else min(said.downtime_bound_ms, permitted_ms)
 
 
 def _whole(value: float | None) -> int | None:

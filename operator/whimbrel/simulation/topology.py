@@ -79,8 +79,8 @@ class Topology:
     hosts: Sequence[HostShape]
     guests: Sequence[GuestShape]
     migrations: Mapping[str, Any] = field(default_factory=dict)
-    feature_gates: Sequence[str] = ()
     version: str = "v1.9.0"
+    feature_gates: Sequence[str] = ()
 
 
 def populate(world: World, topology: Topology) -> None:

@@ -68,7 +68,7 @@ def test_a_stun_in_flight_whose_consent_was_withdrawn_is_aborted() -> None:
 @pytest.mark.parametrize(
     ("policy", "reason", "named"),
     [
-        ("theirs", "ConsentViolatedByForeignPolicy", "MigrationPolicy theirs"),
+        ("theirs", "OverruledByForeignPolicy", "MigrationPolicy theirs"),
         ("", "ConfigurationMismatch", "MigrationPolicy whimbrel-"),
     ],
 )
@@ -111,7 +111,7 @@ def test_an_overruled_attempt_that_a_guard_has_ended_before_the_leader_looked_is
     stage.carry_out_abort()
     stage.settle()
 
-    assert stage.outcome() == ("Failed", "ConsentViolatedByForeignPolicy")
+    assert stage.outcome() == ("Failed", "OverruledByForeignPolicy")
     assert "MigrationPolicy theirs" in stage.move()["status"]["message"]
 
 

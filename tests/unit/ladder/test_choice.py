@@ -176,7 +176,7 @@ def test_only_what_is_offered_and_not_hopeless_is_ever_chosen(
 
     found = choose(ladder, load, history(*past))
 
-    assert found.offer is None or (found.offer in ladder.offers and found.chance >= HOPELESS)
+    assert found.offer is None or (rung(found) in [offer.rung for offer in ladder.offers] and found.chance >= HOPELESS)
 
 
 def test_before_a_rung_that_only_throttles_being_merely_likely_is_not_enough() -> None:

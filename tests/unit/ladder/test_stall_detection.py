@@ -14,7 +14,7 @@ from whimbrel.forecast import AtDeadline, CurvePoint, Guest
 from whimbrel.ladder import Load, Offer, choose, ladder_of
 from whimbrel.ladder.consent import disturbs_beyond
 from whimbrel.ladder.deadlines import on_grid_below
-from whimbrel.ladder.policy import overlay, policy_body
+from whimbrel.ladder.policy import overlay, policy_body, policy_name
 from whimbrel.ladder.served import unserved
 from whimbrel.ladder.terms import terms_of
 from whimbrel.lifecycle.overruled import unconsented
@@ -83,10 +83,19 @@ def test_only_a_downtime_ramp_may_stop_a_guest_for_longer_than_the_hypervisor_wo
         assert limit_ms == (3000 if offer.rung is Rung.DOWNTIME_RAMP else 300)
 
 
-def test_what_acts_at_the_deadline_is_not_stopped_before_it() -> None:
-    for rung in (Rung.AUTO_CONVERGE, Rung.STUN, Rung.POST_COPY):
-        offer = offered(DETECTING, rung)
-        assert (offer.configuration.stall_window_seconds or 0) > offer.deadline_seconds
+def test_no_standstill_counts_but_the_one_that_a_ramp_waits_for() -> None:
+    for offer in ladder_of(DETECTING, ALL).offers:
+        window_s = offer.configuration.stall_window_seconds or 0
+        assert (window_s > 604_800) == (offer.rung is not Rung.DOWNTIME_RAMP)
+
+
+def test_guests_of_all_sizes_share_a_few_policies() -> None:
+    names: dict[Rung, set[str]] = {}
+    for gib in range(1, 65):
+        for offer in ladder_of(replace(DETECTING, memory_bytes=gib * GIB), ALL).offers:
+            names.setdefault(offer.rung, set()).add(policy_name(offer.configuration, 1))
+
+    assert {rung: len(found) for rung, found in names.items() if len(found) > 8} == {}
 
 
 def test_a_stun_raises_the_downtime_so_it_needs_a_bound_within_half_of_the_budget() -> None:

@@ -263,11 +263,27 @@ def test_a_migration_that_merely_carries_our_label_is_nobodys_business() -> None
     assert verdict.deletes == ()
 
 
-@pytest.mark.parametrize("annotations", [{}, consent()])
-def test_the_hypervisors_last_step_under_stall_detection_is_let_be(annotations: Mapping[str, str]) -> None:
-    told = {**annotations, ANNOTATION_LAST_STEP_MS: "300"}
+LAST_STEP = {ANNOTATION_LAST_STEP_MS: "300", ANNOTATION_DEADLINE_S: "30"}
 
-    late = judged(paused(), NOW + timedelta(hours=1), told)
 
-    assert (late.deletes, late.reads, late.suspended) == ((), (), ())
-    assert judged(paused(), NOW + timedelta(hours=1), annotations).deletes
+def test_the_hypervisors_last_step_under_stall_detection_is_let_be_for_as_long_as_it_may_take() -> None:
+    seen = NOW + timedelta(seconds=12)
+
+    soon = judged(paused(), seen + timedelta(seconds=3), LAST_STEP, first_seen=seen)
+
+    assert soon.deletes == ()
+    assert soon.suspended == (UID,)
+
+
+def test_a_pause_under_stall_detection_that_is_no_last_step_ends() -> None:
+    """As where KubeVirt's stall detection was switched off before the copy began: then it suspends after all."""
+    seen = NOW + timedelta(seconds=31)
+
+    assert judged(paused(), seen + timedelta(seconds=20), LAST_STEP, first_seen=seen).deletes
+
+
+def test_a_stun_under_stall_detection_that_turns_out_a_suspension_is_cut_short_within_its_budget() -> None:
+    told = {**consent(30, 5000), ANNOTATION_LAST_STEP_MS: "300"}
+
+    assert judged(paused(), NOW + timedelta(seconds=32), told).deletes == ()
+    assert judged(paused(), NOW + timedelta(seconds=37), told).deletes

@@ -97,7 +97,6 @@ def test_a_success_that_does_not_look_like_one_is_waited_for_and_then_called_unv
         ({"abort_status": "Succeeded"}, ("Failed", "NotConverged")),
         ({"abort_status": "Succeeded", "abort_requested": True}, ("Aborted", "AbortedByOther")),
         ({"failure_reason": "Target pod is down"}, ("Failed", "MigrationFailed")),
-        ({"abort_status": "Succeeded", "mode": "Paused"}, ("Failed", "NotConverged")),
     ],
 )
 def test_a_failure_is_called_by_what_the_nodes_say(state: dict[str, Any], expected: tuple[str, str]) -> None:
@@ -297,3 +296,49 @@ def test_a_vanished_migration_is_known_by_the_attempts_own_policy() -> None:
     guest = landed("node-3", policy_name=FLOATING["policyName"])
 
     assert verdict(ended(guest, attempt=FLOATING, gone=True)) == ("Succeeded", "Verified")
+
+
+@pytest.mark.parametrize(
+    ("mode", "done"), [("PostCopy", "switched the guest to post-copy"), ("Paused", "suspended the guest")]
+)
+def test_what_was_done_to_a_guest_without_consent_is_never_tried_again_and_never_passed_over(
+    mode: str, done: str
+) -> None:
+    found = concluded(ended(stayed(mode=mode, abort_requested=True, policy_name="theirs")))
+
+    assert (found.record.outcome, found.record.reason) == (AttemptOutcome.FAILED, "ConsentViolatedByForeignPolicy")
+    assert found.final
+    assert f"Under MigrationPolicy theirs KubeVirt {done}" in found.record.message
+
+    moved = concluded(ended(arrived(migration=finished(mode=mode, policy_name="theirs")), phase="Succeeded"))
+    assert (moved.record.outcome, moved.record.reason) == (AttemptOutcome.SUCCEEDED, "ConsentViolatedByForeignPolicy")
+    assert done in moved.record.message
+
+
+def test_a_suspension_that_kubevirt_ended_by_itself_did_not_converge() -> None:
+    stun = an_attempt(rung="Stun")
+    stun["configuration"] |= {"allowWorkloadDisruption": True}
+
+    assert verdict(ended(stayed(abort_status="Succeeded", mode="Paused"), attempt=stun)) == ("Failed", "NotConverged")
+
+
+@pytest.mark.parametrize(("last_step_ms", "reason"), [(None, "StunBudgetExceeded"), (300, "AbortedByOther")])
+def test_a_last_step_that_somebody_ended_is_no_budget_exceeded(last_step_ms: int | None, reason: str) -> None:
+    stun = an_attempt(rung="Stun")
+    stun["configuration"] |= {"allowWorkloadDisruption": True, "maxDowntimeMs": last_step_ms}
+    stun["forecast"] |= {"budgetMs": 5000}
+
+    found = ended(stayed(abort_requested=True, mode="Paused", configuration=None), attempt=stun)
+
+    assert verdict(found) == ("Aborted", reason)
+
+
+@pytest.mark.parametrize("rung", ["Stun", "PostCopy"])
+def test_what_the_plan_permitted_is_no_violation(rung: str) -> None:
+    permitted = an_attempt(rung=rung)
+    permitted["configuration"] |= {"allowPostCopy": rung == "PostCopy", "allowWorkloadDisruption": True}
+    mode = "PostCopy" if rung == "PostCopy" else "Paused"
+
+    moved = concluded(ended(arrived(migration=finished(mode=mode)), phase="Succeeded", attempt=permitted))
+
+    assert moved.record.reason == "Verified"

@@ -5,14 +5,14 @@ from dataclasses import fields, replace
 
 import pytest
 
-from support.builders import NOW, a_migration, a_migration_state, an_instance
-from whimbrel.api.virtual_machine_move import KubeVirtConfiguration
+from support.builders import NOW, a_migration, a_migration_state, an_attempt, an_instance
+from whimbrel.api.virtual_machine_move import AttemptSpec, KubeVirtConfiguration
 from whimbrel.domain import naming
-from whimbrel.domain.quantities import MIB
+from whimbrel.domain.quantities import GB, MIB
 from whimbrel.domain.records import Migration, MigrationConfiguration
 from whimbrel.domain.resources import MIGRATIONS
 from whimbrel.lifecycle.guard import overdue_stuns
-from whimbrel.lifecycle.overruled import beyond_its_terms, unconsented
+from whimbrel.lifecycle.overruled import beyond_its_terms, overruled, unconsented
 
 WANTED = KubeVirtConfiguration(bandwidth_bytes_per_second=59 * MIB, completion_timeout_per_gib=50)
 STUN = WANTED.model_copy(update={"allow_workload_disruption": True})
@@ -94,7 +94,7 @@ def ours(post_copy: str | None = "Never", stun: str | None = None, **more: objec
 def test_what_a_migration_s_own_terms_do_not_permit_is_known_to_every_replica(
     post_copy: str | None, stun: str | None, of: KubeVirtConfiguration, beyond: str
 ) -> None:
-    assert beyond_its_terms(ours(post_copy, stun), effective(of)) == beyond
+    assert beyond_its_terms(ours(post_copy, stun), effective(of), GB) == beyond
 
 
 def guarded(migration: Migration, **state: object) -> list[str]:
@@ -134,12 +134,62 @@ def test_what_is_consented_to_over_or_somebody_else_s_is_let_be_by_the_guard(
     assert guarded(migration, **state) == []
 
 
-@pytest.mark.parametrize(("effective_ms", "told"), [(300, ""), (900, "stand still for 900 ms")])
-def test_under_stall_detection_a_longer_last_step_than_was_permitted_is_beyond_its_terms(
-    effective_ms: int, told: str
+def under_stall_detection(stun: str | None = None, last_step_ms: int = 300, deadline_s: int = 50) -> Migration:
+    told = {naming.ANNOTATION_LAST_STEP_MS: str(last_step_ms), naming.ANNOTATION_DEADLINE_S: str(deadline_s)}
+    migration = ours("Never", stun)
+    return replace(migration, annotations={**migration.annotations, **told})
+
+
+DETECTING = {"max_downtime_ms": 300, "stall_window_s": 1_000_000}
+
+
+@pytest.mark.parametrize(
+    ("migration", "of", "changed", "beyond"),
+    [
+        (under_stall_detection(), WANTED, {}, ""),
+        (under_stall_detection(), WANTED, {"max_downtime_ms": 900}, "stand still for 900 ms"),
+        (under_stall_detection(), STUN, {}, "be suspended"),
+        (under_stall_detection(last_step_ms=3000), WANTED, {"max_downtime_ms": 3000}, ""),
+        (under_stall_detection("Allowed"), STUN, {}, ""),
+        (under_stall_detection("Allowed"), WANTED, {"max_downtime_ms": 900}, "stand still for 900 ms"),
+        (under_stall_detection("Allowed"), STUN, {"stall_window_s": 40}, "be stopped at another time than was quoted"),
+        (
+            under_stall_detection("Allowed"),
+            STUN,
+            {"completion_timeout_per_gib": 90},
+            "be stopped at another time than was quoted",
+        ),
+    ],
+)
+def test_under_stall_detection_whoever_guards_knows_what_a_last_step_may_be_and_when_it_may_begin(
+    migration: Migration, of: KubeVirtConfiguration, changed: Mapping[str, object], beyond: str
 ) -> None:
-    migration = replace(
-        a_migration(an_instance()), annotations={"whimbrel.dev/post-copy": "Never", "whimbrel.dev/last-step-ms": "300"}
+    assert beyond_its_terms(migration, effective(of, **{**DETECTING, **changed}), GB) == beyond
+
+
+def detecting(wanted: KubeVirtConfiguration) -> KubeVirtConfiguration:
+    return wanted.model_copy(update={"max_downtime_ms": 300, "stall_window_seconds": 1_000_000})
+
+
+@pytest.mark.parametrize("wanted", [WANTED, STUN, POST_COPY])
+def test_whatever_was_wanted_a_longer_last_step_without_disruption_is_beyond_consent(
+    wanted: KubeVirtConfiguration,
+) -> None:
+    theirs = {**DETECTING, "max_downtime_ms": 2_000_000, "allow_workload_disruption": False}
+
+    may = unconsented(detecting(wanted), effective(wanted, **theirs), stall_detection=True)
+
+    assert "let the guest stand still for 2000000 ms" in may
+
+
+def test_an_attempt_that_a_guard_ended_for_its_last_step_is_told_as_that() -> None:
+    attempt = AttemptSpec.model_validate(an_attempt()).model_copy(update={"configuration": detecting(WANTED)})
+    state = a_migration_state(
+        "uid", policy_name="theirs", configuration=effective(WANTED, **{**DETECTING, "max_downtime_ms": 900})
     )
 
-    assert beyond_its_terms(migration, MigrationConfiguration(max_downtime_ms=effective_ms)) == told
+    found = overruled(attempt, state)
+
+    assert found is not None
+    assert found[0] == "OverruledByForeignPolicy"
+    assert "stand still for 900 ms" in found[1]
