@@ -2,7 +2,8 @@
 
 Kept where the attempts are recorded, in VirtualMachineMoves, so that it survives a restart without a write of its own; what is
 kept is bounded, and so is what any one record can change. The operator alone writes moves (docs/how-to/nodes-that-may-lie.md
-for who else could). A guest that never moved borrows from nobody; a path that none has taken from all paths.
+for who else could). A guest that never moved borrows from its class, those of its namespace with as much memory; a path that
+none has taken from all paths.
 Called once per outlook.
 """
 
@@ -19,6 +20,10 @@ from whimbrel.forecast.spread import Spread
 
 MOST_OF_A_GUEST = 6
 """Attempts of one guest that are looked at, the newest."""
+MOST_OF_A_CLASS = 12
+CLASS_FACTOR = 2.0
+"""How far from what others of its class have shown a guest may be, in four of five cases. Assumed; a sample of its own
+outweighs it."""
 MOST_OF_A_PATH = 50
 OLDEST = timedelta(days=30)
 CLOCK_AHEAD = timedelta(seconds=60)
@@ -45,9 +50,10 @@ class _Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """All that was learnt, by instance UID and by (source, target)."""
+    """All that was learnt, by instance UID, by class (namespace and bytes of memory) and by (source, target)."""
 
     _guests: Mapping[str, tuple[_Lesson, ...]]
+    _classes: Mapping[tuple[str, int], tuple[_Lesson, ...]]
     _paths: Mapping[tuple[str, str], Spread]
     _everywhere: Spread | None
     start_up: Spread = POD_START_UP
@@ -66,12 +72,15 @@ class Knowledge:
             key=lambda each: each[:3],
         )
         guests: dict[str, deque[_Lesson]] = defaultdict(lambda: deque(maxlen=MOST_OF_A_GUEST))
+        classes: dict[tuple[str, int], deque[_Lesson]] = defaultdict(lambda: deque(maxlen=MOST_OF_A_CLASS))
         ratios: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=MOST_OF_A_PATH))
         everywhere, start_ups = deque[float](maxlen=MOST_OF_A_PATH), deque[float](maxlen=MOST_OF_A_PATH)
         for ended_at, _key, _number, move, record in lessons:
             path = (_source(move, record), record.target_node)
             if record.seen:
-                guests[move.instance_uid].append(_Lesson(ended_at, path, record))
+                lesson, of = _Lesson(ended_at, path, record), move.move.spec.instance
+                guests[move.instance_uid].append(lesson)
+                classes[of.namespace, of.memory_bytes].append(lesson)
             if record.bytes_per_second and record.asked_bytes_per_second:
                 ratio = min(SLOWEST, max(FASTEST, record.asked_bytes_per_second / record.bytes_per_second))
                 ratios[path].append(ratio)
@@ -80,14 +89,21 @@ class Knowledge:
                 start_ups.append(min(LONGEST_START_UP_S, max(SHORTEST_START_UP_S, float(record.start_up_seconds))))
         return cls(
             {uid: tuple(found) for uid, found in guests.items()},
+            {of: tuple(found) for of, found in classes.items()},
             {path: spread for path, found in ratios.items() if (spread := _spread(found)) is not None},
             _spread(everywhere),
             _spread(start_ups) or POD_START_UP,
         )
 
     def points(self, instance: Instance, now: datetime) -> tuple[CurvePoint, ...]:
-        """What earlier attempts have shown of a guest: those of this time of day, else all with a wider margin."""
+        """What earlier attempts have shown of a guest: those of this time of day, else all with a wider margin; of one that
+        never moved, what others of its class have shown.
+        """
         lessons = self._guests.get(instance.uid, ())
+        if not lessons:
+            others = self._classes.get((instance.key.namespace, instance.memory_bytes), ())
+            shown = (_point(*seen) for lesson in others for seen in _numbered(lesson))
+            return tuple(replace(each, source=OF_ITS_CLASS, within_factor=CLASS_FACTOR) for each in shown)
         alike = [lesson for lesson in lessons if _apart(lesson.at, now) <= SAME_HOUR]
         found = [_point(*seen) for lesson in (alike or lessons) for seen in _numbered(lesson)]
         return tuple(found if alike else (replace(each, within_factor=OTHER_HOUR_FACTOR) for each in found))
@@ -109,6 +125,9 @@ def _source(move: Move, record: AttemptRecord) -> str:
 
 def _numbered(lesson: _Lesson) -> Iterable[tuple[int, int, bool]]:
     return ((seen.window_ms, seen.distinct_bytes, seen.at_most) for seen in lesson.record.seen)
+
+
+OF_ITS_CLASS = "migrations of guests of this namespace with as much memory"
 
 
 def _point(window_ms: int, distinct_bytes: int, at_most: bool) -> CurvePoint:

@@ -9,7 +9,7 @@ import pytest
 from support.builders import MIB, a_move, a_plan, an_instance
 from whimbrel.api.scalars import format_timestamp
 from whimbrel.domain.records import Move
-from whimbrel.forecast import Knowledge, Spread
+from whimbrel.forecast import CurvePoint, Guest, Knowledge, Path, Spread, predict
 from whimbrel.forecast.knowledge import MOST_OF_A_GUEST, SLOWEST
 
 NOW = datetime(2026, 3, 10, 14, tzinfo=UTC)
@@ -40,7 +40,28 @@ def test_a_guest_is_foretold_by_what_its_own_migrations_have_shown() -> None:
     (point,) = known.points(GUEST, NOW)
 
     assert (point.window_s, point.distinct_bytes, point.within_factor) == (5.0, 100 * MIB, 1)
-    assert known.points(an_instance("other"), NOW) == ()
+    assert known.points(an_instance("other", namespace="elsewhere"), NOW) == ()
+
+
+def test_a_guest_that_never_moved_borrows_from_its_class_with_a_wide_margin() -> None:
+    known = Knowledge.of([moved(a_record(NOW - timedelta(hours=1)))], NOW)
+
+    (borrowed,) = known.points(an_instance("other"), NOW)
+
+    assert (borrowed.distinct_bytes, borrowed.within_factor) == (100 * MIB, 2.0)
+    assert "as much memory" in borrowed.source
+    assert known.points(an_instance("larger", memory_bytes=2 * GUEST.memory_bytes), NOW) == ()
+    assert known.points(GUEST, NOW)[0].within_factor == 1
+
+
+def test_what_others_have_shown_yields_to_a_sample_of_the_guest_itself() -> None:
+    known = Knowledge.of([moved(a_record(NOW - timedelta(hours=1), mib=900))], NOW)
+    sample = CurvePoint(1.0, 5.0 * MIB, "sample", 1.1)
+
+    borrowed = known.points(an_instance("other"), NOW)
+    alone, both = (Guest(float(1024 * MIB), None, points) for points in ((sample,), (sample, *borrowed)))
+
+    assert predict(both, Path(100.0 * MIB)).bytes_p50 == predict(alone, Path(100.0 * MIB)).bytes_p50
 
 
 def test_what_was_seen_at_this_time_of_day_outweighs_what_was_seen_at_another() -> None:
@@ -96,7 +117,10 @@ def test_the_order_of_the_moves_teaches_nothing() -> None:
     assert Knowledge.of(moves, NOW) == Knowledge.of(reversed(moves), NOW)
 
 
-def test_a_guest_that_was_made_anew_is_another_guest() -> None:
+def test_a_guest_that_was_made_anew_is_another_guest_of_its_class() -> None:
     known = Knowledge.of([moved(a_record(NOW - timedelta(hours=1)))], NOW)
 
-    assert known.points(replace(GUEST, uid="another"), NOW) == ()
+    (borrowed,) = known.points(replace(GUEST, uid="another"), NOW)
+
+    assert borrowed.within_factor == 2.0
+    assert known.shown_at(replace(GUEST, uid="another")) is None
