@@ -42,5 +42,7 @@ async def test_a_plan_is_blocked_by_a_node_that_it_leaves_out_until_that_is_cord
 
         assert landed(stage) == {"vm-1": ("node-2", "node-2")}
         assert member(stage.moves()["vm-1"], "spec", "rungs") == ["PreCopy"]
-        assert "KubeVirt 1.5 and later can" in status["quote"]["moves"][0]["withheld"][0]
+        ramp, stun = status["quote"]["moves"][0]["withheld"]
+        assert "MigrationStallDetection" in ramp
+        assert "KubeVirt 1.5 and later can" in stun
         await stage.until_at_rest()
