@@ -1,5 +1,6 @@
 """The rungs that the demo's story does not tell, on real QEMU: a guest that is really throttled, and one in real post-copy."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,34 @@ async def test_a_guest_that_writes_faster_than_its_link_moves_by_the_rung_that_i
         assert state["migrationConfiguration"][field] is True
         assert (felt.restarts, felt.memory_intact) == (0, True)
         assert felt.longest_gap_ms < 1000
+
+
+@pytest.mark.slow
+async def test_under_stall_detection_a_real_guest_is_moved_by_one_last_step_of_at_most_half_of_its_budget(
+    tmp_path: Path,
+) -> None:
+    gated = replace(
+        topology([faster_than_its_link(64)], hosts(2, LINK_BYTES_PER_SECOND)),
+        feature_gates=("MigrationStallDetection",),
+    )
+    async with scene(gated, tmp_path, hypervisor="libvirt") as stage:
+        hypervisor = stage.lab.hypervisor
+        await stage.operator()
+        await hypervisor.reset_beats(NAME)
+        await stage.apply(profile(LINK_MBPS, out=1, into=1))
+        consent = {"stun": "Allowed", "maxDowntimeMs": 4000, "unattendedDowntimeMs": 60_000}
+
+        await stage.apply(plan(migration={"ladder": [{"rung": "DowntimeRamp"}], "disruption": consent}))
+        status = await stage.until_phase("Succeeded", "Failed", within_s=90)
+        await stage.until_at_rest()
+        felt = await hypervisor.beats(NAME)
+
+        assert status["phase"] == "Succeeded", stage.report()
+        assert landed(stage) == {NAME: ("node-2", "node-2")}
+        move = stage.moves()[NAME]["status"]
+        assert [(old["rung"], old["reason"]) for old in move["history"]] == [("DowntimeRamp", "Verified")]
+        assert (felt.restarts, felt.memory_intact) == (0, True)
+        assert felt.longest_gap_ms < 2000, "the last step is not capped, so that it takes far less than it may"
+        assert stage.moves()[NAME]["status"]["receipt"]["durationMs"]["value"] >= 10_000, (
+            "its rounds are looked at first"
+        )
