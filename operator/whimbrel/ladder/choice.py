@@ -53,7 +53,7 @@ class Choice:
     prediction: Prediction | None = None
     chance: float = 0.0
     skipped: tuple[Withheld, ...] = ()
-    """Rungs that come before it, or all where none is taken, and why they would not do."""
+    """Rungs that come before it, or all where none is taken, and why they would not do, or are not to be had."""
     price: Price | None = None
     """What would make it possible, where no rung is taken."""
     gave_up: bool = False
@@ -64,7 +64,8 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
     """`history`: earlier attempts of this move; `stood`: the rung that was quoted for this very attempt before."""
     left = _not_ruled_out(ladder, history)
     if not left:
-        return Choice(None, skipped=(), price=_price(ladder, load, history), gave_up=True)
+        withheld = () if ladder.offers else ladder.withheld
+        return Choice(None, skipped=withheld, price=_price(ladder, load, history), gave_up=True)
     weighed = list[tuple[Offer, float]]()
     for offer, following in zip_longest(left, left[1:]):
         found = _chance(load, offer)

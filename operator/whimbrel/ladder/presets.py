@@ -15,7 +15,7 @@ PRESETS: Mapping[Preset, tuple[Rung, ...]] = {
 
 
 def steps(migration: Migration) -> tuple[LadderStep, ...]:
-    """The plan's ladder, without rungs that its consent does not permit; never empty."""
+    """The plan's ladder, without rungs that its consent does not permit; empty where an owner's word leaves none of them."""
     wanted = migration.ladder or tuple(LadderStep(rung=rung) for rung in PRESETS[migration.preset or DEFAULT_PRESET])
     once = {step.rung: step for step in reversed(wanted)}
     return tuple(step for step in wanted if once[step.rung] is step and permits(migration.disruption, step.rung))

@@ -57,6 +57,8 @@ class Load:
     """Whether this KubeVirt can compress memory."""
     zstd: bool = False
     """Whether it does (`ladder.compression`)."""
+    owner_limit_ms: int | None = None
+    """Longest pause that the guest's owner permits (`ladder.consent`), whatever the plan does; None: no word of it."""
 
     @cached_property
     def guest(self) -> Guest:

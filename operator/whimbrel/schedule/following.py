@@ -185,9 +185,9 @@ def _ended(
             f"The plan was deleted while it was on its way: it runs on {_node(evidence)}.",
         )
     if phase == MovePhase.FAILED and not final and spec is not None:
-        message = (
-            f"{record.message} All {spec.migration.attempts} attempts are spent; it still runs on {_node(evidence)}."
-        )
+        spent = record.number >= attempts_permitted(spec, stored.history)
+        why = f"All {spec.migration.attempts} attempts are spent" if spent else "No further attempt follows"
+        message = f"{record.message} {why}; it still runs on {_node(evidence)}."
     status = closed(
         evidence.move,
         phase,

@@ -71,7 +71,7 @@ class Line:
     load: Load | None = None
     """What is to be moved, and how fast; None where it has no target."""
     terms: Migration = NO_TERMS
-    """How hard it may be tried: the plan's terms, less what its owner forbids."""
+    """How hard the plan permits to try; what the guest's owner forbids is known to the load."""
     price: str = ""
     """What would make it possible, where no rung of the ladder is worth an attempt."""
     foretold: str = ""
@@ -313,10 +313,13 @@ def still_says(stored: VirtualMachineMoveSpec, quoted: VirtualMachineMoveSpec) -
 
 
 def quote_hash(generation: int, lines: Iterable[Line]) -> str:
-    """SHA-256 over canonical JSON of the plan's generation and each line's UID, verdict, target, rungs and bounds.
+    """SHA-256 over canonical JSON of the plan's generation and terms, and each line's UID, verdict, target, rungs and bounds.
+    The terms are named beside the generation because a plan that is deleted and made anew counts from one again.
 
     Nothing in it is a forecast: an approval permits what may be done, and to what of it a forecast leads changes by the minute.
     """
+    lines = tuple(lines)
+    terms = {id(line.terms): line.terms for line in lines if line.load is not None}
     rows = sorted(
         [
             line.instance.uid,
@@ -330,7 +333,8 @@ def quote_hash(generation: int, lines: Iterable[Line]) -> str:
         ]
         for line in lines
     )
-    document = json.dumps([generation, rows], separators=(",", ":"))
+    told = sorted({each.model_dump_json(by_alias=True, exclude_unset=True) for each in terms.values()})
+    document = json.dumps([generation, told, rows], separators=(",", ":"))
     return hashlib.sha256(document.encode()).hexdigest()
 
 

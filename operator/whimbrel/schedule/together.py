@@ -349,7 +349,7 @@ class _Desk:
         source, host = self.hosts.get(instance.node), self.hosts.get(node)
         if host is None or source is None:
             return None
-        terms = weighing.permitted_for(instance, self.asked.spec.migration, self.snapshot)
+        terms = self.asked.spec.migration
         load = weighing.load_of(instance, source, host, terms, self.snapshot, self.knowledge)
         if load is None:
             return None

@@ -79,6 +79,7 @@ def load_of(
         streams=streams(kubevirt.version, instance.hardware) if kubevirt is not None else ONE_STREAM,
         stream_bytes_per_second=stream_rate(source.migration, target.migration),
         can_compress=capabilities is not None and capabilities.compression,
+        owner_limit_ms=owner_limit_ms(instance, snapshot.virtual_machines),
     )
     return compressed(load, migration.compression)
 
@@ -133,10 +134,15 @@ def forecast_of(instance: Instance, load: Load, choice: Choice, snapshot: Snapsh
 def refused(load: Load, choice: Choice) -> NoRungFits:
     """Why no attempt is worth beginning, with the price."""
     tried = "; ".join(f"{each.rung}: {each.reason.rstrip('.')}" for each in choice.skipped)
+    nothing_does = (
+        "another guest: no bandwidth, pause or permission would do"
+        if choice.price is not None
+        else "a ladder with a rung that can be had here, such as PreCopy"
+    )
     return NoRungFits(
         field="spec.migration",
         found=tried or "every rung that is permitted was tried",
-        needed=price_in_words(choice.price) or "another guest: no bandwidth, pause or permission would do",
+        needed=price_in_words(choice.price) or nothing_does,
     )
 
 

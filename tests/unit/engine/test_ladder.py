@@ -181,6 +181,21 @@ def test_the_owner_may_ask_for_a_shorter_pause_and_for_none() -> None:
         assert (attempt["rung"] if attempt else None) == rung, said
 
 
+@pytest.mark.parametrize("said", ["100", "soon"])
+@pytest.mark.parametrize("rung", ["Stun", "DowntimeRamp"])
+def test_a_guest_whose_owner_forbids_all_that_a_plan_has_is_refused_with_the_annotation_named(
+    said: str, rung: str
+) -> None:
+    stage = a_stage(2000, 20, ladder=[{"rung": rung}], disruption=STUN)
+    stage.edit(VIRTUAL_MACHINES, DB1, "metadata", "annotations", value={"whimbrel.dev/max-downtime-ms": said})
+
+    stage.settle()
+
+    assert stage.outcome() == ("Skipped", "NoRungFits")
+    (verdict,) = [each for each in stage.move()["status"]["verdicts"] if each["code"] == "NoRungFits"]
+    assert "whimbrel.dev/max-downtime-ms" in verdict["found"]
+
+
 def test_a_copy_that_cannot_end_is_ended_as_soon_as_it_shows_it() -> None:
     stage = copying(a_stage_with_a_guest_that_changes())
     stage.seconds += 18

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -216,3 +217,55 @@ def test_a_throttled_copy_that_its_deadline_ended_is_given_twice_the_time_as_far
     load = a_load(5)
     again, once = (chosen(load, GENTLE, *ends).offer for ends in (((Rung.PRE_COPY, "NotConverged"),), ()))
     assert again == once
+
+
+@pytest.mark.parametrize("limit_ms", [0, 1999])
+@pytest.mark.parametrize("only", [Rung.STUN, Rung.DOWNTIME_RAMP])
+def test_a_ladder_of_which_the_owner_leaves_nothing_is_refused_in_his_name(only: Rung, limit_ms: int) -> None:
+    load = replace(a_load(5), owner_limit_ms=limit_ms)
+
+    found = chosen(load, Migration(ladder=(LadderStep(rung=only),), disruption=STUN))
+
+    assert found.offer is None
+    assert [each.rung for each in found.skipped] == [only]
+    assert "whimbrel.dev/max-downtime-ms" in found.skipped[0].reason
+
+
+def test_a_rung_that_the_owner_forbids_is_told_beside_those_that_are_left() -> None:
+    ladder = ladder_of(replace(a_load(5), owner_limit_ms=0), Migration(disruption=STUN))
+
+    assert [offer.rung for offer in ladder.offers] == [Rung.PRE_COPY]
+    assert {each.rung for each in ladder.withheld} == {Rung.DOWNTIME_RAMP, Rung.STUN}
+
+
+def test_an_owner_narrows_a_stun_that_he_permits() -> None:
+    offers = ladder_of(replace(UNTOLD, owner_limit_ms=3000), BOTH).offers
+
+    assert [offer.budget_ms for offer in offers if offer.rung is Rung.STUN] == [3000]
+
+
+def test_a_ladder_that_this_kubevirt_cannot_do_is_refused_by_what_it_lacks() -> None:
+    load = replace(a_load(5), workload_disruption=False)
+
+    found = chosen(load, Migration(ladder=(LadderStep(rung=Rung.STUN),), disruption=STUN))
+
+    assert found.offer is None
+    assert "KubeVirt" in found.skipped[0].reason
+
+
+@given(
+    load=st.builds(
+        Load,
+        st.integers(1, 64 * GIB),
+        st.integers(1 * MIB, 1024 * MIB),
+        stall_detection=st.booleans(),
+        workload_disruption=st.booleans(),
+        passes_devices_through=st.booleans(),
+        owner_limit_ms=st.none() | st.integers(0, 10_000),
+    ),
+    rungs=st.lists(st.sampled_from([rung for rung in Rung if rung is not Rung.GIVE_UP]), min_size=1, unique=True),
+)
+def test_every_ladder_with_every_word_of_an_owner_has_an_answer(load: Load, rungs: list[Rung]) -> None:
+    found = chosen(load, Migration(ladder=tuple(LadderStep(rung=rung) for rung in rungs), disruption=EVERYTHING))
+
+    assert found.offer is not None or found.skipped
