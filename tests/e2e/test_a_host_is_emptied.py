@@ -27,7 +27,7 @@ async def test_a_plan_empties_a_host_with_six_writes_for_each_virtual_machine(
         await stage.until(
             lambda: member(stage.lab.read("HostProfile", "all"), "status", "evacuation", "hosts") == 3, "profile"
         )
-        before = stage.lab.counters.snapshot()
+        before = await stage.counted()
 
         await stage.apply(plan())
         status = await stage.until_phase("Succeeded", "Failed")
@@ -48,5 +48,5 @@ async def test_a_plan_empties_a_host_with_six_writes_for_each_virtual_machine(
         begun = next(c.version for c in stage.witness.of(MIGRATIONS) if c.verb == "create")
         assert quoted < begun
 
-        at_rest = stage.lab.counters.snapshot()
+        at_rest = await stage.counted()
         await stage.remains(lambda: not stage.operator_writes(at_rest), "the operator is silent", for_s=5)

@@ -56,7 +56,7 @@ async def test_without_a_plan_blockers_are_named_once_a_new_one_is_announced_and
         await stage.apply(profile())
         await stage.until(lambda: blocking(stage) == ["stuck"], "the profile names the blocker")
 
-        before = stage.lab.counters.snapshot()
+        before = await stage.counted()
         await stage.remains(
             lambda: not stage.operator_writes(before),
             "nothing is written while nothing changes",

@@ -300,3 +300,26 @@ async def test_the_reader_runs_until_it_is_stopped(
 
     running.cancel()
     assert store.snapshot(datetime.now(UTC)).samples
+
+
+async def test_who_is_about_to_decide_has_what_a_read_told_that_began_since(
+    api: KubeApi, store: WaitingStore, telemetry: Telemetry, authority: Authority, serve: Serve, tmp_path: Path
+) -> None:
+    port = await serve(authority.server("virt-handler.kubevirt.svc", tmp_path), resident(5) + resident(6, 2))
+    reader = MetricsReader(api, store, telemetry, interval_s=3600)
+    running = asyncio.create_task(reader.run())
+    await reader.read_anew(10)  # of a cluster in which nothing is to be read
+    at_rest(store, port, 1)
+    store.apply(MIGRATION_PLANS, seen(a_plan("evening"), "plan"))
+
+    await reader.read_anew(10)
+
+    running.cancel()
+    assert store.snapshot(datetime.now(UTC)).readings
+
+
+async def test_who_is_about_to_decide_waits_no_longer_than_he_says(
+    api: KubeApi, store: WaitingStore, telemetry: Telemetry
+) -> None:
+    async with asyncio.timeout(10):
+        await MetricsReader(api, store, telemetry).read_anew(0.01)

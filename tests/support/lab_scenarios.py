@@ -16,6 +16,7 @@ from support.operator_process import OperatorProcess, Operators, operators
 from support.real_history import RealWitness
 from whimbrel.domain.resources import MIGRATIONS
 from whimbrel_lab.controlplane.counters import WRITES, RequestKey
+from whimbrel_lab.controlplane.real.audit import AuditLog
 from whimbrel_lab.controlplane.real.plane import RealControlPlane
 from whimbrel_lab.controlplane.real.server import Endpoint
 from whimbrel_lab.hypervisor import Hypervisor
@@ -224,6 +225,22 @@ class Scene:
             if is_operator(key.client) and key.verb in WRITES and key.resource not in NO_WRITE and not reviewing:
                 found[f"{key.verb} {key.resource}{'/' if key.subresource else ''}{key.subresource}"] += count
         return found
+
+    async def counted(self) -> Counter[RequestKey]:
+        """The server's count, with all that was answered before now: what a watch tells, a real one's audit log tells later.
+
+        A request of our own that shows in the log shows that those before it do.
+        """
+        counters, name = self.lab.counters, f"probe-{uuid.uuid4().hex}"
+        if isinstance(counters, AuditLog):
+            await self.lab.client.find(PLAN, name, self.lab.namespace)
+
+            def logged() -> bool:
+                counters.read()
+                return any(request.name == name for request in counters.requests)
+
+            await self.until(logged, "the audit log has the request that was just answered")
+        return counters.snapshot()
 
     # Waiting
 

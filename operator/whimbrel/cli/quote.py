@@ -64,8 +64,7 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
         notes.insert(0, SCHEDULER_CHOOSES)
     if quote.conflicts:
         notes.insert(0, conflicts(quote))
-    if told := beforehand(plan.namespace, moves):
-        notes.append(told)
+    notes += filter(None, (guessed(plan.namespace, moves), beforehand(plan.namespace, moves)))
     if quote.omitted:
         notes.append(f"{quote.omitted} more are not shown here: kubectl get vmove -n {plan.namespace}")
     return Answer(
@@ -167,6 +166,18 @@ def beforehand(namespace: str, moves: Iterable[VirtualMachineMove]) -> str:
                 about.append(name)
     told = [f"  {code}: {listed(names, MOST_NAMED)}\n      {remedy}" for (code, remedy), names in machines.items()]
     return "\n".join(["To be known beforehand:", *told]) if told else ""
+
+
+def guessed(namespace: str, moves: Iterable[VirtualMachineMove]) -> str:
+    """What nobody has told of guests that can move: one line per lack, with the first machines. Empty where all is known."""
+    machines: dict[str, list[str]] = {}
+    for move in moves:
+        attempt = move.spec.attempt if move.status.phase not in TERMINAL_PHASES else None
+        for lack in attempt.forecast.missing if attempt is not None else ():
+            name = f"{move.spec.instance.namespace}/{move.spec.instance.name}"
+            machines.setdefault(lack, []).append(name.removeprefix(f"{namespace}/"))
+    told = [f"  {listed(names, MOST_NAMED)}: {lack}" for lack, names in machines.items()]
+    return "\n".join(["Not known, so that the forecast and its bound on a pause are estimates:", *told]) if told else ""
 
 
 def why_not(virtual_machine: str, verdicts: Iterable[Verdict], omitted: int) -> str:

@@ -10,6 +10,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import aiohttp
@@ -76,6 +77,8 @@ class MetricsReader:
         """When each node with guests was asked last, whatever it answered."""
         self._failures: dict[str, str] = {}
         """Nodes that could not be read last time, and why."""
+        self._hurry = asyncio.Event()
+        self._awaiting: list[asyncio.Event] = []
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -83,8 +86,23 @@ class MetricsReader:
         async with aiohttp.ClientSession(connector=connector) as session:
             while True:
                 self._beat()
+                self._hurry.clear()
+                awaiting, self._awaiting = self._awaiting, []
                 await self.read_once(session)
-                await asyncio.sleep(self._interval_s)
+                for read in awaiting:
+                    read.set()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), self._interval_s)
+
+    async def read_anew(self, at_most_s: float) -> None:
+        """Returns when a read that began after the call has ended, or after that time: who decides right after a start would
+        otherwise take every guest for one of which nothing is told. While `run` runs.
+        """
+        read = asyncio.Event()
+        self._awaiting.append(read)
+        self._hurry.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(read.wait(), at_most_s)
 
     async def read_once(self, session: aiohttp.ClientSession) -> None:
         """Reads all virt-handlers that matter now, and feeds the store."""

@@ -56,6 +56,8 @@ FIRST_LOOK_S = 2.0
 DRAIN_S = WRITE_TIMEOUT_S + 2.0
 TAKE_OVER_KINDS = (MIGRATION_PLANS, HOST_PROFILES, VIRTUAL_MACHINE_MOVES, INSTANCES, MIGRATIONS)
 """Kinds that the leader before us may have written an instant ago: listed anew before our first decision."""
+FIRST_READ_S = 5.0
+"""Decisions wait so long at a start for the first readings of guests. A follower has them when it takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,7 @@ class Operator:
         for reflector in self.reflectors.values():
             await reflector.wait_synced()
         memory.give_back()
+        await self.metrics_reader.read_anew(FIRST_READ_S)
         await self._led.wait()
         for resource in TAKE_OVER_KINDS:
             reflector = self.reflectors[resource]

@@ -16,7 +16,7 @@ from whimbrel.cli.quote import telling
 PLANS = "/apis/whimbrel.dev/v1alpha1/namespaces/shop/migrationplans"
 MOVES = "/apis/whimbrel.dev/v1alpha1/namespaces/shop/virtualmachinemoves"
 
-ATTEMPT = {
+ATTEMPT: dict[str, Any] = {
     "rung": "PreCopy",
     "sourceNode": "node-a",
     "targetNode": "node-b",
@@ -136,6 +136,21 @@ def test_a_quote_of_an_older_spec_is_never_shown(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "has no quote of its present form yet" in captured.err
+
+
+def test_what_nobody_has_told_of_guests_is_said_beside_what_is_foretold(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = {**ATTEMPT, "forecast": {**ATTEMPT["forecast"], "missing": ["no dirty-rate sample"]}}
+    moves = [a_move("web"), a_move("mail"), a_move("known"), a_move("gone", phase="Succeeded")]
+    for each in (moves[0], moves[1], moves[3]):
+        each["spec"]["attempt"] = lacking
+    server.objects[MOVES]["items"] = moves
+
+    assert main(["quote", "empty", *options]) == 0
+
+    out = capsys.readouterr().out
+    assert "bound on a pause are estimates:\n  mail, web: no dirty-rate sample\n" in out
 
 
 def test_a_rung_that_is_withheld_is_told_once_for_all_machines_with_the_same_reason(
