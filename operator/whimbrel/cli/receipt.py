@@ -119,7 +119,8 @@ def cost(moves: Sequence[VirtualMachineMove]) -> str:
     receipts = [move.status.receipt for move in moves if move.status.receipt and move.status.receipt.rung is not None]
     shares = sorted(r.link_share_percent.value for r in receipts if r.link_share_percent.value is not None)
     untold = sum(r.throttle_seconds.value is None for r in receipts)
-    link = f"{shares[0]} to {shares[-1]} % of a link" if shares else "the share of the link was not measured"
+    least_to_most = " to ".join(dict.fromkeys(str(share) for share in shares[:1] + shares[-1:]))
+    link = f"{least_to_most} % of a link" if shares else "the share of the link was not measured"
     throttle = (
         f"{untold} may have been throttled, KubeVirt does not tell how long" if untold else "nobody was throttled"
     )

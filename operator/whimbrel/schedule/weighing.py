@@ -28,7 +28,10 @@ class NoRungFits(PreflightReason):
     """No rung of the ladder that is permitted is likely to move it within what is permitted, by the forecast."""
 
     evidence = where.PLAN
-    remedy = "Permit one of these in the plan's spec.migration, or wait until the guest is less busy: {needed}."
+    remedy = (
+        "Permit one of these in the plan's spec.migration, where the ladder must have the rung as well (preset Assertive has "
+        "all), or wait until the guest is less busy: {needed}."
+    )
 
 
 def permitted_for(instance: Instance, migration: Migration, snapshot: Snapshot) -> Migration:
