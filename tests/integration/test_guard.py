@@ -17,7 +17,7 @@ from whimbrel.domain.samples import MigrationSample
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.telemetry import Telemetry
 from whimbrel.lifecycle.guard import GuardVerdict, overdue_stuns
-from whimbrel.runtime.guard import READ_TIMEOUT_S, RETRY_S, SAMPLE_INTERVAL_S, Samples, StunGuard
+from whimbrel.runtime.guard import READ_TIMEOUT_S, RETRY_S, SAMPLE_INTERVAL_S, Judge, Samples, StunGuard
 from whimbrel.runtime.queue import CoalescingQueue
 from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Fault
 
@@ -207,13 +207,25 @@ def judge_of_what_is_unseen(
     return GuardVerdict(due, None, reads=(DB,))
 
 
+def judge_of_one_overruled(migrations: Mapping[Key, Migration], *_seen: object) -> GuardVerdict:
+    """Ends every migration; one more only where its instance is not in post-copy, which is read first."""
+    due = [Delete(MIGRATIONS, key, held.uid, "overdue") for key, held in migrations.items()]
+    return GuardVerdict((*due, Delete(MIGRATIONS, STUN, "uid", "overruled", unless_post_copy=DB)), None)
+
+
+@pytest.mark.parametrize("judge_that_reads", [judge_of_what_is_unseen, judge_of_one_overruled])
 async def test_a_live_read_that_hangs_delays_no_other_guests_end(
-    cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, queue: CoalescingQueue, telemetry: Telemetry
+    cluster: EmbeddedControlPlane,
+    api: KubeApi,
+    store: WaitingStore,
+    queue: CoalescingQueue,
+    telemetry: Telemetry,
+    judge_that_reads: Judge,
 ) -> None:
     await shown(cluster, api, store)
     arrived = asyncio.Event()
     cluster.faults.add(Fault(verb="get", where=lambda _: arrived.set() is None, latency_s=30.0, times=None))
-    running = asyncio.create_task(StunGuard(api, store, queue, judge_of_what_is_unseen, telemetry).run())
+    running = asyncio.create_task(StunGuard(api, store, queue, judge_that_reads, telemetry).run())
     queue.notify()
 
     async with asyncio.timeout(READ_TIMEOUT_S / 2):

@@ -1,25 +1,22 @@
 """The guard of any replica ends a migration of ours under a configuration that nobody consented to, unless it is too late."""
 
 import asyncio
-from collections.abc import Mapping
 
 import pytest
 
 from support.raw_objects import a_migration, an_instance
 from support.waiting import WaitingStore
 from whimbrel.domain import naming
-from whimbrel.domain.decision import Delete
-from whimbrel.domain.records import Key, Migration
+from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS
 from whimbrel.kube.api import KubeApi
 from whimbrel.kube.telemetry import Telemetry
-from whimbrel.lifecycle.guard import GuardVerdict, overdue_stuns
-from whimbrel.runtime.guard import READ_TIMEOUT_S, StunGuard
+from whimbrel.lifecycle.guard import overdue_stuns
+from whimbrel.runtime.guard import StunGuard
 from whimbrel.runtime.queue import CoalescingQueue
-from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane, Fault
+from whimbrel_lab.controlplane.embedded import EmbeddedControlPlane
 
 DB = Key("shop", "db1")
-M1 = Key("shop", "m1")
 OURS = Key("shop", naming.migration_name("uid-of-plan", "db1", "uid-of-db1", 1))
 
 
@@ -83,26 +80,3 @@ async def test_a_migration_that_a_live_read_shows_in_post_copy_is_left_alone_how
     running.cancel()
     assert OURS in store.records(MIGRATIONS)
     assert not (await api.get(MIGRATIONS, OURS))["metadata"].get("deletionTimestamp")
-
-
-def judge_of_one_overruled(migrations: Mapping[Key, Migration], *_seen: object) -> GuardVerdict:
-    """Ends every migration; one of them only where its instance is not in post-copy."""
-    due = [Delete(MIGRATIONS, key, held.uid, "overdue") for key, held in migrations.items()]
-    return GuardVerdict((*due, Delete(MIGRATIONS, OURS, "uid", "overruled", unless_post_copy=DB)), None)
-
-
-async def test_the_live_read_before_an_end_delays_no_other_guests_end(
-    cluster: EmbeddedControlPlane, api: KubeApi, store: WaitingStore, telemetry: Telemetry, queue: CoalescingQueue
-) -> None:
-    await cluster.load([a_migration("m1")])
-    store.apply(MIGRATIONS, await api.get(MIGRATIONS, M1))
-    arrived = asyncio.Event()
-    cluster.faults.add(Fault(verb="get", where=lambda _: arrived.set() is None, latency_s=30.0, times=None))
-    running = asyncio.create_task(StunGuard(api, store, queue, judge_of_one_overruled, telemetry).run())
-    queue.notify()
-
-    async with asyncio.timeout(READ_TIMEOUT_S / 2):
-        await arrived.wait()
-        await store.until(lambda: M1 not in store.records(MIGRATIONS))
-
-    running.cancel()

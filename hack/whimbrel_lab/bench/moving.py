@@ -98,6 +98,11 @@ def topology(groups: Mapping[str, int], slots: int = SLOTS) -> Topology:
                     labels={"group": group},
                 )
             )
+    return with_slots(hosts, guests, slots)
+
+
+def with_slots(hosts: Sequence[LabHost], guests: Sequence[LabGuest], slots: int) -> Topology:
+    """A quick lab whose KubeVirt permits so many migrations at once, on each node too."""
     return Topology(
         hosts=hosts,
         guests=guests,

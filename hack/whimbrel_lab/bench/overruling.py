@@ -13,11 +13,11 @@ from math import inf
 from whimbrel.domain import naming
 from whimbrel.simulation.kubevirt.values import Object, final, labels, migration_state, phase, status, uid
 from whimbrel_lab.bench.figures import Figure, quantile
-from whimbrel_lab.bench.moving import MIGRATIONS, a_profile, state_of
+from whimbrel_lab.bench.moving import MIGRATIONS, a_profile, state_of, with_slots
 from whimbrel_lab.bench.operator_process import BenchFailed, operator
 from whimbrel_lab.controlplane.embedded.storage import Change
 from whimbrel_lab.lab import MIGRATION, Lab, LabError
-from whimbrel_lab.topology import MIB, NAMESPACE, LabGuest, LabHost, Timing, Topology
+from whimbrel_lab.topology import MIB, NAMESPACE, LabGuest, LabHost, Topology
 
 INSTANCES = "virtualmachineinstances.kubevirt.io"
 OVERRULED, OVERRULED_AT_ONCE, BESIDE = 120, 20, 40
@@ -141,14 +141,7 @@ def topology(overruled: int, at_once: int, beside: int) -> Topology:
         )
         for number in range(beside)
     ]  # fmt: skip
-    slots = at_once + beside
-    return Topology(
-        hosts=hosts,
-        guests=guests,
-        migrations={"parallelMigrationsPerCluster": slots, "parallelOutboundMigrationsPerNode": slots},
-        timing=Timing(pod_start_s=0.3, target_preparation_s=0.1, termination_s=0.1),
-        heartbeats=False,
-    )
+    return with_slots(hosts, guests, at_once + beside)
 
 
 def a_plan(group: str) -> Object:

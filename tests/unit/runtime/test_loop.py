@@ -147,7 +147,7 @@ async def test_a_slow_outlook_is_made_beside_the_loop_next_time_however_quick_th
     def decide(snapshot: Snapshot) -> Decisions:
         if snapshot.outlook_due:
             beside.append(threading.current_thread() is not threading.main_thread())
-            time.sleep(2 * SLOW_S)
+            time.sleep(2 * SLOW_S)  # the loop goes by how long a decision really takes
         return Decisions()
 
     executor: Any = Asked()
