@@ -93,8 +93,9 @@ class KubeVirtConfiguration(ApiModel):
 
 
 MAX_ALLOWED_NODES = 256
-MOST_LABEL_PAIRS = 64
 """Bound of what a move remembers where the scheduler chooses the target; 10 000 moves may remember it."""
+MOST_LABEL_PAIRS = 64
+"""Bound of the reserved labels that an instance is burdened with, whatever they would have to outbid."""
 
 
 class AttemptSpec(ApiModel):

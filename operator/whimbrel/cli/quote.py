@@ -10,6 +10,7 @@ from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, Judgement, Verdic
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
 from whimbrel.cli.output import Answer
+from whimbrel.cli.receipt import name
 from whimbrel.cli.verb import Connect, Verb, takes_plan
 from whimbrel.preflight.elsewhere import SourceNode
 
@@ -47,10 +48,8 @@ def current_quote(plan: PlanObject) -> Quote:
 
 def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]) -> Answer:
     """The quote for people and for programs. Pure."""
-    verdicts = {
-        f"{m.spec.instance.namespace}/{m.spec.instance.name}": m.status.verdicts for m in moves if m.status.verdicts
-    }
-    omitted = {f"{m.spec.instance.namespace}/{m.spec.instance.name}": m.status.verdicts_omitted for m in moves}
+    verdicts = {name(move): move.status.verdicts for move in moves if move.status.verdicts}
+    omitted = {name(move): move.status.verdicts_omitted for move in moves}
     notes = [
         why_not(line.virtual_machine, verdicts[line.virtual_machine], omitted[line.virtual_machine])
         for line in quote.moves
@@ -124,18 +123,14 @@ def withheld(namespace: str, lines: Iterable[QuotedMove]) -> str:
     machines: dict[str, list[str]] = {}
     for line in lines:
         for reason in line.withheld:
-            machines.setdefault(reason, []).append(line.virtual_machine.removeprefix(f"{namespace}/"))
+            machines.setdefault(reason, []).append(_short(namespace, line.virtual_machine))
     told = [f"  {', '.join(names)}: {reason}" for reason, names in machines.items()]
     return "\n".join(["Permitted by the plan, yet not offered:", *told]) if told else ""
 
 
 def skipped(namespace: str, lines: Iterable[QuotedMove]) -> str:
     """Rungs that are passed over because they would not do: one line per machine. Empty where there are none."""
-    told = [
-        f"  {line.virtual_machine.removeprefix(f'{namespace}/')}: {'; '.join(line.skipped)}"
-        for line in lines
-        if line.skipped
-    ]
+    told = [f"  {_short(namespace, line.virtual_machine)}: {'; '.join(line.skipped)}" for line in lines if line.skipped]
     return "\n".join(["Passed over, by the forecast:", *told]) if told else ""
 
 
@@ -159,11 +154,11 @@ def beforehand(namespace: str, moves: Iterable[VirtualMachineMove]) -> str:
     """What is to be known of those that can move: one line per remedy, with the first machines that it is about."""
     machines: dict[tuple[str, str], list[str]] = {}
     for move in moves:
-        name = f"{move.spec.instance.namespace}/{move.spec.instance.name}".removeprefix(f"{namespace}/")
+        machine = _short(namespace, name(move))
         for note in move.spec.notes if move.status.phase not in TERMINAL_PHASES else ():
             about = machines.setdefault((note.code, note.remedy), [])
-            if name not in about:
-                about.append(name)
+            if machine not in about:
+                about.append(machine)
     told = [f"  {code}: {listed(names, MOST_NAMED)}\n      {remedy}" for (code, remedy), names in machines.items()]
     return "\n".join(["To be known beforehand:", *told]) if told else ""
 
@@ -174,10 +169,14 @@ def guessed(namespace: str, moves: Iterable[VirtualMachineMove]) -> str:
     for move in moves:
         attempt = move.spec.attempt if move.status.phase not in TERMINAL_PHASES else None
         for lack in attempt.forecast.missing if attempt is not None else ():
-            name = f"{move.spec.instance.namespace}/{move.spec.instance.name}"
-            machines.setdefault(lack, []).append(name.removeprefix(f"{namespace}/"))
+            machines.setdefault(lack, []).append(_short(namespace, name(move)))
     told = [f"  {listed(names, MOST_NAMED)}: {lack}" for lack, names in machines.items()]
     return "\n".join(["Not known, so that the forecast and its bound on a pause are estimates:", *told]) if told else ""
+
+
+def _short(namespace: str, machine: str) -> str:
+    """The name of a virtual machine for somebody who looks at this namespace."""
+    return machine.removeprefix(f"{namespace}/")
 
 
 def why_not(virtual_machine: str, verdicts: Iterable[Verdict], omitted: int) -> str:

@@ -32,7 +32,7 @@ ANNOTATION_LAST_STEP_MS = "whimbrel.dev/last-step-ms"
 """Of a migration of ours under KubeVirt's stall detection: the longest last step that the hypervisor may take. A pause is such
 a step then, never a suspension, and nothing ends it."""
 ALLOWED, NEVER = "Allowed", "Never"
-"""Values of the two: what a migration of ours may do to its guest."""
+"""Values of ANNOTATION_STUN and ANNOTATION_POST_COPY: what a migration of ours may do to its guest."""
 ANNOTATION_MIGRATION = "whimbrel.dev/migration"
 """Of a VirtualMachine or its instance: its owner's `Never`."""
 HOSTNAME_LABEL = "kubernetes.io/hostname"

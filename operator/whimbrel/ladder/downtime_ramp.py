@@ -10,18 +10,18 @@ from functools import partial
 
 from whimbrel.api.ladder import Disruption, LadderStep, Permission, Rung
 from whimbrel.forecast import Ramp, Terms, unattended_downtime_ms
+from whimbrel.forecast.pre_copy import SWITCH_OVER_WITHIN_S
+from whimbrel.inventory.projections.kubevirt import STALL_WINDOW_S
 from whimbrel.ladder.configuration import configuration
 from whimbrel.ladder.deadlines import healthy_s, offered, on_grid, on_grid_below
 from whimbrel.ladder.rung import Load, Offer, Withheld
 
 RUNG = Rung.DOWNTIME_RAMP
 
-SHORTEST_WINDOW_S, LONGEST_WINDOW_S = 10, 40
-"""KubeVirt's own window is 40 s; a guest that is copied in a second shows sooner that its rounds do not shrink any more."""
+SHORTEST_WINDOW_S, LONGEST_WINDOW_S = 10, STALL_WINDOW_S
+"""The longest is KubeVirt's own; a guest that is copied in a second shows sooner that its rounds do not shrink any more."""
 ROUNDS_IN_WINDOW = 3
 """Passes over memory, the longest that a round can be."""
-SWITCH_OVER_S = 60
-"""KubeVirt waits so long for the last step to begin before it aborts."""
 
 
 def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withheld | None:
@@ -42,7 +42,7 @@ def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withh
     limit_ms = on_grid_below(most_last_step_ms(disruption.max_downtime_ms))
     window_s = min(LONGEST_WINDOW_S, max(SHORTEST_WINDOW_S, on_grid(ROUNDS_IN_WINDOW * load.pass_s())))
     terms = Terms(ramp=Ramp(limit_ms / 1000, window_s))
-    memory_s = healthy_s(load, terms) + window_s + SWITCH_OVER_S
+    memory_s = healthy_s(load, terms) + window_s + SWITCH_OVER_WITHIN_S
     configure = partial(configuration, load, max_downtime_ms=limit_ms, stall_window_s=window_s)
     found = offered(RUNG, load, step, memory_s, terms, configure)
     return (

@@ -5,7 +5,7 @@ attempt is never begun (`schedule.constraints.capabilities`).
 """
 
 from whimbrel.api.virtual_machine_move import AttemptSpec
-from whimbrel.domain.records import Capabilities
+from whimbrel.domain.records import Capabilities, Instance
 from whimbrel.ladder.policy import stated_fields
 
 MATTERS_ONLY_IF_TRUE = frozenset({"allowWorkloadDisruption"})
@@ -24,3 +24,8 @@ def unserved(attempt: AttemptSpec, capabilities: Capabilities) -> tuple[str, ...
             if field not in capabilities.policy_fields and (value or field not in MATTERS_ONLY_IF_TRUE)
         ]
     return tuple(lacking)
+
+
+def spared(instance: Instance, capabilities: Capabilities | None) -> bool:
+    """Whether this KubeVirt is known to spare the guest (`Capabilities.spares`)."""
+    return capabilities is not None and capabilities.spares(instance)

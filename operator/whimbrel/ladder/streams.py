@@ -5,13 +5,12 @@ for guests whose processor time is limited and, through 1.8, where post-copy is 
 CPUs too. A new rule is a row of the table. Called by the quote; KubeVirt is told nothing of it.
 """
 
-import re
 from dataclasses import dataclass
 
 from whimbrel.domain.guests import GuestHardware
+from whimbrel.domain.release import release_of
 
 MULTIFD = 8
-_RELEASE = re.compile(r"^v?(\d{1,4})\.(\d{1,4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,9 @@ _RULES = (
 
 def streams(version: str, hardware: GuestHardware) -> Streams:
     """Of a guest with this hardware under that release (`v1.9.0`); one stream where the release is not known."""
-    found = _RELEASE.match(version)
-    if found is None:
+    release = release_of(version)
+    if release is None:
         return ONE_STREAM
-    release = int(found[1]), int(found[2])
     rule = next(each for each in _RULES if release >= each.since)
     if rule.by_annotation:
         asked = max(1, hardware.migration_threads)

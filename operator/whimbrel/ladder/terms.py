@@ -6,8 +6,7 @@ For attempts that were specified before; a rung that is offered states its own (
 from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain.suspension import HYPERVISORS_DOWNTIME_MS
 from whimbrel.forecast import AtDeadline, Ramp, Terms
-
-KUBEVIRTS_STALL_WINDOW_S = 40
+from whimbrel.inventory.projections.kubevirt import STALL_WINDOW_S
 
 
 def terms_of(attempt: AttemptSpec, *, passes_devices_through: bool) -> Terms:
@@ -26,5 +25,5 @@ def terms_of(attempt: AttemptSpec, *, passes_devices_through: bool) -> Terms:
         at_deadline = AtDeadline.RAISE_DOWNTIME if raises else AtDeadline.SUSPEND
     ramp = None
     if limit_ms is not None and limit_ms > HYPERVISORS_DOWNTIME_MS:
-        ramp = Ramp(limit_ms / 1000, configuration.stall_window_seconds or KUBEVIRTS_STALL_WINDOW_S)
+        ramp = Ramp(limit_ms / 1000, configuration.stall_window_seconds or STALL_WINDOW_S)
     return Terms(attempt.deadline_seconds, at_deadline, may_throttle=configuration.allow_auto_converge, ramp=ramp)

@@ -163,9 +163,8 @@ def phase_of(evidence: Evidence) -> MovePhase:
     if migration is None:
         return MovePhase.VERIFYING if evidence.spent else _not_begun(stored)
     if migration.deleting and evidence.instance is None:
-        return (
-            MovePhase.VERIFYING
-        )  # KubeVirt deletes a migration whose instance is gone, and may leave its finalizer on
+        # KubeVirt deletes a migration whose instance is gone, and may leave its finalizer on.
+        return MovePhase.VERIFYING
     if not evidence.migration_is_ours or migration.final or (state is not None and (state.completed or state.failed)):
         return MovePhase.VERIFYING
     if state is not None and state.mode == "PostCopy":
@@ -174,9 +173,8 @@ def phase_of(evidence: Evidence) -> MovePhase:
         return MovePhase.ABORTING
     if state is None or state.started_at is None:
         return MovePhase.STARTING
-    return (
-        MovePhase.STUNNED if state.mode == "Paused" and not _in_its_last_step(evidence.attempt) else MovePhase.COPYING
-    )
+    stunned = state.mode == "Paused" and not _in_its_last_step(evidence.attempt)
+    return MovePhase.STUNNED if stunned else MovePhase.COPYING
 
 
 def _in_its_last_step(attempt: AttemptSpec) -> bool:

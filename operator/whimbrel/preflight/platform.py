@@ -5,11 +5,11 @@ makes virtual machines wait and takes no plan's targets away. Whether our own ri
 through `preflight.FAMILIES`, and by the schedule's constraint of KubeVirt's health.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from whimbrel.domain.records import Condition
+from whimbrel.domain.release import release_of
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.preflight import where
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightUnknown, PreflightWarning
@@ -19,7 +19,6 @@ OF_THE_PLAN = False
 OLDEST = (1, 3)
 NEWEST = (1, 9)
 """Releases that are known and tried (KubeVirt contract; docs/reference/kubevirt-releases.md)."""
-_RELEASE = re.compile(r"^v?(\d{1,4})\.(\d{1,4})")
 _VERSION = "KubeVirt status.observedKubeVirtVersion"
 _KNOWN = f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
 
@@ -190,8 +189,7 @@ def _of_version(version: str) -> Iterator[PreflightReason]:
     if not version:
         yield KubeVirtVersionUnknown(field=_VERSION, found="absent", needed=_KNOWN)
         return
-    matched = _RELEASE.match(version)
-    release = (int(matched[1]), int(matched[2])) if matched is not None else (0, 0)
+    release = release_of(version) or (0, 0)
     if (0, 0) < release < OLDEST:
         yield KubeVirtTooOld(field=_VERSION, found=version, needed=_KNOWN)
     elif not OLDEST <= release <= NEWEST:

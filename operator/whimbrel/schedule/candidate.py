@@ -12,7 +12,7 @@ from whimbrel.domain.records import Capabilities, Instance, Key, KubeVirt, Move,
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.snapshot import Refusal, Snapshot
 from whimbrel.ladder.consent import exceeds
-from whimbrel.ladder.served import unserved
+from whimbrel.ladder.served import spared, unserved
 from whimbrel.lifecycle.left_paused import LeftPaused, left_paused
 from whimbrel.preflight import PreflightReason, platform
 
@@ -59,8 +59,8 @@ class Candidate:
         `permitted`: the plan's terms, less what its owner forbids; None: he forbids nothing.
         """
         lacking = None if capabilities is None else unserved(attempt, capabilities)
-        spared = capabilities is not None and capabilities.spares(instance)
-        beyond = exceeds(attempt, permitted or spec.migration, passes_devices_through=spared)
+        passes_through = spared(instance, capabilities)
+        beyond = exceeds(attempt, permitted or spec.migration, passes_devices_through=passes_through)
         turn = (not begun, plan.created_at, plan.uid, -instance.memory_bytes, move.key)
         return cls(
             plan.uid, plan.key, spec, move, attempt, instance, migration_key, begun, beyond, lacking, turn, in_turn

@@ -18,6 +18,7 @@ from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
 from whimbrel.forecast import Knowledge
 from whimbrel.inventory.rates import slower_link
 from whimbrel.ladder.consent import disturbs_beyond
+from whimbrel.ladder.served import spared
 from whimbrel.lifecycle import writes
 from whimbrel.lifecycle.evidence import STARTED, Evidence
 from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
@@ -92,8 +93,7 @@ def _unwanted(plan: Plan, evidence: Evidence, survey: Survey, found: Watched | N
 
 
 def _spared(evidence: Evidence, survey: Survey) -> bool:
-    capabilities, instance = survey.snapshot.capabilities, evidence.instance
-    return capabilities is not None and instance is not None and capabilities.spares(instance)
+    return evidence.instance is not None and spared(evidence.instance, survey.snapshot.capabilities)
 
 
 def _landed_astray(attempt: AttemptSpec, evidence: Evidence, survey: Survey) -> str:

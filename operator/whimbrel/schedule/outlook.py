@@ -71,7 +71,7 @@ class Line:
     load: Load | None = None
     """What is to be moved, and how fast; None where it has no target."""
     terms: Migration = NO_TERMS
-    """How hard the plan permits to try; what the guest's owner forbids is known to the load."""
+    """How hard the plan permits to try, the same in all its lines; what the guest's owner forbids is known to the load."""
     price: str = ""
     """What would make it possible, where no rung of the ladder is worth an attempt."""
     foretold: str = ""
@@ -319,7 +319,7 @@ def quote_hash(generation: int, lines: Iterable[Line]) -> str:
     Nothing in it is a forecast: an approval permits what may be done, and to what of it a forecast leads changes by the minute.
     """
     lines = tuple(lines)
-    terms = {id(line.terms): line.terms for line in lines if line.load is not None}
+    terms = next((line.terms for line in lines if line.load is not None), NO_TERMS)
     rows = sorted(
         [
             line.instance.uid,
@@ -333,7 +333,7 @@ def quote_hash(generation: int, lines: Iterable[Line]) -> str:
         ]
         for line in lines
     )
-    told = sorted({each.model_dump_json(by_alias=True, exclude_unset=True) for each in terms.values()})
+    told = terms.model_dump_json(by_alias=True, exclude_unset=True)
     document = json.dumps([generation, told, rows], separators=(",", ":"))
     return hashlib.sha256(document.encode()).hexdigest()
 

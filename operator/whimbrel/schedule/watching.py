@@ -36,6 +36,7 @@ from whimbrel.forecast import (
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder.choice import HOPELESS
 from whimbrel.ladder.rung import NEVER_MEASURED
+from whimbrel.ladder.served import spared
 from whimbrel.ladder.stun import STANDS_STILL, most_downtime_ms
 from whimbrel.ladder.terms import terms_of
 from whimbrel.lifecycle.evidence import Evidence
@@ -92,10 +93,7 @@ def watched(evidence: Evidence, snapshot: Snapshot) -> Watched | None:
     attempt, instance, state = evidence.attempt, evidence.instance, evidence.state
     if attempt is None or instance is None or state is None or state.started_at is None:
         return None
-    guest, capabilities = (
-        known_of(instance, snapshot, Knowledge.of([evidence.move], snapshot.now)),
-        snapshot.capabilities,
-    )
+    guest = known_of(instance, snapshot, Knowledge.of([evidence.move], snapshot.now))
     cap = float(attempt.configuration.bandwidth_bytes_per_second)
     samples = _while_it_ran(snapshot.courses.get(instance.key, ()), state, attempt)
     seen = _sighting(tuple(samples), state.started_at, guest)
@@ -109,7 +107,7 @@ def watched(evidence: Evidence, snapshot: Snapshot) -> Watched | None:
         attempt=attempt,
         guest=guest,
         path=_path(attempt, cap),
-        terms=terms_of(attempt, passes_devices_through=capabilities is not None and capabilities.spares(instance)),
+        terms=terms_of(attempt, passes_devices_through=spared(instance, snapshot.capabilities)),
         began=state.started_at,
         seen=seen,
         copies_disks=more_than_memory,

@@ -16,6 +16,7 @@ from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder import Choice, Ladder, Load, choose, compressed, ladder_of
 from whimbrel.ladder.consent import owner_limit_ms, permitted_by_owner
 from whimbrel.ladder.rung import NEVER_MEASURED, Offer
+from whimbrel.ladder.served import spared
 from whimbrel.ladder.streams import ONE_STREAM, streams
 from whimbrel.ladder.stun import most_downtime_ms
 from whimbrel.preflight import PreflightReason, where
@@ -74,7 +75,7 @@ def load_of(
         local_disk_bytes=instance.local_disk_bytes,
         stall_detection=detects_stalls(snapshot),
         workload_disruption=capabilities is not None and capabilities.workload_disruption,
-        passes_devices_through=capabilities is not None and capabilities.spares(instance),
+        passes_devices_through=spared(instance, capabilities),
         known=known_of(instance, snapshot, knowledge),
         link_bytes_per_second=admitted_rate(source.migration, target.migration, None),
         slowdown=knowledge.slowdown(source.name, target.name, NEVER_MEASURED),

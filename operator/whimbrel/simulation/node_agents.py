@@ -251,10 +251,8 @@ class NodeAgents:
         self._courses.forget(job.instance)
         job.rules = monitor.rules(configuration, body, self._centre.kubevirt)
         job.watch = monitor.begin(job.rules)
-        cap, memory = (
-            bytes_of(configuration.get("bandwidthPerMigration")),
-            self._memory.get(job.instance, UNKNOWN_GUEST),
-        )
+        cap = bytes_of(configuration.get("bandwidthPerMigration"))
+        memory = self._memory.get(job.instance, UNKNOWN_GUEST)
         compression = memory.zstd_ratio if traits.goes_compressed(configuration, body) else 1.0
         copy = fluid.begin(memory, cap, bool(configuration.get("allowAutoConverge")), compression)
         self._network.begin(migration_uid, job.source, job.target, copy, self._agenda.seconds)

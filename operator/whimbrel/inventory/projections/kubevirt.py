@@ -1,8 +1,7 @@
 """KubeVirt: release, health and the cluster's migration configuration with defaults filled in (KubeVirt contract §4.4)."""
 
-import re
-
 from whimbrel.domain.records import KubeVirt, MigrationConfiguration
+from whimbrel.domain.release import release_of
 from whimbrel.inventory.projections import configuration, reading
 from whimbrel.inventory.projections.reading import Json
 
@@ -15,8 +14,6 @@ UNLIMITED_BANDWIDTH = 0
 MAX_DOWNTIME_MS = 900
 STALL_WINDOW_S = 40
 """Both act only where the alpha stall detection of KubeVirt 1.9 is on."""
-
-_RELEASE = re.compile(r"^v?(\d{1,4})\.(\d{1,4})")
 
 
 def project(raw: Json) -> KubeVirt | None:
@@ -54,8 +51,8 @@ def project(raw: Json) -> KubeVirt | None:
 
 
 def _with_defaults(stated: MigrationConfiguration, version: str) -> MigrationConfiguration:
-    release = _RELEASE.match(version)
-    old = release is not None and (int(release[1]), int(release[2])) < (1, 4)
+    release = release_of(version)
+    old = release is not None and release < (1, 4)
     completion = COMPLETION_TIMEOUT_PER_GIB_THROUGH_1_3 if old else COMPLETION_TIMEOUT_PER_GIB
     return MigrationConfiguration(
         bandwidth_bytes_per_second=stated.bandwidth_bytes_per_second or UNLIMITED_BANDWIDTH,
