@@ -59,4 +59,4 @@ def _busy() -> NoRungFits:
     sample = Reading(float(2 * _GIB), _NOW)
     known = guest(float(16 * _GIB), _NOW, in_use=Reading(float(12 * _GIB), _NOW), dirty_sample=sample)
     load = Load(16 * _GIB, 596 << 20, known=known)
-    return refused(load, chosen(load, Migration()))
+    return refused(load, Migration(), chosen(load, Migration()))

@@ -9,7 +9,18 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from whimbrel.runtime.memory import set_up
-from whimbrel_lab.bench import deciding, forecasting, hosts, laddering, memory, moving, overruling, preflight, real
+from whimbrel_lab.bench import (
+    bargaining,
+    deciding,
+    forecasting,
+    hosts,
+    laddering,
+    memory,
+    moving,
+    overruling,
+    preflight,
+    real,
+)
 from whimbrel_lab.bench.figures import Figure, calibration, read_record, table, write_record
 from whimbrel_lab.bench.operator_process import BenchFailed
 from whimbrel_lab.controlplane.real.binaries import BinariesMissing
@@ -25,6 +36,7 @@ BENCHES: Mapping[str, Bench] = {
     "preflight": preflight.measure,
     "forecast": forecasting.measure,
     "ladder": laddering.measure,
+    "price": bargaining.measure,
     "real": real.measure,
 }
 

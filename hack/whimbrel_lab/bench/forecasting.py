@@ -19,7 +19,7 @@ from whimbrel.forecast.odds import fits
 from whimbrel.forecast.path import Path
 from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S
 from whimbrel.forecast.prediction import predict
-from whimbrel.forecast.prices import price
+from whimbrel.forecast.prices import bandwidth_price
 from whimbrel.forecast.readings import Guest, guest
 from whimbrel.forecast.samples import point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly
@@ -132,8 +132,8 @@ def judge_price(case: Case, known: Guest, tally: Tally) -> None:
     path = Path(case.link, case.cap, slowdown=SLOWDOWN)
     if fits(known, path, PLAIN, start_up=AT_ONCE, within_s=within_s):
         return
-    named = price(known, path, PLAIN, start_up=AT_ONCE, within_s=within_s)
-    low, high = named.bandwidth_p50_bytes_per_second, named.bandwidth_p90_bytes_per_second
+    named = bandwidth_price(known, path, PLAIN, start_up=AT_ONCE, within_s=within_s)
+    low, high = named.p50_bytes_per_second, named.p90_bytes_per_second
     if low is None or high is None:
         return
 

@@ -15,6 +15,7 @@ from whimbrel.domain.quantities import MIB
 from whimbrel.domain.resources import VIRTUAL_MACHINE_MOVES
 from whimbrel.engine import Engine
 from whimbrel.lifecycle.guard import attended_downtime_ms, overdue_stuns
+from whimbrel.simulation.driver import Decide
 from whimbrel.simulation.metrics import Measurements
 from whimbrel.simulation.run import Simulation
 from whimbrel.simulation.topology import GIB, GuestShape, HostShape, Topology, a_plan, a_profile
@@ -22,6 +23,7 @@ from whimbrel_lab.bench.figures import Figure
 
 SEED = 2026
 GUESTS, GUESTS_QUICK = 400, 40
+SOURCE, TARGET = "node-0", "node-1"
 LINK_MIB_PER_SECOND = 596
 """What two migrations leave each other of 10 Gbit/s."""
 BUDGET_MS = 5000
@@ -66,19 +68,19 @@ def draw(seed: int, count: int) -> Iterator[tuple[GuestShape, Mapping[str, Any]]
         working_set = max(1, int(touched * dice.choice((0.05, 0.1, 0.3, 0.6, 0.9))))
         dirty = int(LINK_MIB_PER_SECOND * dice.uniform(0.1, 4.0))
         guest = GuestShape(
-            "vm", "node-0", memory_bytes=gib * GIB, touched_bytes=touched * MIB, working_set_mib=working_set,
+            "vm", SOURCE, memory_bytes=gib * GIB, touched_bytes=touched * MIB, working_set_mib=working_set,
             dirty_mib_per_second=dirty,
         )  # fmt: skip
         yield guest, TERMS[number % len(TERMS)]
 
 
-def climb(guest: GuestShape, terms: Mapping[str, Any], *, told: bool = True) -> Climbed:
-    """One guest under one plan. Not `told`: no metrics reach the operator."""
-    topology = Topology([HostShape("node-0"), HostShape("node-1")], [guest])
-    simulation = Simulation(topology, Engine().decide, overdue_stuns, profiles=[a_profile()])
+def climb(guest: GuestShape, terms: Mapping[str, Any], *, told: bool = True, decide: Decide | None = None) -> Climbed:
+    """One guest under one plan. Not `told`: no metrics reach the operator. `decide`: who decides instead of an engine."""
+    topology = Topology([HostShape(SOURCE), HostShape(TARGET)], [guest])
+    simulation = Simulation(topology, decide or Engine().decide, overdue_stuns, profiles=[a_profile()])
     if not told:
         _silence(simulation)
-    spec = {"virtualMachines": {"onNodes": {"names": ["node-0"]}, "nonMigratable": "Leave"}, "migration": dict(terms)}
+    spec = {"virtualMachines": {"onNodes": {"names": [SOURCE]}, "nonMigratable": "Leave"}, "migration": dict(terms)}
     simulation.apply(a_plan("plan", spec))
     simulation.run_until_finished(LONGEST_S)
     statuses = [

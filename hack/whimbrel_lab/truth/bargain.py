@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from whimbrel.domain.quantities import MIB
-from whimbrel.forecast import fits, price
+from whimbrel.forecast import bandwidth_price, fits
 from whimbrel_lab.hypervisor import MigrationOptions
 from whimbrel_lab.hypervisor.guest.image import RESERVED_BYTES
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor
@@ -94,7 +94,7 @@ async def _bargain(started: LibvirtHypervisor, scene: Scene, learnt: Learnt) -> 
         if not attempt.failure or fits(known, path, terms, start_up=AT_ONCE, within_s=limit_s):
             return None
         known = replace(known, points=(*known.points, *points_seen(attempt, known, learnt)))
-        named = price(
+        named = bandwidth_price(
             known,
             path,
             terms,
@@ -102,7 +102,7 @@ async def _bargain(started: LibvirtHypervisor, scene: Scene, learnt: Learnt) -> 
             within_s=limit_s,
             failed_at_bytes_per_second=scene.cap_bytes_per_second,
         )
-        low, high = named.bandwidth_p50_bytes_per_second, named.bandwidth_p90_bytes_per_second
+        low, high = named.p50_bytes_per_second, named.p90_bytes_per_second
         if low is None or high is None:
             return None
 

@@ -70,3 +70,13 @@ def time_budget_units(memory_bytes: int) -> int:
     virt-launcher's migration size). Copied local disks add to it there; they are not known here.
     """
     return max(1, ceil(memory_bytes / GB))
+
+
+_PREFERRED = (100, 112, 125, 140, 160, 180, 200, 224, 250, 280, 315, 355, 400, 450, 500, 560, 630, 710, 800, 900, 1000)
+"""Twenty to the decade, each some 12 % more than the one before (ISO 3's R20, rounded)."""
+
+
+def preferred(value: int) -> int:
+    """The least preferred number that is not less; up to 100 every whole number is one."""
+    decade = 10 ** max(0, len(str(value)) - 3)
+    return value if value <= 100 else next(step * decade for step in _PREFERRED if step * decade >= value)

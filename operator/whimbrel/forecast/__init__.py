@@ -1,9 +1,9 @@
 """What a migration will take: duration, bytes, downtime and convergence, each with its uncertainty; and its floor.
 
 `guest` checks what the cluster told, `predict` forecasts an attempt, `chance` says how likely it stays within what is
-permitted, `price` what a refusal would cost; `sighting`, `eta` and `progress` follow a running one, `pause_if_suspended_now`
-and `pause_in_all_s` are for whoever suspends guests. The ladder and the quote ask it; the benches hold it against the lab's
-fluid model and real QEMU.
+permitted, `bandwidth_price` what a refused one lacks; `sighting`, `eta` and `progress` follow a running one,
+`pause_if_suspended_now` and `pause_in_all_s` are for whoever suspends guests. The ladder and the quote ask it; the benches hold
+it against the lab's fluid model and real QEMU.
 """
 
 from whimbrel.api.forecast import Convergence
@@ -17,8 +17,8 @@ from whimbrel.forecast.knowledge import Knowledge
 from whimbrel.forecast.odds import chance, fits
 from whimbrel.forecast.path import UNKNOWN_ZSTD, ZSTD_BYTES_PER_SECOND, Path
 from whimbrel.forecast.pre_copy import Ramp
-from whimbrel.forecast.prediction import POD_START_UP, Prediction, outcomes, predict, unattended_downtime_ms
-from whimbrel.forecast.prices import Price, bandwidth_that_does, pause_that_does, price
+from whimbrel.forecast.prediction import CERTAIN, POD_START_UP, Prediction, outcomes, predict, unattended_downtime_ms
+from whimbrel.forecast.prices import BandwidthPrice, bandwidth_price, bandwidth_that_does, least
 from whimbrel.forecast.readings import Guest, guest
 from whimbrel.forecast.samples import Sighting, point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly, quantile
@@ -26,10 +26,12 @@ from whimbrel.forecast.stun import Pause, pause_if_suspended_now
 from whimbrel.inventory.rates import admitted_rate, pass_seconds, stream_rate
 
 __all__ = [
+    "CERTAIN",
     "POD_START_UP",
     "UNKNOWN_ZSTD",
     "ZSTD_BYTES_PER_SECOND",
     "AtDeadline",
+    "BandwidthPrice",
     "Convergence",
     "CurvePoint",
     "DirtyCurve",
@@ -41,13 +43,13 @@ __all__ = [
     "Path",
     "Pause",
     "Prediction",
-    "Price",
     "Ramp",
     "Reading",
     "Sighting",
     "Spread",
     "Terms",
     "admitted_rate",
+    "bandwidth_price",
     "bandwidth_that_does",
     "chance",
     "chance_of_rest",
@@ -57,14 +59,13 @@ __all__ = [
     "exactly",
     "fits",
     "guest",
+    "least",
     "outcomes",
     "pass_seconds",
     "pause_if_suspended_now",
     "pause_in_all_s",
-    "pause_that_does",
     "point_of_finished",
     "predict",
-    "price",
     "progress",
     "quantile",
     "sighting",

@@ -1,6 +1,6 @@
 """Which rung the next attempt is made on: the first whose forecast ends within the plan's bounds.
 
-Hopeless rungs are passed over beforehand, with the reason; where nothing fits the move is refused, with its price. Asked by
+Hopeless rungs are passed over beforehand, with the reason; where nothing fits the move is refused (`ladder.price`). Asked by
 the outlook for a quote, and when an attempt has ended. Pure.
 """
 
@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 from whimbrel.api.ladder import Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
-from whimbrel.forecast import Convergence, Prediction, Price, chance, predict, price
+from whimbrel.forecast import Convergence, Prediction, chance, predict
 from whimbrel.ladder.rung import Load, Offer, Withheld
 from whimbrel.ladder.stun import most_downtime_ms
 
@@ -17,8 +17,6 @@ CLIMBS = frozenset({"NotConverged", "CannotConverge", "PauseTooLong", "StunBudge
 """Reasons of a failed attempt after which a stronger rung may help; after any other the same rung is tried again."""
 IN_VAIN = frozenset({"PauseTooLong", "SentTooMuch"})
 """Those of them after which the same rung would end the same way."""
-PRE_COPY_FAILED = frozenset({"NotConverged", "CannotConverge"})
-"""Those of them that say of a bandwidth that pre-copy does not end at it."""
 LIKELY = 0.5
 """A rung with this chance is taken: the gentler the better, as long as it is more likely to do than not."""
 NEARLY_SURE, GAIN = 0.85, 0.1
@@ -54,18 +52,13 @@ class Choice:
     chance: float = 0.0
     skipped: tuple[Withheld, ...] = ()
     """Rungs that come before it, or all where none is taken, and why they would not do, or are not to be had."""
-    price: Price | None = None
-    """What would make it possible, where no rung is taken."""
-    gave_up: bool = False
-    """Whether the ladder itself says that it ends here."""
 
 
 def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), *, stood: Rung | None = None) -> Choice:
     """`history`: earlier attempts of this move; `stood`: the rung that was quoted for this very attempt before."""
     left = _not_ruled_out(ladder, history)
     if not left:
-        withheld = () if ladder.offers else ladder.withheld
-        return Choice(None, skipped=withheld, price=_price(ladder, load, history), gave_up=True)
+        return Choice(None, skipped=() if ladder.offers else ladder.withheld)
     weighed = list[tuple[Offer, float]]()
     for offer, following in zip_longest(left, left[1:]):
         found = _chance(load, offer)
@@ -76,9 +69,7 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
             return _chosen(load, weighed)
     best = max(weighed, key=lambda each: each[1])
     if best[1] < HOPELESS:
-        return Choice(
-            None, skipped=tuple(_passed_over(load, *each) for each in weighed), price=_price(ladder, load, history)
-        )
+        return Choice(None, skipped=tuple(_passed_over(load, *each) for each in weighed))
     return _chosen(load, weighed[: weighed.index(best) + 1])
 
 
@@ -155,22 +146,3 @@ def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
     else:
         why = f"it is not likely to end within {offer.deadline_seconds} s"
     return Withheld(offer.rung, f"{why} (chance {percent} %).")
-
-
-def _price(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...]) -> Price | None:
-    """Of pre-copy, and of the stun that the ladder has; None where nothing is offered at all."""
-    failed_at = max((r.asked_bytes_per_second or 0 for r in history if r.reason in PRE_COPY_FAILED), default=0)
-    plain = next((offer for offer in ladder.offers if offer.rung is Rung.PRE_COPY), None)
-    stun = next((offer for offer in ladder.offers if offer.rung is Rung.STUN), None)
-    base = plain or next(iter(ladder.offers), None)
-    if base is None:
-        return None
-    return price(
-        load.guest,
-        load.path,
-        base.terms,
-        load.disks,
-        load.start_up,
-        stun_terms=stun.terms if stun else None,
-        failed_at_bytes_per_second=failed_at or None,
-    )

@@ -323,7 +323,7 @@ def _next_attempt(
     keep, taught = {instance.uid: last.target_node}, _taught(evidence, history, survey)
     (line,) = quote([instance], spec, survey.hosts, ledger, survey.snapshot, keep, taught)
     if line.load is not None and (choice := line.choice(history)).offer is None:
-        return refused(line.load, choice)
+        return refused(line.load, line.terms, choice, history)
     following = attempt_for(line, last.number + 1, history, survey.snapshot) or _repeated(last, instance)
     ahead.specify(instance, following.target_node)
     if last.detour and following.target_node == last.target_node:

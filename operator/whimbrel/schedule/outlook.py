@@ -211,11 +211,11 @@ def refused_line(
     return Line(
         instance,
         None,
-        (weighing.refused(load, choice),),
+        (weighing.refused(load, terms, choice),),
         capacity_only=False,
         load=load,
         terms=terms,
-        price=weighing.price_in_words(choice.price),
+        price=weighing.price_in_words(load, terms),
         foretold=node,
         allowed_nodes=assessment.landing(instance.uid),
         final=final,

@@ -9,12 +9,24 @@ from functools import lru_cache
 from whimbrel.api.forecast import Forecast, SkippedRung
 from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
+from whimbrel.domain.quantities import preferred
 from whimbrel.domain.records import Instance
-from whimbrel.forecast import Guest, Knowledge, Prediction, Price, admitted_rate, guest, pass_seconds, stream_rate
+from whimbrel.forecast import (
+    CERTAIN,
+    BandwidthPrice,
+    Guest,
+    Knowledge,
+    Prediction,
+    admitted_rate,
+    guest,
+    pass_seconds,
+    stream_rate,
+)
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.snapshot import Snapshot
 from whimbrel.ladder import Choice, Ladder, Load, choose, compressed, ladder_of
 from whimbrel.ladder.consent import owner_limit_ms, permitted_by_owner
+from whimbrel.ladder.price import Change, Price, price
 from whimbrel.ladder.rung import NEVER_MEASURED, Offer
 from whimbrel.ladder.served import spared
 from whimbrel.ladder.streams import ONE_STREAM, streams
@@ -30,8 +42,7 @@ class NoRungFits(PreflightReason):
 
     evidence = where.PLAN
     remedy = (
-        "Permit one of these in the plan's spec.migration, where the ladder must have the rung as well (preset Assertive has "
-        "all), or wait until the guest is less busy: {needed}."
+        "Wait until the guest is less busy, or have one of these, as settings of the plan's spec.migration: {needed}."
     )
 
 
@@ -135,45 +146,54 @@ def forecast_of(instance: Instance, load: Load, choice: Choice, snapshot: Snapsh
     )
 
 
-def refused(load: Load, choice: Choice) -> NoRungFits:
+@lru_cache(maxsize=REMEMBERED)
+def priced(load: Load, migration: Migration, history: tuple[AttemptRecord, ...] = ()) -> Price:
+    """What would make a refused move possible."""
+    return price(load, migration, history)
+
+
+def refused(load: Load, migration: Migration, choice: Choice, history: tuple[AttemptRecord, ...] = ()) -> NoRungFits:
     """Why no attempt is worth beginning, with the price."""
     tried = "; ".join(f"{each.rung}: {each.reason.rstrip('.')}" for each in choice.skipped)
-    nothing_does = (
-        "another guest: no bandwidth, pause or permission would do"
-        if choice.price is not None
-        else "a ladder with a rung that can be had here, such as PreCopy"
-    )
     return NoRungFits(
         field="spec.migration",
         found=tried or "every rung that is permitted was tried",
-        needed=price_in_words(choice.price) or nothing_does,
+        needed=price_in_words(load, migration, history) or "another guest: no bandwidth, pause or permission would do",
     )
 
 
-def price_in_words(price: Price | None) -> str:
-    """What would make it possible, each by itself; empty where nothing is known to."""
-    if price is None:
-        return ""
-    offers = []
-    sure, even = price.bandwidth_p90_bytes_per_second, price.bandwidth_p50_bytes_per_second
-    if even is not None:
-        more = f", {_mbps(sure)} to be sure" if sure is not None and sure > even else ""
-        offers.append(f"a bandwidth of {_mbps(even)}{more}")
-    if price.downtime_ms is not None:
-        offers.append(f"disruption.stun with maxDowntimeMs {price.downtime_ms}")
-    offers += [f"disruption.{name}" for name in price.permissions]
-    return ", or ".join(offers)
+def price_in_words(load: Load, migration: Migration, history: tuple[AttemptRecord, ...] = ()) -> str:
+    """What would make it possible, each by itself; empty where nothing would."""
+    said = priced(load, migration, history)
+    return ", or ".join((*_bandwidth(said.bandwidth, load), *map(_change, said.changes)))
 
 
-_STEPS = (100, 112, 125, 140, 160, 180, 200, 224, 250, 280, 315, 355, 400, 450, 500, 560, 630, 710, 800, 900, 1000)
-"""Preferred numbers, twenty to the decade: a price that is rounded up to one does, and does not change with every sample."""
+def _bandwidth(found: BandwidthPrice | None, load: Load) -> tuple[str, ...]:
+    """The plan's own bound where that is in the way, else what the links would have to leave."""
+    even, sure = (found.p50_bytes_per_second, found.p90_bytes_per_second) if found is not None else (None, None)
+    if even is None:
+        return ()
+    if even <= load.link_bytes_per_second:
+        more = f", {_preferred_mbps(sure)} to be sure" if sure is not None and sure > even else ""
+        return (f"bandwidth.maxMbps: {_preferred_mbps(even)}{more}",)
+    more = f", {_mbps(sure)} to be sure" if sure is not None and sure > even else ""
+    links = max(load.link_bytes_per_second, load.rate_bytes_per_second)
+    return (f"a bandwidth of {_mbps(even)}{more} (the links leave it {_mbps(links)})",)
+
+
+def _change(change: Change) -> str:
+    percent = round(100 * change.chance)
+    return " and ".join(change.settings) + (f" (chance {percent} %)" if change.chance < CERTAIN else "")
 
 
 def _mbps(bytes_per_second: int) -> str:
-    exact = bytes_per_second / 125_000
-    decade = 10.0 ** (len(str(int(exact))) - 3)
-    mbps = next(step * decade for step in _STEPS if step * decade >= exact * 0.9999)
-    return f"{mbps / 1000:.3g} Gbit/s" if mbps >= 1000 else f"{mbps:.3g} Mbit/s"
+    mbps = _preferred_mbps(bytes_per_second)
+    return f"{mbps / 1000:.3g} Gbit/s" if mbps >= 1000 else f"{mbps} Mbit/s"
+
+
+def _preferred_mbps(bytes_per_second: int) -> int:
+    """One that is rounded up to a preferred number does, and does not change with every sample."""
+    return preferred(round(bytes_per_second / 125_000))
 
 
 def _bound_ms(said: Prediction, offer: Offer) -> int:

@@ -12,6 +12,7 @@ from whimbrel.domain.quantities import (
     bytes_per_second_of_mbps,
     millicores_of,
     parse_quantity,
+    preferred,
     whole_mib,
     written,
 )
@@ -93,3 +94,15 @@ def test_a_rate_in_whole_mebibytes_is_never_above_what_was_asked_and_never_none(
 def test_an_amount_is_written_exactly_and_read_back_as_it_was(amount: int, expected: str) -> None:
     assert written(amount) == expected
     assert bytes_of(expected) == amount
+
+
+@given(st.integers(1, 10**9))
+def test_a_preferred_number_is_hardly_more_and_is_preferred_itself(value: int) -> None:
+    found = preferred(value)
+
+    assert value <= found <= value * 1.15
+    assert preferred(found) == found
+
+
+def test_preferred_numbers_are_few() -> None:
+    assert len({preferred(value) for value in range(1000, 10_000)}) == 21

@@ -1,4 +1,4 @@
-"""The price of a refusal: what is named does, and a good deal less does not."""
+"""The bandwidth that a refused pre-copy lacks: what is named does, and a good deal less does not."""
 
 from dataclasses import replace
 
@@ -8,17 +8,15 @@ from hypothesis import strategies as st
 from support.migration_cases import MEMORY, guests, paths, rates, terms
 from whimbrel.domain.quantities import MIB
 from whimbrel.forecast import (
-    AtDeadline,
     CurvePoint,
     DirtyCurve,
     Guest,
     Path,
     Terms,
+    bandwidth_price,
     bandwidth_that_does,
     chance,
     fits,
-    pause_that_does,
-    price,
 )
 
 PATH = Path(10_000.0 * MIB, 100.0 * MIB)
@@ -59,46 +57,16 @@ def test_a_sample_of_one_second_leaves_the_price_open() -> None:
     """Within the 300 ms of a switch-over the guest may dirty as much as within the second, or a third of it."""
     sampled = Guest(MEMORY, MEMORY / 2, (CurvePoint(1.0, 300.0 * MIB, "sample"),))
 
-    named = price(sampled, PATH, Terms(200), within_s=300)
+    named = bandwidth_price(sampled, PATH, Terms(200), within_s=300)
 
-    assert named.bandwidth_p50_bytes_per_second is not None
-    assert named.bandwidth_p90_bytes_per_second is not None
-    assert 300 * MIB < named.bandwidth_p50_bytes_per_second < 350 * MIB
-    assert 1000 * MIB < named.bandwidth_p90_bytes_per_second < 1100 * MIB
+    assert named.p50_bytes_per_second is not None
+    assert named.p90_bytes_per_second is not None
+    assert 300 * MIB < named.p50_bytes_per_second < 350 * MIB
+    assert 1000 * MIB < named.p90_bytes_per_second < 1100 * MIB
 
 
 def test_no_bandwidth_shortens_the_start_up() -> None:
     assert bandwidth_that_does(a_guest(10, 10), PATH, Terms(), within_s=5) is None
-
-
-def test_a_busy_guest_may_go_for_a_bandwidth_a_pause_or_a_permission() -> None:
-    busy = a_guest(200, 400)
-    stun = Terms(200, AtDeadline.SUSPEND)
-
-    named = price(busy, PATH, Terms(200), within_s=300, stun_terms=stun)
-
-    assert named.bandwidth_p50_bytes_per_second is not None
-    assert named.bandwidth_p90_bytes_per_second is not None
-    assert 400 * MIB <= named.bandwidth_p50_bytes_per_second <= named.bandwidth_p90_bytes_per_second <= 500 * MIB
-    assert named.permissions == ("throttle", "postCopy")
-    assert named.downtime_ms is not None
-    assert 2000 <= named.downtime_ms <= 6000
-    assert named.downtime_ms % 100 == 0
-    assert fits(busy, PATH, stun, within_s=300, most_downtime_ms=named.downtime_ms)
-
-
-def test_a_guest_that_writes_a_hundred_times_the_rate_is_not_helped_by_throttling() -> None:
-    assert price(a_guest(4000, 20_000), PATH, Terms(200), within_s=300).permissions == ("postCopy",)
-
-
-def test_consent_to_a_pause_has_no_odds() -> None:
-    busy, stun = a_guest(200, 400), Terms(200, AtDeadline.SUSPEND)
-    enough = pause_that_does(busy, PATH, stun)
-
-    assert enough is not None
-    assert chance(busy, PATH, stun, most_downtime_ms=enough) == 1
-    assert chance(busy, PATH, stun, most_downtime_ms=enough // 2) == 0
-    assert chance(busy, PATH, stun) == 0
 
 
 @settings(max_examples=40)
@@ -134,9 +102,9 @@ def test_the_higher_price_allows_for_a_sample_that_says_too_little() -> None:
     vague = Guest(MEMORY, MEMORY / 2, (CurvePoint(1.0, 50.0 * MIB, "sample", within_factor=1.2), *steady))
     path = Path(10_000.0 * MIB, 40.0 * MIB)
 
-    surely, wider = price(exact, path, within_s=3600, terms=Terms()), price(vague, path, within_s=3600, terms=Terms())
+    surely, wider = (bandwidth_price(known, path, Terms(), within_s=3600) for known in (exact, vague))
 
-    assert surely.bandwidth_p50_bytes_per_second == wider.bandwidth_p50_bytes_per_second
-    assert surely.bandwidth_p90_bytes_per_second is not None
-    assert wider.bandwidth_p90_bytes_per_second is not None
-    assert wider.bandwidth_p90_bytes_per_second >= 1.1 * surely.bandwidth_p90_bytes_per_second
+    assert surely.p50_bytes_per_second == wider.p50_bytes_per_second
+    assert surely.p90_bytes_per_second is not None
+    assert wider.p90_bytes_per_second is not None
+    assert wider.p90_bytes_per_second >= 1.1 * surely.p90_bytes_per_second

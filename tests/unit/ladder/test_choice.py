@@ -2,41 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.ladder_cases import GENTLE, GIB, a_load, history, settled
 from whimbrel.api.ladder import Disruption, LadderStep, Migration, Permission, Rung
-from whimbrel.api.virtual_machine_move import AttemptOutcome, AttemptRecord
 from whimbrel.domain.quantities import MIB
-from whimbrel.forecast import Convergence, CurvePoint, Guest, Reading, guest
+from whimbrel.forecast import Convergence
 from whimbrel.ladder import Choice, Load, choose, ladder_of
 from whimbrel.ladder.choice import HOPELESS
 
-GIB = 1024**3
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STUN = Disruption(stun=Permission.ALLOWED, max_downtime_ms=5000, unattended_downtime_ms=60_000)
 EVERYTHING = STUN.model_copy(update={"throttle": Permission.ALLOWED, "post_copy": Permission.ALLOWED})
 BOTH = Migration(disruption=STUN)
-GENTLE = Migration()
 ALL = Migration(ladder=tuple(LadderStep(rung=rung) for rung in Rung if rung is not Rung.GIVE_UP), disruption=EVERYTHING)
 UNTOLD = Load(2 * GIB, 596 * MIB)
-
-
-def known(dirty_mib_per_second: int, *points: CurvePoint, memory: int = 2 * GIB, in_use: int = GIB) -> Guest:
-    sample = Reading(float(dirty_mib_per_second * MIB), NOW)
-    return guest(float(memory), NOW, in_use=Reading(float(in_use), NOW), dirty_sample=sample, points=points)
-
-
-def a_load(dirty_mib_per_second: int, *points: CurvePoint, rate: int = 100 * MIB) -> Load:
-    return Load(2 * GIB, rate, known=known(dirty_mib_per_second, *points))
-
-
-def settled(mib: int) -> tuple[CurvePoint, ...]:
-    """A set of so many MiB that is rewritten again and again, as an earlier move has shown."""
-    return CurvePoint(0.2, mib * MIB, "earlier move"), CurvePoint(12.0, mib * MIB, "earlier move")
 
 
 def chosen(load: Load, terms: Migration, *ends: tuple[Rung, str], stood: Rung | None = None) -> Choice:
@@ -45,13 +27,6 @@ def chosen(load: Load, terms: Migration, *ends: tuple[Rung, str], stood: Rung | 
 
 def rung(choice: Choice) -> Rung | None:
     return choice.offer.rung if choice.offer is not None else None
-
-
-def history(*ends: tuple[Rung, str]) -> tuple[AttemptRecord, ...]:
-    return tuple(
-        AttemptRecord(number=number, rung=rung, outcome=AttemptOutcome.FAILED, reason=reason)
-        for number, (rung, reason) in enumerate(ends, 1)
-    )
 
 
 def test_a_calm_guest_is_copied_while_it_runs() -> None:
@@ -90,27 +65,6 @@ def test_a_pause_that_would_be_too_long_is_not_chosen() -> None:
     assert rung(permitted) is Rung.POST_COPY
 
 
-def test_a_refusal_names_its_price() -> None:
-    found = chosen(a_load(300, *settled(200)), GENTLE)
-
-    assert rung(found) is None
-    assert found.price is not None
-    assert found.price.bandwidth_p90_bytes_per_second is not None
-    assert found.price.bandwidth_p90_bytes_per_second > 100 * MIB
-    assert "postCopy" in found.price.permissions
-
-
-def test_the_price_named_is_one_at_which_the_move_is_not_refused() -> None:
-    load = a_load(300, *settled(200))
-    price = chosen(load, GENTLE).price
-    assert price is not None
-    assert price.bandwidth_p90_bytes_per_second is not None
-
-    wider = replace(load, rate_bytes_per_second=price.bandwidth_p90_bytes_per_second)
-
-    assert rung(chosen(wider, GENTLE)) is Rung.PRE_COPY
-
-
 def test_a_rung_that_was_quoted_stays_while_it_is_not_much_worse() -> None:
     loads = [a_load(dirty) for dirty in range(10, 110, 2)]
 
@@ -139,7 +93,7 @@ def test_a_ladder_that_gives_up_ends_where_its_last_rung_did_not_converge() -> N
 
     assert rung(chosen(UNTOLD, terms)) is Rung.PRE_COPY
     assert rung(chosen(UNTOLD, terms, (Rung.PRE_COPY, "TargetNotPrepared"))) is Rung.PRE_COPY
-    assert chosen(UNTOLD, terms, (Rung.PRE_COPY, "NotConverged")).gave_up
+    assert chosen(UNTOLD, terms, (Rung.PRE_COPY, "NotConverged")) == Choice(None)
 
 
 def test_a_rung_is_not_tried_more_often_than_its_step_permits() -> None:

@@ -15,6 +15,7 @@ from whimbrel.ladder import Load, Offer, choose, ladder_of
 from whimbrel.ladder.consent import disturbs_beyond
 from whimbrel.ladder.deadlines import on_grid_below
 from whimbrel.ladder.policy import overlay, policy_body, policy_name
+from whimbrel.ladder.price import price
 from whimbrel.ladder.served import unserved
 from whimbrel.ladder.terms import terms_of
 from whimbrel.lifecycle.overruled import unconsented
@@ -108,8 +109,8 @@ def test_a_stun_raises_the_downtime_so_it_needs_a_bound_within_half_of_the_budge
     refused = choose(ladder_of(large, stun_alone), large)
     assert refused.offer is None
     assert "3000 ms are permitted" in refused.skipped[0].reason
-    assert refused.price is not None
-    assert (refused.price.downtime_ms or 0) > 6000
+    (dearer,) = (change for change in price(large, stun_alone).changes if change.rung is Rung.STUN)
+    assert (dearer.migration.disruption.max_downtime_ms or 0) > 6000
 
 
 def test_a_guest_whose_rounds_settle_within_half_of_the_budget_is_moved_by_a_downtime_ramp() -> None:
