@@ -171,7 +171,7 @@ def guessed(namespace: str, moves: Iterable[VirtualMachineMove]) -> str:
         for lack in attempt.forecast.missing if attempt is not None else ():
             machines.setdefault(lack, []).append(_short(namespace, name(move)))
     told = [f"  {listed(names, MOST_NAMED)}: {lack}" for lack, names in machines.items()]
-    return "\n".join(["Not known, so that the forecast and its bound on a pause are estimates:", *told]) if told else ""
+    return "\n".join(["Not known, so that the forecast is an estimate:", *told]) if told else ""
 
 
 def _short(namespace: str, machine: str) -> str:

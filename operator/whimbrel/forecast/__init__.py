@@ -22,7 +22,7 @@ from whimbrel.forecast.prices import BandwidthPrice, bandwidth_price, bandwidth_
 from whimbrel.forecast.readings import Guest, guest
 from whimbrel.forecast.samples import Sighting, point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly, quantile
-from whimbrel.forecast.stun import Pause, pause_if_suspended_now
+from whimbrel.forecast.stun import Pause, longest_pause_ms, pause_if_suspended_now
 from whimbrel.inventory.rates import admitted_rate, pass_seconds, stream_rate
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "fits",
     "guest",
     "least",
+    "longest_pause_ms",
     "outcomes",
     "pass_seconds",
     "pause_if_suspended_now",

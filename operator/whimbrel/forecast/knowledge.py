@@ -109,8 +109,11 @@ class Knowledge:
         return tuple(found if alike else (replace(each, within_factor=OTHER_HOUR_FACTOR) for each in found))
 
     def shown_at(self, instance: Instance) -> datetime | None:
-        """When a migration of this guest last showed how it dirties its memory: what was sampled before says less."""
-        return max((lesson.at for lesson in self._guests.get(instance.uid, ())), default=None)
+        """When a migration of this guest last showed how it dirties its memory: what was sampled before says less. A bound by
+        itself shows only how it does not.
+        """
+        lessons = self._guests.get(instance.uid, ())
+        return max((each.at for each in lessons if not all(seen.at_most for seen in each.record.seen)), default=None)
 
     def slowdown(self, source: str, target: str, otherwise: Spread) -> Spread:
         """How much longer than computed copies on this path take; of one that none has taken, on all of them."""

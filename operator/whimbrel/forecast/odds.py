@@ -9,6 +9,7 @@ from whimbrel.forecast.path import Path
 from whimbrel.forecast.prediction import CERTAIN, POD_START_UP, outcomes
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.spread import Spread
+from whimbrel.forecast.stun import longest_pause_ms
 
 MOVED = frozenset({Ending.IN_TIME, Ending.STUNNED, Ending.POST_COPIED})
 SUSPENDED = frozenset({Ending.STUNNED, Ending.STUN_ABORTED})
@@ -37,12 +38,17 @@ def chance(
 
     What is too long counts as not moved: whoever runs the attempt looks at its samples before the guest is suspended, and ends
     it if the pause could be longer. Where there will be none (not `looked_at_before`), or nothing could end the pause
-    (`AtDeadline.RAISE_DOWNTIME`), consent has no odds: 0 where any pause that may be is too long.
+    (`AtDeadline.RAISE_DOWNTIME`), consent has no odds: 0 where any pause that may be is too long. A guest of whose writing
+    nothing is told may have to send all of its memory in it.
     """
+    ended_before = looked_at_before and terms.at_deadline is not AtDeadline.RAISE_DOWNTIME
+    unbounded = most_downtime_ms is not None and not (ended_before or guest.tells_how_it_writes)
+    if unbounded and longest_pause_ms(guest, path, terms.device_state_s) > (most_downtime_ms or 0):
+        return 0.0
     moved, start_ups = 0.0, start_up.values(5)
     for run, weight in outcomes(guest, path, terms, disks):
         if too_long(run, most_downtime_ms):
-            if terms.at_deadline is AtDeadline.RAISE_DOWNTIME or not looked_at_before:
+            if not ended_before:
                 return 0.0
             continue
         too_much = most_wire_bytes is not None and run.wire_bytes > most_wire_bytes

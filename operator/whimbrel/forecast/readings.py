@@ -39,6 +39,11 @@ class Guest:
     sources: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
+    @property
+    def tells_how_it_writes(self) -> bool:
+        """Whether any point of its dirty curve is known."""
+        return any(not point.at_most for point in self.points)
+
 
 def guest(
     memory_bytes: float,

@@ -61,6 +61,15 @@ def pause_if_suspended_now(
     return Pause(_ms(quantile(pauses, 0.5)), _ms(quantile(pauses, 0.9)), _ms(bound_s))
 
 
+def longest_pause_ms(guest: Guest, path: Path, device_state_s: float = DEVICE_STATE_S) -> int:
+    """The pause in which all memory goes over, in milliseconds, rounded up: nothing else bounds it where nothing is told of how
+    the guest writes.
+    """
+    in_use_bytes = guest.memory_bytes if guest.in_use_bytes is None else guest.in_use_bytes
+    slowest = min(pace.bytes_per_second for pace, _weight in path.paces())
+    return _ms(pause_s(in_use_bytes, 0.0, slowest, device_state_s))
+
+
 def _weighed(guest: Guest, path: Path, later_left: Sequence[float]) -> list[tuple[Candidate, Pace, float]]:
     """The guests that this one may be at the rates that the path may have, each with its weight after what was seen.
 

@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 from whimbrel.api.ladder import Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
-from whimbrel.forecast import Convergence, Prediction, chance, predict
+from whimbrel.forecast import Convergence, Prediction, chance, longest_pause_ms, predict
 from whimbrel.ladder.rung import Load, Offer, Withheld
 from whimbrel.ladder.stun import most_downtime_ms
 
@@ -129,15 +129,26 @@ def _chance(load: Load, offer: Offer) -> float:
         load.start_up,
         most_downtime_ms=most_downtime_ms(offer.budget_ms, offer.terms),
         most_wire_bytes=offer.most_wire_bytes,
-        looked_at_before=offer.deadline_seconds >= SAMPLES_FROM_S,
+        looked_at_before=_looked_at_before(load, offer),
     )
+
+
+def _looked_at_before(load: Load, offer: Offer) -> bool:
+    """Whether samples of the copy tell, before the guest is suspended, how long that would be."""
+    return load.sampled and offer.deadline_seconds >= SAMPLES_FROM_S
 
 
 def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
     said = predict(load.guest, load.path_under(offer.terms), offer.terms, load.disks, load.start_up)
     percent = round(100 * found)
     permitted_ms = most_downtime_ms(offer.budget_ms, offer.terms)
-    if permitted_ms is not None and said.downtime_bound_ms > permitted_ms:
+    if permitted_ms is not None and found == 0 and not load.guest.tells_how_it_writes:
+        longest_ms = longest_pause_ms(load.guest, load.path_under(offer.terms), offer.terms.device_state_s)
+        why = (
+            f"nobody tells how the guest writes, so it could stand still for {longest_ms} ms, and {permitted_ms} ms "
+            "are permitted"
+        )
+    elif permitted_ms is not None and said.downtime_bound_ms > permitted_ms:
         why = f"the guest could stand still for {said.downtime_bound_ms} ms, and {permitted_ms} ms are permitted"
     elif said.convergence is Convergence.DOES_NOT:
         why = "the guest dirties memory faster than is copied"

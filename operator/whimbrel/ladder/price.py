@@ -154,34 +154,40 @@ def _another_rung(refusal: _Refusal) -> Iterator[Change]:
 
 
 def _a_pause(refusal: _Refusal) -> Iterator[Change]:
-    """The shortest pause within which the guest would be moved; beyond its owner's limit only where none does below."""
-    load = refusal.load
-    found = tuple(_a_pause_for(refusal, load))
-    if not found and load.owner_limit_ms is not None:
-        found = tuple(_a_pause_for(refusal, replace(load, owner_limit_ms=None)))
-    yield from found
+    """The shortest pause within which the guest would be moved. What it may come to unattended, and what its owner permits, is
+    named where nothing does within it.
+    """
+    own_ms = refusal.migration.disruption.unattended_downtime_ms
+    loads = [refusal.load]
+    if refusal.load.owner_limit_ms is not None:
+        loads.append(replace(refusal.load, owner_limit_ms=None))
+    for load in loads:
+        for alone_ms in (MOST_UNATTENDED_MS,) if own_ms is None else (own_ms, MOST_UNATTENDED_MS):
+            if found := _a_pause_for(refusal, load, alone_ms):
+                yield from found
+                return
 
 
-def _a_pause_for(refusal: _Refusal, load: Load) -> Iterator[Change]:
+def _a_pause_for(refusal: _Refusal, load: Load, alone_ms: int) -> tuple[Change, ...]:
+    """The same with as much time unattended, as far as it is needed."""
     wider, ladder = _with_rung(refusal.migration, Rung.STUN)
 
     def pausing(steps: int) -> Migration:
-        return _with_pause(wider, steps * PAUSE_STEP_MS, MOST_UNATTENDED_MS)
+        return _with_pause(wider, steps * PAUSE_STEP_MS, max(steps * PAUSE_STEP_MS, alone_ms))
 
     fewest, most = MIN_DOWNTIME_MS // PAUSE_STEP_MS, MOST_DOWNTIME_MS // PAUSE_STEP_MS
     steps = refusal.least(STANDS_STILL, pausing, fewest, most, load)
     found = refusal.under(STANDS_STILL, pausing(steps), load) if steps is not None else None
     if steps is None or found is None or found.offer is None:
-        return
+        return ()
     now, pause_ms = refusal.migration.disruption, min(preferred(steps * PAUSE_STEP_MS), MOST_DOWNTIME_MS)
     most_ms = max(pause_ms, now.max_downtime_ms or 0)
-    alone_ms = min(preferred(found.offer.unattended_downtime_ms or 0), MOST_UNATTENDED_MS)
-    asked = _with_pause(wider, most_ms, max(most_ms, alone_ms, now.unattended_downtime_ms or 0))
-    settings = _settings(now, asked.disruption)
+    needed_ms = min(preferred(found.offer.unattended_downtime_ms or 0), alone_ms)
+    asked = _with_pause(wider, most_ms, max(most_ms, needed_ms, now.unattended_downtime_ms or 0))
     if load != refusal.load:
         load = replace(load, owner_limit_ms=pause_ms)
         ladder = (*ladder, f"the owner's annotation {ANNOTATION_BUDGET_MS}: {pause_ms}")
-    yield from refusal.change(STANDS_STILL, (*settings, *ladder), asked, load)
+    return tuple(refusal.change(STANDS_STILL, (*_settings(now, asked.disruption), *ladder), asked, load))
 
 
 def _settings(now: Disruption, asked: Disruption) -> tuple[str, ...]:

@@ -57,6 +57,8 @@ class Load:
     """Whether this KubeVirt can compress memory."""
     zstd: bool = False
     """Whether it does (`ladder.compression`)."""
+    sampled: bool = True
+    """Whether somebody tells how a running copy gets on, so that a pause can be bounded before it begins."""
     owner_limit_ms: int | None = None
     """Longest pause that the guest's owner permits (`ladder.consent`), whatever the plan does; None: no word of it."""
 

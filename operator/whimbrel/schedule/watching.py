@@ -28,6 +28,7 @@ from whimbrel.forecast import (
     eta,
     eta_of_rest,
     exactly,
+    longest_pause_ms,
     pause_if_suspended_now,
     point_of_finished,
     predict,
@@ -192,7 +193,11 @@ def _pause_too_long(found: Watched, now: datetime) -> str:
 
 
 def _bound_ms(found: Watched, elapsed_s: float) -> int:
-    """The longest that the guest can stand still if it is suspended now; without samples by the forecast alone."""
+    """The longest that the guest can stand still if it is suspended now; without samples by the forecast alone, and where
+    nothing tells how the guest writes, by its memory.
+    """
+    if not found.narrowed.tells_how_it_writes:
+        return longest_pause_ms(found.narrowed, found.path, found.terms.device_state_s)
     if found.seen is None:
         return predict(found.guest, found.path, found.terms).downtime_bound_ms
     path = _at_rate_seen(found.path, found.seen)

@@ -11,6 +11,7 @@ from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
 from whimbrel.domain.quantities import preferred
 from whimbrel.domain.records import Instance
+from whimbrel.domain.samples import GuestReadings
 from whimbrel.forecast import (
     CERTAIN,
     BandwidthPrice,
@@ -53,9 +54,7 @@ def permitted_for(instance: Instance, migration: Migration, snapshot: Snapshot) 
 
 def known_of(instance: Instance, snapshot: Snapshot, knowledge: Knowledge) -> Guest:
     """What is known of a guest's memory: by the metrics of the node that it runs on, and by its earlier migrations."""
-    told = snapshot.readings.get(instance.key)
-    if told is not None and told.node != instance.node:
-        told = None
+    told = told_of(instance, snapshot)
     sample, shown_at = told.dirty_bytes_per_second if told is not None else None, knowledge.shown_at(instance)
     if sample is not None and shown_at is not None and sample.at < shown_at:
         sample = None
@@ -66,6 +65,12 @@ def known_of(instance: Instance, snapshot: Snapshot, knowledge: Knowledge) -> Gu
         dirty_sample=sample,
         points=knowledge.points(instance, snapshot.now),
     )
+
+
+def told_of(instance: Instance, snapshot: Snapshot) -> GuestReadings | None:
+    """What the metrics of the node that it runs on tell of a guest; None where nobody reads them, or they do not know it."""
+    told = snapshot.readings.get(instance.key)
+    return told if told is not None and told.node == instance.node else None
 
 
 def load_of(
@@ -94,6 +99,7 @@ def load_of(
         streams=streams(kubevirt.version, instance.hardware) if kubevirt is not None else ONE_STREAM,
         stream_bytes_per_second=stream_rate(source.migration, target.migration),
         can_compress=capabilities is not None and capabilities.compression,
+        sampled=told_of(instance, snapshot) is not None,
         owner_limit_ms=owner_limit_ms(instance, snapshot.virtual_machines),
     )
     return compressed(load, migration.compression)
@@ -135,7 +141,7 @@ def forecast_of(instance: Instance, load: Load, choice: Choice, snapshot: Snapsh
         bytes_p50=_whole(said.bytes_p50),
         bytes_p90=_whole(said.bytes_p90),
         chance_percent=round(100 * choice.chance),
-        downtime_bound_ms=_bound_ms(said, offer),
+        downtime_bound_ms=_bound_ms(said, offer, load),
         throttle_seconds=_whole(said.throttle_p90_s) if offer.terms.may_throttle else None,
         budget_ms=offer.budget_ms,
         attended_downtime_ms=offer.attended_downtime_ms,
@@ -196,9 +202,13 @@ def _preferred_mbps(bytes_per_second: int) -> int:
     return preferred(round(bytes_per_second / 125_000))
 
 
-def _bound_ms(said: Prediction, offer: Offer) -> int:
-    """A pause beyond what is permitted is never begun: whoever runs the attempt ends it before."""
+def _bound_ms(said: Prediction, offer: Offer, load: Load) -> int:
+    """A pause beyond what is permitted is never begun: whoever runs the attempt ends it before. Where nothing is told of how
+    the guest writes, that alone bounds it.
+    """
     permitted_ms = most_downtime_ms(offer.budget_ms, offer.terms)
+    if permitted_ms is not None and not load.guest.tells_how_it_writes:
+        return permitted_ms
     return said.downtime_bound_ms if permitted_ms is None else min(said.downtime_bound_ms, permitted_ms)
 
 

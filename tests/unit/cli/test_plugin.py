@@ -150,7 +150,7 @@ def test_what_nobody_has_told_of_guests_is_said_beside_what_is_foretold(
     assert main(["quote", "empty", *options]) == 0
 
     out = capsys.readouterr().out
-    assert "bound on a pause are estimates:\n  mail, web: no dirty-rate sample\n" in out
+    assert "so that the forecast is an estimate:\n  mail, web: no dirty-rate sample\n" in out
 
 
 def test_a_rung_that_is_withheld_is_told_once_for_all_machines_with_the_same_reason(

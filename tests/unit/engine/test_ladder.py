@@ -82,6 +82,27 @@ def test_without_metrics_the_quote_says_what_was_not_known() -> None:
     assert any("dirty-rate sample" in text for text in stage.move()["spec"]["attempt"]["forecast"]["missing"])
 
 
+def test_where_nobody_reads_metrics_no_guest_is_suspended_whose_pause_nothing_bounds() -> None:
+    stage = a_stage(None, ladder=[{"rung": "Stun"}], disruption={**STUN, "maxDowntimeMs": 3000})
+
+    stage.settle()
+
+    assert stage.outcome() == ("Skipped", "NoRungFits")
+    (verdict,) = stage.move()["status"]["verdicts"]
+    assert "nobody tells how the guest writes" in verdict["found"]
+    assert "disruption.maxDowntimeMs:" in verdict["needed"]
+
+
+def test_a_guest_of_whose_writing_nothing_is_told_yet_is_quoted_with_all_of_its_budget() -> None:
+    stage = a_stage(None, ladder=[{"rung": "Stun"}], disruption=STUN)
+    stage.readings[DB1] = GuestReadings("node-1", None, Reading(1024.0 * MIB, stage.world.now))
+
+    stage.settle()
+
+    said = stage.move()["spec"]["attempt"]["forecast"]
+    assert said["downtimeBoundMs"] == STUN["maxDowntimeMs"]
+
+
 def test_what_is_told_of_a_guest_on_another_node_is_not_believed() -> None:
     stage = a_stage(20)
     stage.readings[DB1] = GuestReadings("node-3", Reading(20.0 * MIB, stage.world.now), None)

@@ -117,6 +117,15 @@ def test_the_order_of_the_moves_teaches_nothing() -> None:
     assert Knowledge.of(moves, NOW) == Knowledge.of(reversed(moves), NOW)
 
 
+def test_a_bound_by_itself_does_not_outdate_what_is_sampled() -> None:
+    bound = {"windowMs": 5000, "distinctBytes": 900 * MIB, "atMost": True}
+    ended_at = NOW - timedelta(hours=1)
+
+    assert Knowledge.of([moved(a_record(ended_at, seen=[bound]))], NOW).shown_at(GUEST) is None
+    exact = {"windowMs": 1000, "distinctBytes": 90 * MIB}
+    assert Knowledge.of([moved(a_record(ended_at, seen=[bound, exact]))], NOW).shown_at(GUEST) == ended_at
+
+
 def test_a_guest_that_was_made_anew_is_another_guest_of_its_class() -> None:
     known = Knowledge.of([moved(a_record(NOW - timedelta(hours=1)))], NOW)
 

@@ -198,6 +198,35 @@ def test_an_owner_narrows_a_stun_that_he_permits() -> None:
     assert [offer.budget_ms for offer in offers if offer.rung is Rung.STUN] == [3000]
 
 
+STUN_ALONE = Migration(ladder=(LadderStep(rung=Rung.STUN),), disruption=STUN)
+ALL_MEMORY_TWICE_MS = 60_000
+"""2 GiB twice at 100 MiB/s, a fifth slower than computed, and what a device state takes."""
+
+
+def test_a_guest_of_whose_writing_nobody_will_tell_is_suspended_only_where_all_its_memory_goes_over_within_the_pause() -> (
+    None
+):
+    load = replace(UNTOLD, rate_bytes_per_second=100 * MIB, sampled=False)
+    longer = STUN.model_copy(update={"max_downtime_ms": ALL_MEMORY_TWICE_MS, "unattended_downtime_ms": 100_000})
+
+    refused = chosen(load, STUN_ALONE)
+
+    assert refused.offer is None
+    assert "nobody tells how the guest writes" in refused.skipped[0].reason
+    assert rung(chosen(load, STUN_ALONE.model_copy(update={"disruption": longer}))) is Rung.STUN
+    assert rung(chosen(replace(load, sampled=True), STUN_ALONE)) is Rung.STUN
+
+
+@pytest.mark.parametrize("never_ends", [{"stall_detection": True}, {"passes_devices_through": True}])
+def test_a_pause_that_nothing_can_end_is_bounded_by_what_is_told_and_not_by_samples_to_come(
+    never_ends: dict[str, bool],
+) -> None:
+    untold = replace(UNTOLD, rate_bytes_per_second=100 * MIB, **never_ends)
+
+    assert chosen(untold, STUN_ALONE).offer is None
+    assert rung(chosen(replace(a_load(1, *settled(1)), **never_ends), STUN_ALONE)) is Rung.STUN
+
+
 def test_a_ladder_that_this_kubevirt_cannot_do_is_refused_by_what_it_lacks() -> None:
     load = replace(a_load(5), workload_disruption=False)
 
