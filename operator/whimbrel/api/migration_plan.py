@@ -250,9 +250,15 @@ class PlanReceipt(ApiModel):
     wasted_bytes: int = Field(
         0, ge=0, description="Bytes that attempts sent which did not move their guest, as far as measured."
     )
+    wasted_unmeasured: int = Field(
+        0, ge=0, description="Attempts that copied without moving their guest, and whose bytes nobody measured."
+    )
     bytes_unmeasured: int = Field(0, ge=0, description="Moved virtual machines whose bytes nobody measured.")
     longest_downtime_ms: int | None = Field(
-        None, ge=0, description="Longest that one of them is known to have been suspended, in milliseconds."
+        None,
+        ge=0,
+        description="Longest that a virtual machine is known to have been suspended at a time, in milliseconds, by attempts "
+        "that failed as well.",
     )
     downtime_unmeasured: int = Field(0, ge=0, description="Moved virtual machines whose downtime nobody measured.")
     attempts: int = Field(0, ge=0, description="Migrations that were begun.")

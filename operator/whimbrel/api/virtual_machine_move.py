@@ -239,6 +239,12 @@ class AttemptRecord(ApiModel):
     )
     bytes_per_second: int | None = Field(None, ge=0, description="Rate that it reached, by the samples.")
     sent_bytes: int | None = Field(None, ge=0, description="Bytes sent, by the last sample.")
+    paused_ms: int | None = Field(
+        None,
+        ge=0,
+        description="How long the guest was suspended by it in milliseconds, ± 1000, by KubeVirt's mode Paused; absent where "
+        "it was not, or nobody tells.",
+    )
     seen: tuple[SeenPoint, ...] = Field(
         (), max_length=4, description="What it has shown of how the guest dirties its memory."
     )
@@ -280,7 +286,9 @@ class Receipt(ApiModel):
         description="From KubeVirt's start to its end of the successful attempt, in milliseconds."
     )
     bytes: Measure = Field(description="Bytes sent by the successful attempt.")
-    downtime_ms: Measure = Field(description="How long the guest stood still, in milliseconds.")
+    downtime_ms: Measure = Field(
+        description="How long the guest stood still for the successful attempt, in milliseconds; for others: `history`."
+    )
     attempts: int = Field(ge=0, description="How many migrations were begun.")
     rung: Rung | None = Field(None, description="Rung of the successful attempt.")
     rate_bytes_per_second: Measure = Field(
@@ -292,8 +300,8 @@ class Receipt(ApiModel):
     )
     throttle_seconds: Measure = Field(
         default=Measure(source=MeasureSource.NOT_MEASURED),
-        description="What it cost the guest: throttle times seconds. 0 where the configuration permits no throttle; KubeVirt "
-        "tells it of no other.",
+        description="What all attempts cost the guest: throttle times seconds. 0 where no attempt that copied was permitted to "
+        "throttle; KubeVirt tells nothing of those that were.",
     )
 
 

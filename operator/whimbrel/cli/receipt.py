@@ -9,7 +9,7 @@ from typing import Any
 
 from whimbrel.api import VirtualMachineMove
 from whimbrel.api.migration_plan import PlanReceipt
-from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptSpec
+from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptOutcome, AttemptSpec
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
 from whimbrel.cli.output import Answer
@@ -124,7 +124,14 @@ def cost(moves: Sequence[VirtualMachineMove]) -> str:
     throttle = (
         f"{untold} may have been throttled, KubeVirt does not tell how long" if untold else "nobody was throttled"
     )
-    return f"Cost: {link}; {throttle}."
+    return f"Cost: {link}; {throttle}{_stood_still_in_vain(moves)}."
+
+
+def _stood_still_in_vain(moves: Sequence[VirtualMachineMove]) -> str:
+    """How long guests were suspended by attempts that did not move them; empty where none is known to have been."""
+    records = [record for move in moves for record in move.status.history if record.outcome != AttemptOutcome.SUCCEEDED]
+    pauses = [record.paused_ms for record in records if record.paused_ms is not None]
+    return f"; failed attempts suspended guests for up to {words.milliseconds(max(pauses))}" if pauses else ""
 
 
 def in_all(receipt: PlanReceipt) -> str:
@@ -133,7 +140,7 @@ def in_all(receipt: PlanReceipt) -> str:
     judged = receipt.p90_held + receipt.p90_missed
     lines = [
         f"In all: {receipt.moved} moved in {words.seconds(receipt.duration_seconds)} (expected {expected}), by "
-        f"{receipt.attempts} attempts; {words.size(receipt.bytes)} sent, {words.size(receipt.wasted_bytes)} of failed attempts."
+        f"{receipt.attempts} attempts; {words.size(receipt.bytes)} sent{_in_vain(receipt)}."
     ]
     if judged:
         lines.append(f"{receipt.p90_held} of {judged} took no longer than was said with nine chances in ten.")
@@ -142,6 +149,15 @@ def in_all(receipt: PlanReceipt) -> str:
             f"Nobody measured the bytes of {receipt.bytes_unmeasured} and the downtime of {receipt.downtime_unmeasured}."
         )
     return " ".join(lines)
+
+
+def _in_vain(receipt: PlanReceipt) -> str:
+    """What attempts sent that moved nobody; empty where there was none."""
+    unmeasured = receipt.wasted_unmeasured
+    said = [f"{words.size(receipt.wasted_bytes)} of attempts that failed"] if receipt.wasted_bytes else []
+    if unmeasured:
+        said.append(f"of {unmeasured} attempt{'s' * (unmeasured > 1)} that failed nobody measured what was sent")
+    return "".join(f", {each}" for each in said)
 
 
 def entry(move: VirtualMachineMove) -> dict[str, Any]:

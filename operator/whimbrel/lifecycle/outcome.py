@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from whimbrel.api.ladder import Rung
 from whimbrel.api.text import printable
 from whimbrel.api.virtual_machine_move import (
     AttemptOutcome,
@@ -215,6 +216,7 @@ def _ended(
         started_at=state.started_at if state is not None else None,
         ended_at=(state.ended_at if state is not None else None) or evidence.now.replace(microsecond=0),
         start_up_seconds=_start_up_s(evidence, state),
+        paused_ms=_paused_ms(attempt, state),
     )
     return Conclusion(record, final)
 
@@ -247,7 +249,7 @@ def receipt(
         rung=record.rung if record is not None else None,
         rate_bytes_per_second=_sampled(record.bytes_per_second if record is not None else None),
         link_share_percent=_sampled(_share_percent(record, link_bytes_per_second)),
-        throttle_seconds=_throttle(evidence.attempt) or unmeasured,
+        throttle_seconds=_throttle(evidence.attempt, evidence.move.move.status.history) or unmeasured,
     )
 
 
@@ -263,9 +265,10 @@ def _share_percent(record: AttemptRecord | None, link_bytes_per_second: int | No
     return round(100 * record.bytes_per_second / link_bytes_per_second)
 
 
-def _throttle(attempt: AttemptSpec | None) -> Measure | None:
+def _throttle(attempt: AttemptSpec | None, earlier: tuple[AttemptRecord, ...]) -> Measure | None:
     """None was permitted, so none there was; of one that was permitted KubeVirt tells nothing."""
-    if attempt is None or attempt.configuration.allow_auto_converge:
+    copied = (record.rung for record in earlier if record.started_at is not None)
+    if attempt is None or attempt.configuration.allow_auto_converge or Rung.AUTO_CONVERGE in copied:
         return None
     return Measure(value=0, source=MeasureSource.CONFIGURATION)
 
@@ -278,13 +281,17 @@ def _duration(started_at: datetime | None, ended_at: datetime | None) -> Measure
 
 
 def _downtime(attempt: AttemptSpec | None, state: MigrationState) -> Measure | None:
+    paused_ms = _paused_ms(attempt, state)
+    return None if paused_ms is None else Measure(value=paused_ms, tolerance=1000, source=MeasureSource.PAUSED_MODE)
+
+
+def _paused_ms(attempt: AttemptSpec | None, state: MigrationState | None) -> int | None:
     """A suspension only: from the computed begin of mode Paused to KubeVirt's end, both in whole seconds. Where KubeVirt raises
     the downtime limit instead, nobody tells when the guest stopped.
     """
-    if attempt is None or state.mode != "Paused" or state.started_at is None or state.ended_at is None:
+    if attempt is None or state is None or state.mode != "Paused" or state.started_at is None or state.ended_at is None:
         return None
     if attempt.configuration.under_stall_detection:
         return None
     began = state.started_at + timedelta(seconds=attempt.deadline_seconds + MONITOR_LAG_S)
-    milliseconds = max(0, round((state.ended_at - began).total_seconds() * 1000))
-    return Measure(value=milliseconds, tolerance=1000, source=MeasureSource.PAUSED_MODE)
+    return max(0, round((state.ended_at - began).total_seconds() * 1000))

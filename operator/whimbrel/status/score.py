@@ -37,20 +37,23 @@ def plan_receipt(
         return None
     moved = [move for move in moves if move.status.phase == MovePhase.SUCCEEDED and move.status.receipt is not None]
     receipts = [move.status.receipt for move in moved if move.status.receipt is not None]
-    pauses = [r.downtime_ms.value for r in receipts if r.downtime_ms.value is not None]
+    unmeasured = sum(r.downtime_ms.value is None for r in receipts)
     held = [found for move in moved if (found := _held(move)) is not None]
     in_time = sum(each.took_s <= each.p90_s for each in held)
     history = [record for move in moves for record in move.status.history]
+    in_vain = [record for record in history if record.outcome != AttemptOutcome.SUCCEEDED]
+    pauses = [record.paused_ms for record in history if record.paused_ms is not None]
     return PlanReceipt(
         duration_seconds=max(0, round((ended_at - stored.started_at).total_seconds())),
         quoted_p50_seconds=quote.duration_p50_seconds if quote is not None else None,
         quoted_p90_seconds=quote.duration_p90_seconds if quote is not None else None,
         moved=len(moved),
         bytes=sum(r.bytes.value or 0 for r in receipts),
-        wasted_bytes=sum(r.sent_bytes or 0 for r in history if r.outcome != AttemptOutcome.SUCCEEDED),
+        wasted_bytes=sum(record.sent_bytes or 0 for record in in_vain),
+        wasted_unmeasured=sum(record.started_at is not None and record.sent_bytes is None for record in in_vain),
         bytes_unmeasured=sum(r.bytes.value is None for r in receipts),
         longest_downtime_ms=max(pauses, default=None),
-        downtime_unmeasured=len(receipts) - len(pauses),
+        downtime_unmeasured=unmeasured,
         attempts=len(history),
         p90_held=in_time,
         p90_missed=len(held) - in_time,

@@ -316,8 +316,9 @@ def test_a_receipt_puts_the_fact_beside_the_forecast(
         "downtimeMs": {"source": "NotMeasured"},
         "attempts": 1,
     }
+    in_vain = {"number": 1, "rung": "Stun", "outcome": "Aborted", "pausedMs": 4000}
     server.objects[MOVES]["items"] = [
-        a_move("web", phase="Succeeded", reason="Verified", receipt=receipt),
+        a_move("web", phase="Succeeded", reason="Verified", receipt=receipt, history=[in_vain]),
         a_move("licences", phase="Skipped", reason="CpuModelMissing", message="It stays."),
         a_move("mail", phase="Moving", reason="Started", message="node-a to node-b, PreCopy."),
     ]
@@ -331,6 +332,7 @@ def test_a_receipt_puts_the_fact_beside_the_forecast(
     assert "100 MiB" in out
     assert "not measured" in out
     assert "shop/licences: It stays." in out
+    assert "failed attempts suspended guests for up to 4.0 s" in out
     assert "shop/mail: " not in out
 
 

@@ -235,14 +235,19 @@ def test_a_stun_that_the_guard_cut_short_is_told_as_that() -> None:
     stage.hand_off()
     stage.copy()
     stage.settle()
+    stage.seconds += stage.move()["status"]["attempt"]["deadlineSeconds"] + 1
     stage.copy(mode="Paused")
     stage.delete(MIGRATIONS, _key(stage.unfinished()))
+    stage.seconds += 4
 
     stage.carry_out_abort()
     stage.settle()
 
     assert stage.outcome() == ("Failed", "StunBudgetExceeded")
     assert "5000 ms" in stage.move()["status"]["message"]
+    plain, stun = stage.move()["status"]["history"]
+    assert "pausedMs" not in plain
+    assert stun["pausedMs"] == 4000
 
 
 def test_a_migration_that_somebody_deleted_is_told_as_that() -> None:

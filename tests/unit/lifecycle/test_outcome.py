@@ -1,5 +1,6 @@
 """How an attempt ended: verified against node, launcher and guest, and never called better than it was."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -205,6 +206,20 @@ def test_a_downtime_is_told_only_of_a_suspension_and_from_its_earliest_begin() -
 
     measure = a_receipt(finished(mode="Paused"), rung="Stun", deadline_seconds=15).downtime_ms
     assert (measure.value, measure.source) == (4000, MeasureSource.PAUSED_MODE)
+
+
+def test_a_guest_that_an_earlier_attempt_may_have_throttled_is_not_told_as_never_throttled() -> None:
+    def throttled(*history: dict[str, Any]) -> int | None:
+        evidence = ended(arrived(migration=finished()))
+        status = evidence.move.move.status.model_copy(
+            update={"history": tuple(AttemptRecord.model_validate(record) for record in history)}
+        )
+        moved = replace(evidence.move, move=evidence.move.move.model_copy(update={"status": status}))
+        return receipt(replace(evidence, move=moved), 2).throttle_seconds.value
+
+    throttling = {"number": 1, "rung": Rung.AUTO_CONVERGE, "outcome": AttemptOutcome.FAILED}
+    assert throttled() == throttled(throttling) == throttled({**throttling, "rung": "PreCopy", "startedAt": NOW}) == 0
+    assert throttled({**throttling, "startedAt": NOW}) is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Forecasts held against what came: the receipt of a plan and the score of the cluster."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from support.builders import MIB, a_move, a_plan, an_attempt, an_instance
 from whimbrel.api.migration_plan import MigrationPlanStatus
 from whimbrel.api.quote import Quote
 from whimbrel.api.scalars import format_timestamp
+from whimbrel.api.virtual_machine_move import AttemptOutcome
 from whimbrel.domain.records import Move
 from whimbrel.status.score import plan_receipt, score
 
@@ -69,6 +71,32 @@ def test_a_plans_receipt_adds_up_what_was_measured_and_says_what_was_not() -> No
     assert (found.moved, found.attempts, found.duration_seconds, found.quoted_p50_seconds) == (2, 2, 90, 50)
     assert (found.bytes, found.bytes_unmeasured, found.downtime_unmeasured) == (100 * MIB, 1, 2)
     assert (found.p90_held, found.p90_missed, found.longest_downtime_ms) == (1, 1, None)
+
+
+def failed(name: str, *, sent_mib: int | None, paused_ms: int | None = None) -> Move:
+    """A move that moved at its second attempt."""
+    move = moved(name, 40)
+    (last,) = move.move.status.history
+    first = last.model_copy(
+        update={
+            "outcome": AttemptOutcome.FAILED,
+            "sent_bytes": None if sent_mib is None else sent_mib * MIB,
+            "paused_ms": paused_ms,
+        }
+    )
+    history = (first, last.model_copy(update={"number": 2}))
+    status = move.move.status.model_copy(update={"history": history})
+    return replace(move, move=move.move.model_copy(update={"status": status}))
+
+
+def test_what_attempts_that_failed_sent_and_how_long_they_suspended_guests_counts_as_well() -> None:
+    moves = [failed("a", sent_mib=7, paused_ms=4000).move, failed("b", sent_mib=None).move]
+
+    found = plan_receipt(MigrationPlanStatus(started_at=BEGAN), QUOTE, moves, BEGAN)
+
+    assert found is not None
+    assert (found.attempts, found.wasted_bytes, found.wasted_unmeasured) == (4, 7 * MIB, 1)
+    assert (found.longest_downtime_ms, found.downtime_unmeasured) == (4000, 2)
 
 
 def test_a_plan_of_which_nothing_began_has_no_receipt() -> None:
