@@ -16,7 +16,9 @@ from whimbrel.ladder.stun import most_downtime_ms
 CLIMBS = frozenset({"NotConverged", "CannotConverge", "PauseTooLong", "StunBudgetExceeded", "SentTooMuch"})
 """Reasons of a failed attempt after which a stronger rung may help; after any other the same rung is tried again."""
 IN_VAIN = frozenset({"PauseTooLong", "SentTooMuch"})
-"""Those of them after which the same rung would end the same way."""
+"""Those of them after which the same rung would end the same way;"""
+THROTTLED_IN_VAIN = IN_VAIN | {"CannotConverge"}
+"""and those after which a rung that throttles would: its samples teach nothing, so no forecast knows better the next time."""
 LIKELY = 0.5
 """A rung with this chance is taken: the gentler the better, as long as it is more likely to do than not."""
 NEARLY_SURE, GAIN = 0.85, 0.1
@@ -105,11 +107,16 @@ def _not_ruled_out(ladder: Ladder, history: tuple[AttemptRecord, ...]) -> tuple[
         offered = any(offer.rung == last.rung for offer in offers)
         if last.reason in CLIMBS and above and at >= 0:
             offers = above
-        elif offered and (last.reason in IN_VAIN or (last.reason in CLIMBS and ladder.gives_up)):
+        elif offered and (_in_vain(last, offers) or (last.reason in CLIMBS and ladder.gives_up)):
             return ()
         elif offered:
             offers = tuple(offer for offer in offers if ranks[offer.rung] >= at)
     return tuple(_with_patience(offer, history) for offer in offers if offer.rung not in spent)
+
+
+def _in_vain(last: AttemptRecord, offers: tuple[Offer, ...]) -> bool:
+    throttles = any(offer.rung == last.rung and offer.terms.may_throttle for offer in offers)
+    return last.reason in (THROTTLED_IN_VAIN if throttles else IN_VAIN)
 
 
 def _with_patience(offer: Offer, history: tuple[AttemptRecord, ...]) -> Offer:

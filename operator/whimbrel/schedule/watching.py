@@ -165,11 +165,18 @@ def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
         return "PauseTooLong", (
             f"By what its copy has shown, the guest would stand still for longer than {found.most_downtime_ms} ms."
         )
-    throttled = ", throttled as well" if found.terms.may_throttle else ""
-    return "CannotConverge", (
+    clear = (
         f"After {seen.elapsed_s:.0f} s and {seen.sent_bytes / MIB:.0f} MiB it is clear that this copy will not end within "
-        f"{attempt.deadline_seconds} s: the guest dirties memory faster than it is copied{throttled}."
+        f"{attempt.deadline_seconds} s"
     )
+    if found.terms.may_throttle and _ends_with_more_time(found, seen):
+        return "NotConverged", f"{clear}, throttled as its guest is; it may with more time."
+    throttled = ", throttled as well" if found.terms.may_throttle else ""
+    return "CannotConverge", f"{clear}: the guest dirties memory faster than it is copied{throttled}."
+
+
+def _ends_with_more_time(found: Watched, seen: Sighting) -> bool:
+    return chance_of_rest(found.believed, found.path, replace(found.terms, deadline_s=0), seen) >= HOPELESS
 
 
 def gate_opens_s(found: Watched, now: datetime) -> float | None:

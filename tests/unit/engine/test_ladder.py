@@ -244,6 +244,33 @@ def test_what_a_failed_copy_has_shown_is_kept_and_decides_the_next_attempt() -> 
     assert stage.outcome() == ("Failed", "NoRungFits")
 
 
+THROTTLE: dict[str, Any] = {"ladder": [{"rung": "AutoConverge"}], "disruption": {"throttle": "Allowed"}}
+
+
+def standing_still(until_s: int) -> list[tuple[float, int, int]]:
+    """600 MiB of which are rewritten within each round, however much the guest is throttled, at 596 MiB/s."""
+    return [(at_s, 596 * at_s, 300) for at_s in range(3, until_s, 5)]
+
+
+def test_a_throttled_copy_that_runs_twice_as_long_as_any_guest_takes_is_ended_and_not_tried_again() -> None:
+    stage = a_stage(600, **THROTTLE)
+    stage.settle()
+    deadline_s = stage.move()["spec"]["attempt"]["deadlineSeconds"]
+    stage.not_converged()
+    copying(stage)
+    longer_s = stage.move()["status"]["attempt"]["deadlineSeconds"]
+    assert longer_s == 2 * deadline_s
+    stage.seconds += longer_s - 5
+    sampled(stage, standing_still(longer_s - 5))
+
+    stage.settle()
+
+    assert stage.move()["status"]["abort"]["reason"] == "CannotConverge"
+    stage.carry_out_abort()
+    stage.settle()
+    assert stage.outcome() == ("Failed", "NoRungFits")
+
+
 def test_a_copy_that_has_sent_more_than_its_step_permits_is_ended() -> None:
     stage = copying(a_stage(20, ladder=[{"rung": "PreCopy", "maxMebibytes": 3000}]))
     stage.seconds += 6
@@ -305,7 +332,9 @@ def test_a_throttled_copy_over_a_link_that_is_too_slow_for_it_is_ended_and_teach
 
     stage.settle()
 
-    assert stage.move()["status"]["abort"]["reason"] == "CannotConverge"
+    abort = stage.move()["status"]["abort"]
+    assert abort["reason"] == "NotConverged"
+    assert "it may with more time" in abort["message"]
     stage.carry_out_abort()
     stage.settle()
     (record,) = stage.move()["status"]["history"]

@@ -148,6 +148,15 @@ def test_before_a_rung_that_only_throttles_being_merely_likely_is_not_enough() -
     assert rung(chosen(load, BOTH)) is Rung.PRE_COPY
 
 
+def test_a_throttled_copy_that_cannot_end_is_not_tried_again_since_it_teaches_nothing() -> None:
+    throttle = Migration(disruption=Disruption(throttle=Permission.ALLOWED))
+    ended = (Rung.AUTO_CONVERGE, "CannotConverge")
+
+    assert chosen(a_load(300), throttle, ended) == Choice(None)
+    assert rung(chosen(a_load(300), throttle, (Rung.AUTO_CONVERGE, "NotConverged"))) is Rung.AUTO_CONVERGE
+    assert rung(chosen(a_load(300), ALL, ended)) is Rung.POST_COPY
+
+
 def test_a_throttled_copy_that_its_deadline_ended_is_given_twice_the_time_as_far_as_its_step_permits() -> None:
     throttle = Disruption(throttle=Permission.ALLOWED)
     free, bound = (
