@@ -3,7 +3,7 @@
 Kept where the attempts are recorded, in VirtualMachineMoves, so that it survives a restart without a write of its own; what is
 kept is bounded, and so is what any one record can change. The operator alone writes moves (docs/how-to/nodes-that-may-lie.md
 for who else could). A guest that never moved borrows from its class, those of its namespace with as much memory; a path that
-none has taken from all paths.
+none has taken, and the start-up of a class that has hardly moved, from all.
 Called once per outlook.
 """
 
@@ -56,8 +56,8 @@ class Knowledge:
     _classes: Mapping[tuple[str, int], tuple[_Lesson, ...]]
     _paths: Mapping[tuple[str, str], Spread]
     _everywhere: Spread | None
-    start_up: Spread = POD_START_UP
-    """Seconds from a migration's create to KubeVirt's start of the copy."""
+    _start_ups: Mapping[tuple[str, int], Spread]
+    _any_start_up: Spread = POD_START_UP
 
     @classmethod
     def of(cls, moves: Iterable[Move], now: datetime) -> "Knowledge":
@@ -74,11 +74,12 @@ class Knowledge:
         guests: dict[str, deque[_Lesson]] = defaultdict(lambda: deque(maxlen=MOST_OF_A_GUEST))
         classes: dict[tuple[str, int], deque[_Lesson]] = defaultdict(lambda: deque(maxlen=MOST_OF_A_CLASS))
         ratios: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=MOST_OF_A_PATH))
-        everywhere, start_ups = deque[float](maxlen=MOST_OF_A_PATH), deque[float](maxlen=MOST_OF_A_PATH)
+        start_ups: dict[tuple[str, int], deque[float]] = defaultdict(lambda: deque(maxlen=MOST_OF_A_CLASS))
+        everywhere, any_start_up = deque[float](maxlen=MOST_OF_A_PATH), deque[float](maxlen=MOST_OF_A_PATH)
         for ended_at, _key, _number, move, record in lessons:
-            path = (_source(move, record), record.target_node)
+            path, of = (_source(move, record), record.target_node), move.move.spec.instance
             if record.seen:
-                lesson, of = _Lesson(ended_at, path, record), move.move.spec.instance
+                lesson = _Lesson(ended_at, path, record)
                 guests[move.instance_uid].append(lesson)
                 classes[of.namespace, of.memory_bytes].append(lesson)
             if record.bytes_per_second and record.asked_bytes_per_second:
@@ -86,14 +87,21 @@ class Knowledge:
                 ratios[path].append(ratio)
                 everywhere.append(ratio)
             if record.start_up_seconds is not None:
-                start_ups.append(min(LONGEST_START_UP_S, max(SHORTEST_START_UP_S, float(record.start_up_seconds))))
+                took_s = min(LONGEST_START_UP_S, max(SHORTEST_START_UP_S, float(record.start_up_seconds)))
+                start_ups[of.namespace, of.memory_bytes].append(took_s)
+                any_start_up.append(took_s)
         return cls(
             {uid: tuple(found) for uid, found in guests.items()},
             {of: tuple(found) for of, found in classes.items()},
             {path: spread for path, found in ratios.items() if (spread := _spread(found)) is not None},
             _spread(everywhere),
-            _spread(start_ups) or POD_START_UP,
+            {of: spread for of, found in start_ups.items() if (spread := _spread(found)) is not None},
+            _spread(any_start_up) or POD_START_UP,
         )
+
+    def start_up(self, instance: Instance) -> Spread:
+        """Seconds from a migration's create to KubeVirt's start of the copy: of its class, else of all."""
+        return self._start_ups.get((instance.key.namespace, instance.memory_bytes), self._any_start_up)
 
     def points(self, instance: Instance, now: datetime) -> tuple[CurvePoint, ...]:
         """What earlier attempts have shown of a guest: those of this time of day, else all with a wider margin; of one that

@@ -95,7 +95,7 @@ def load_of(
         known=known_of(instance, snapshot, knowledge),
         link_bytes_per_second=admitted_rate(source.migration, target.migration, None),
         slowdown=knowledge.slowdown(source.name, target.name, NEVER_MEASURED),
-        start_up=knowledge.start_up,
+        start_up=knowledge.start_up(instance),
         streams=streams(kubevirt.version, instance.hardware) if kubevirt is not None else ONE_STREAM,
         stream_bytes_per_second=stream_rate(source.migration, target.migration),
         can_compress=capabilities is not None and capabilities.compression,

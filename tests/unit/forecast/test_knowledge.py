@@ -108,7 +108,26 @@ def test_no_record_makes_a_path_slower_than_can_be_believed() -> None:
 def test_start_up_is_what_it_took_so_far() -> None:
     records = [a_record(NOW - timedelta(minutes=n), number=n, startUpSeconds=n) for n in (1, 2, 3)]
 
-    assert Knowledge.of([moved(*records)], NOW).start_up == Spread(2.0, 3.0)
+    assert Knowledge.of([moved(*records)], NOW).start_up(GUEST) == Spread(2.0, 3.0)
+
+
+def test_a_class_starts_up_as_its_own_did_and_one_that_has_hardly_moved_as_all_did() -> None:
+    quick, slow = (
+        a_move(
+            PLAN,
+            an_instance(name, namespace=name),
+            status={
+                "history": [a_record(NOW - timedelta(minutes=n), number=n, startUpSeconds=took_s) for n in (1, 2, 3)]
+            },
+        )
+        for name, took_s in (("quick", 2), ("slow", 40))
+    )
+
+    known = Knowledge.of([quick, slow], NOW)
+
+    assert known.start_up(an_instance("another", namespace="quick")) == Spread(2.0, 2.0)
+    assert known.start_up(an_instance("another", namespace="slow")) == Spread(40.0, 40.0)
+    assert known.start_up(an_instance("another", namespace="elsewhere")).p90 == 40.0
 
 
 def test_the_order_of_the_moves_teaches_nothing() -> None:
