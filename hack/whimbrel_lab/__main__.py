@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import sys
 from pathlib import Path
@@ -32,6 +33,12 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--control-plane", choices=("embedded", "real"), default="embedded")
     up.add_argument("--kubeconfig", type=Path, help="where to write the kubeconfig")
     up.add_argument("--link-mbps", type=int, default=320, help="each host's migration link (default 320)")
+    up.add_argument(
+        "--busy-mib-per-second", type=int, help="how fast vm-01 rewrites most of its memory (default: hardly)"
+    )
+    up.add_argument(
+        "--kubevirt", default=topology.CURRENT, help=f"which version of KubeVirt (default {topology.CURRENT})"
+    )
     up.add_argument("--speed", type=float, default=1.0, help="lab seconds per second (model only)")
     up.add_argument("--port", type=int, default=0, help="the API server's port (default: a free one)")
     demo = verbs.add_parser("demo", help="empty a host of virtual machines, before your eyes")
@@ -47,7 +54,16 @@ async def up(arguments: argparse.Namespace) -> int:
     """Run a lab until SIGINT or SIGTERM."""
     if arguments.kubeconfig is not None:
         check_kubeconfig_is_ours(arguments.kubeconfig)
-    shape = topology.simple(arguments.hosts, arguments.vms, link_bytes_per_second=arguments.link_mbps * MBIT)
+    if re.fullmatch(r"v1\.\d+\.\d+", arguments.kubevirt) is None:
+        raise TopologyError(f"--kubevirt {arguments.kubevirt}: no version such as {topology.CURRENT}")
+    busy = arguments.busy_mib_per_second
+    shape = topology.simple(
+        arguments.hosts,
+        arguments.vms,
+        link_bytes_per_second=arguments.link_mbps * MBIT,
+        busy_bytes_per_second=None if busy is None else busy * topology.MIB,
+        version=arguments.kubevirt,
+    )
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -14,6 +14,8 @@ from whimbrel_lab.hypervisor import GuestSpec, HostSpec
 MIB = 1024**2
 GIB = 1024**3
 NAMESPACE = "default"
+CURRENT = "v1.9.0"
+BUSY_SET_MIB = 40
 INSTALL_NAMESPACE = "kubevirt"
 MODELS = ("Cascadelake-Server", "Skylake-Server", "Haswell")
 BLOCKERS = ("", "HostDevice", "SharedDisk", "BridgedPodNetwork", "Sev")
@@ -102,7 +104,7 @@ class Topology:
     """Namespaces with their labels, beside those of the guests."""
     migrations: Mapping[str, Any] = field(default_factory=dict)
     feature_gates: Sequence[str] = ()
-    version: str = "v1.9.0"
+    version: str = CURRENT
     timing: Timing = Timing()
     heartbeats: bool = True
     _guest_names: Mapping[tuple[str, str], str] = field(init=False, repr=False, compare=False)
@@ -148,8 +150,18 @@ class Topology:
         )
 
 
-def simple(hosts: int = 3, guests: int = 8, *, link_bytes_per_second: int = 40_000_000) -> Topology:
-    """Hosts node-1 … and virtual machines vm-01 … on the first of them, as `up` starts them."""
+def simple(
+    hosts: int = 3,
+    guests: int = 8,
+    *,
+    link_bytes_per_second: int = 40_000_000,
+    busy_bytes_per_second: int | None = None,
+    version: str = CURRENT,
+) -> Topology:
+    """Hosts node-1 … and virtual machines vm-01 … on the first of them, as `up` starts them, under that version of KubeVirt.
+
+    vm-01 rewrites most of its memory at the busy rate; None: it is as calm as the others.
+    """
     on_first = tuple(
         LabGuest(
             name=f"vm-{number:02}",
@@ -157,11 +169,12 @@ def simple(hosts: int = 3, guests: int = 8, *, link_bytes_per_second: int = 40_0
             labels={"app": "web" if number % 2 else "database"},
             memory_bytes=(64 + 16 * (number % 3)) * MIB,
             touched_bytes=48 * MIB,
-            dirty_bytes_per_second=(1 + number % 4) * MIB,
+            working_set_bytes=(4 if number > 1 or busy_bytes_per_second is None else BUSY_SET_MIB) * MIB,
+            dirty_bytes_per_second=(busy_bytes_per_second if number == 1 else None) or (1 + number % 4) * MIB,
         )
         for number in range(1, guests + 1)
     )
     machines = tuple(
         LabHost(f"node-{number}", link_bytes_per_second=link_bytes_per_second) for number in range(1, hosts + 1)
     )
-    return Topology(hosts=machines, guests=on_first)
+    return Topology(hosts=machines, guests=on_first, version=version)

@@ -224,7 +224,7 @@ def _given_up(
     """It stays where it is: a further attempt would very likely fail as well."""
     message = (
         f"{history[-1].message} No further attempt is worth while ({why.found}); it still runs on {_node(evidence)}. "
-        f"{why.cure()}"
+        f"It would take {why.needed}."
     )
     status = closed(
         evidence.move,

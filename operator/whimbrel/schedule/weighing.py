@@ -43,7 +43,8 @@ class NoRungFits(PreflightReason):
 
     evidence = where.PLAN
     remedy = (
-        "Wait until the guest is less busy, or have one of these, as settings of the plan's spec.migration: {needed}."
+        "Give it one of what is needed (settings are those of the plan's spec.migration), or wait until the guest is less "
+        "busy."
     )
 
 
