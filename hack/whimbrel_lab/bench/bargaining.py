@@ -14,7 +14,7 @@ from whimbrel.engine import Engine
 from whimbrel.forecast import CERTAIN, Knowledge
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.ladder.price import STANDS_STILL, Change, price
+from whimbrel.ladder.price import PAUSING, Change, price
 from whimbrel.schedule.weighing import load_of
 from whimbrel.simulation.topology import GuestShape
 from whimbrel_lab.bench.figures import Figure
@@ -68,7 +68,7 @@ def _named(snapshot: Snapshot, migration: Migration) -> tuple[Change, ...]:
 def _paid(guest: GuestShape, change: Change) -> Paid:
     pause_ms = change.migration.disruption.max_downtime_ms or 0
     less_ms = int(CHEAPER * pause_ms)
-    cheaper = change.rung in STANDS_STILL and less_ms >= MIN_DOWNTIME_MS
+    cheaper = change.rung in PAUSING and less_ms >= MIN_DOWNTIME_MS
     return Paid(change, _does(guest, change.migration), _does(guest, _with_pause(change, less_ms)) if cheaper else None)
 
 

@@ -30,7 +30,7 @@ from whimbrel.ladder.rung import Load
 PRE_COPY_FAILED = frozenset({"NotConverged", "CannotConverge"})
 """Reasons of a failed attempt that say of a bandwidth that pre-copy does not end at it."""
 EVERY_RUNG = frozenset(Rung)
-STANDS_STILL = frozenset({Rung.DOWNTIME_RAMP, Rung.STUN})
+PAUSING = frozenset({Rung.DOWNTIME_RAMP, Rung.STUN})
 MOST_DOWNTIME_MS, MOST_UNATTENDED_MS, MOST_DURATION_S = 600_000, 3_600_000, 604_800
 """What a plan may say at most."""
 PAUSE_STEP_MS = 100
@@ -43,7 +43,7 @@ class Change:
     """A change of what is permitted under which a rung would be chosen."""
 
     settings: tuple[str, ...]
-    """All that is to be set, as it is spelt in `spec.migration`."""
+    """All that is to be set, as it is spelt in `spec.migration`, and the owner's annotation where that is in the way."""
     load: Load
     migration: Migration
     """The load, and the plan's terms, with the change."""
@@ -57,7 +57,7 @@ class Price:
     """What would make a move possible, each by itself."""
 
     bandwidth: BandwidthPrice | None
-    """None where no rung is offered at all."""
+    """None where bandwidth is not what is lacking."""
     changes: tuple[Change, ...]
     """The gentlest rung first."""
 
@@ -176,8 +176,8 @@ def _a_pause_for(refusal: _Refusal, load: Load, alone_ms: int) -> tuple[Change, 
         return _with_pause(wider, steps * PAUSE_STEP_MS, max(steps * PAUSE_STEP_MS, alone_ms))
 
     fewest, most = MIN_DOWNTIME_MS // PAUSE_STEP_MS, MOST_DOWNTIME_MS // PAUSE_STEP_MS
-    steps = refusal.least(STANDS_STILL, pausing, fewest, most, load)
-    found = refusal.under(STANDS_STILL, pausing(steps), load) if steps is not None else None
+    steps = refusal.least(PAUSING, pausing, fewest, most, load)
+    found = refusal.under(PAUSING, pausing(steps), load) if steps is not None else None
     if steps is None or found is None or found.offer is None:
         return ()
     now, pause_ms = refusal.migration.disruption, min(preferred(steps * PAUSE_STEP_MS), MOST_DOWNTIME_MS)
@@ -187,7 +187,7 @@ def _a_pause_for(refusal: _Refusal, load: Load, alone_ms: int) -> tuple[Change, 
     if load != refusal.load:
         load = replace(load, owner_limit_ms=pause_ms)
         ladder = (*ladder, f"the owner's annotation {ANNOTATION_BUDGET_MS}: {pause_ms}")
-    return tuple(refusal.change(STANDS_STILL, (*_settings(now, asked.disruption), *ladder), asked, load))
+    return tuple(refusal.change(PAUSING, (*_settings(now, asked.disruption), *ladder), asked, load))
 
 
 def _settings(now: Disruption, asked: Disruption) -> tuple[str, ...]:
