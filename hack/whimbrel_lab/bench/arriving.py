@@ -15,7 +15,7 @@ def arrival_error(
 ) -> float | None:
     """Of the arrival told at the first sample at which a quarter is done, as a share of the whole copy; None where none was."""
     for number in range(1, len(samples) + 1):
-        seen = sighting(samples[:number], began, guest)
+        seen = sighting(samples[:number], began, guest, terms.allowed_downtime_s)
         if seen is None:
             continue
         left = eta(guest, path, terms, seen)

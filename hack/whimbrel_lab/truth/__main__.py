@@ -36,10 +36,11 @@ def line(trial: Trial) -> str:
     """A trial in short."""
     scene = trial.scene
     end = "converged" if trial.converged else trial.failure or "moved by a stun"
+    changing = " changing" if scene.changes_after_s else ""
     return (
         f"{scene.seed:4} {'again' if trial.earlier else scene.means:13} {scene.split:8} memory "
         f"{scene.touched_bytes >> 20:4} MiB, set {scene.working_set_bytes >> 20:4} MiB at {scene.ratio:4.2f} of "
-        f"{scene.cap_bytes_per_second >> 20:3} MiB/s{' changing' if scene.changes_after_s else ''}: {end} in "
+        f"{scene.cap_bytes_per_second >> 20:3} MiB/s, {scene.allowed_downtime_ms:4} ms{changing}: {end} in "
         f"{trial.duration_s:.1f} s, {trial.downtime_ms:.0f} ms still"
     )
 

@@ -16,11 +16,11 @@ from whimbrel.forecast import bandwidth_price, fits
 from whimbrel_lab.hypervisor import MigrationOptions
 from whimbrel_lab.hypervisor.guest.image import RESERVED_BYTES
 from whimbrel_lab.hypervisor.libvirt import LibvirtHypervisor
-from whimbrel_lab.truth.judging import ALLOWED_DOWNTIME_S, AT_ONCE, known_of, points_seen
+from whimbrel_lab.truth.judging import AT_ONCE, known_of, points_seen
 from whimbrel_lab.truth.learning import Learnt
 from whimbrel_lab.truth.recording import lab
-from whimbrel_lab.truth.scenes import Means, Scene
-from whimbrel_lab.truth.trial import Trial, watch
+from whimbrel_lab.truth.scenes import USUAL_DOWNTIME_MS, Means, Scene
+from whimbrel_lab.truth.trial import Trial, begun, watch
 
 FIRST_SEED = 1000
 """The scenes of the forecast have those below."""
@@ -59,7 +59,7 @@ def hopeless(seed: int) -> Scene:
     dice = random.Random(seed)
     memory, cap = dice.choice(MEMORY_MIB) * MIB, dice.choice(CAPS_MIB) * MIB
     touched = min(int(cap * dice.uniform(*PASS_S)), memory - RESERVED_BYTES) // MIB * MIB
-    least = int(1.3 * cap * ALLOWED_DOWNTIME_S)
+    least = int(1.3 * cap * USUAL_DOWNTIME_MS / 1000)
     working_set = int(dice.uniform(least, touched)) // MIB * MIB
     dirty = int(cap * 1.2 * (4 / 1.2) ** dice.random())
     return Scene(seed, memory, touched, working_set, dirty, cap, Means.PRE_COPY)
@@ -125,5 +125,5 @@ async def _bargain(started: LibvirtHypervisor, scene: Scene, learnt: Learnt) -> 
 async def _move(
     started: LibvirtHypervisor, scene: Scene, sampled: int | None, source: str, target: str, rate: int
 ) -> Trial:
-    job = await started.migrate(source, target, scene.guest().name, MigrationOptions(rate))
+    job = await begun(started, scene, source, target, MigrationOptions(rate))
     return await watch(started, replace(scene, cap_bytes_per_second=rate), sampled, job, within_s(scene))

@@ -32,8 +32,6 @@ from whimbrel_lab.truth.scenes import Means
 from whimbrel_lab.truth.trial import Trial, patience_s
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-ALLOWED_DOWNTIME_S = 0.3
-"""QEMU's own limit, which KubeVirt leaves as it is."""
 CRITICAL = 0.15
 """So near to one, the ratio of dirtying and copying makes the length of a copy a lottery."""
 MOST_THROTTLE = 0.99
@@ -110,7 +108,8 @@ def known_of(trial: Trial, learnt: Learnt) -> Guest:
 
 def points_seen(trial: Trial, known: Guest, learnt: Learnt) -> tuple[CurvePoint, ...]:
     """What a migration, finished or given up, has shown of its guest: by its samples, else by how long it took."""
-    seen = sighting(kubevirt_samples(trial), BEGAN, known)
+    allowed_s = trial.scene.allowed_downtime_s
+    seen = sighting(kubevirt_samples(trial), BEGAN, known, allowed_s)
     if seen is not None and seen.points:
         return seen.points
     if not trial.converged or learnt.hand_over is None:
@@ -119,7 +118,10 @@ def points_seen(trial: Trial, known: Guest, learnt: Learnt) -> tuple[CurvePoint,
     slowdowns, hand_overs_s = learnt.slowdown.values(3), learnt.hand_over.values(3)
     copied_s = trial.duration_s - learnt.device_state_s
     point = point_of_finished(
-        known, (cap / slowdowns[-1], cap / slowdowns[0]), (copied_s - hand_overs_s[-1], copied_s - hand_overs_s[0])
+        known,
+        (cap / slowdowns[-1], cap / slowdowns[0]),
+        (copied_s - hand_overs_s[-1], copied_s - hand_overs_s[0]),
+        allowed_s,
     )
     return () if point is None else (point,)
 
@@ -148,8 +150,8 @@ def _is_critical(trial: Trial) -> bool:
     share = 1 - MOST_THROTTLE if scene.means is Means.AUTO_CONVERGE else 1.0
     told = (scene.dirty_bytes_per_second, scene.later_dirty_bytes_per_second)
     rates = {rate * share for rate in told if rate is not None}
-    over = scene.cap_bytes_per_second * ALLOWED_DOWNTIME_S
-    ratios = [min(scene.working_set_bytes, rate * ALLOWED_DOWNTIME_S) / over for rate in rates]
+    over = scene.cap_bytes_per_second * scene.allowed_downtime_s
+    ratios = [min(scene.working_set_bytes, rate * scene.allowed_downtime_s) / over for rate in rates]
     near = any(abs(ratio - 1) < CRITICAL for ratio in ratios)
     return near or min(ratios) < 1 < max(ratios)
 

@@ -37,7 +37,11 @@ class Learnt:
 
     def terms(self, scene: Scene) -> Terms:
         """What it may do."""
-        return Terms(may_throttle=scene.means is Means.AUTO_CONVERGE, device_state_s=self.device_state_s)
+        return Terms(
+            may_throttle=scene.means is Means.AUTO_CONVERGE,
+            allowed_downtime_s=scene.allowed_downtime_s,
+            device_state_s=self.device_state_s,
+        )
 
 
 def learn(trials: Iterable[Trial]) -> Learnt:

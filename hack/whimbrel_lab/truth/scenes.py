@@ -15,6 +15,9 @@ MEMORY_MIB = (64, 96, 128, 192, 256)
 CAPS_MIB = (16, 24, 32, 48, 64)
 OWN_BYTES = int(1.6 * MIB)
 """BIOS, program, stack and ACPI tables, as sent of idle guests; of what the image reserves for them the rest is zero."""
+USUAL_DOWNTIME_MS = 300
+"""QEMU's own limit, which KubeVirt leaves as it is unless its stall detection is told another."""
+DOWNTIMES_MS = (100, USUAL_DOWNTIME_MS, USUAL_DOWNTIME_MS, 600, 1200)
 LONGEST_PASS_S = 5
 """A hundred scenes are to be played within half an hour."""
 SETTLE_S = 2.5
@@ -47,6 +50,8 @@ class Scene:
     dirty_bytes_per_second: int
     cap_bytes_per_second: int
     means: Means
+    allowed_downtime_ms: int = USUAL_DOWNTIME_MS
+    """At which the hypervisor stops the guest by itself."""
     later_dirty_bytes_per_second: int | None = None
     """What it rewrites from the middle of the migration on; None: it goes on as it is."""
     changes_after_s: float = 0.0
@@ -61,6 +66,11 @@ class Scene:
     def pass_s(self) -> float:
         """One pass over what is touched, at the cap."""
         return self.touched_bytes / self.cap_bytes_per_second
+
+    @property
+    def allowed_downtime_s(self) -> float:
+        """The same limit in seconds."""
+        return self.allowed_downtime_ms / 1000
 
     @property
     def in_use_bytes(self) -> int:
@@ -113,4 +123,5 @@ def scene(seed: int) -> Scene:
     later, at = None, 0.0
     if dice.random() < 0.2 and touched / cap > 2:
         later, at = int(cap * dice.choice((0.05, 0.4, 0.8, 1.3))), SETTLE_S + touched / cap * dice.uniform(0.3, 0.9)
-    return Scene(seed, memory, touched, working_set, dirty, cap, means, later, at)
+    downtime = random.Random(f"downtime {seed}").choice(DOWNTIMES_MS)
+    return Scene(seed, memory, touched, working_set, dirty, cap, means, downtime, later, at)

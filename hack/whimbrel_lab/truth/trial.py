@@ -91,7 +91,16 @@ async def _move(lab: LibvirtHypervisor, scene: Scene, source: str, target: str, 
     await asyncio.sleep(max(0.0, settle_s - (time.monotonic() - began)))
     await lab.reset_beats(name)
     options = MigrationOptions(scene.cap_bytes_per_second, auto_converge=scene.means is Means.AUTO_CONVERGE)
-    return await watch(lab, scene, sampled, await lab.migrate(source, target, name, options), patience_s(scene))
+    return await watch(lab, scene, sampled, await begun(lab, scene, source, target, options), patience_s(scene))
+
+
+async def begun(
+    lab: LibvirtHypervisor, scene: Scene, source: str, target: str, options: MigrationOptions
+) -> MigrationJob:
+    """A migration that has just begun, under the downtime that its scene allows."""
+    job = await lab.migrate(source, target, scene.guest().name, options)
+    await job.limit_downtime(scene.allowed_downtime_ms)
+    return job
 
 
 def patience_s(scene: Scene) -> float:

@@ -66,8 +66,14 @@ class _Mark:
     left: float
 
 
-def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) -> Sighting | None:
+def sighting(
+    samples: Iterable[MigrationSample],
+    began: datetime,
+    guest: Guest,
+    allowed_downtime_s: float = ALLOWED_DOWNTIME_S,
+) -> Sighting | None:
     """What samples of one migration say, in whatever order and however often each comes; None where none of them is of use.
+    `allowed_downtime_s`: as in `Terms`; QEMU leaves so much of each round unsent.
 
     Valid for copies that are neither throttled nor compressed; of others the rate is right, and the points say too little.
     Dropped: samples from before it began, without bytes processed or remaining, negative or absurd ones, and those whose
@@ -83,7 +89,7 @@ def sighting(samples: Iterable[MigrationSample], began: datetime, guest: Guest) 
     rate, over_s = _rate(marks)
     round_began: float | None = 0.0
     in_first, points = True, list[CurvePoint]()
-    unsent = ALLOWED_DOWNTIME_S * rate if rate else 0.0
+    unsent = allowed_downtime_s * rate if rate else 0.0
     for earlier, later in pairwise(marks):
         left = min(earlier.left, max(0.0, first - earlier.sent)) if in_first else earlier.left
         sent = later.sent - earlier.sent
@@ -124,7 +130,10 @@ def _telling(points: list[CurvePoint]) -> tuple[CurvePoint, ...]:
 
 
 def point_of_finished(
-    guest: Guest, bytes_per_second: tuple[float, float], copy_s: tuple[float, float]
+    guest: Guest,
+    bytes_per_second: tuple[float, float],
+    copy_s: tuple[float, float],
+    allowed_downtime_s: float = ALLOWED_DOWNTIME_S,
 ) -> CurvePoint | None:
     """A point of the curve from how long a plain pre-copy took that was not throttled, suspended or switched: what went over
     beyond the first round was dirtied meanwhile. Rate and duration are each the least and the most that they may have been.
@@ -143,7 +152,7 @@ def point_of_finished(
         middle = (least + most) / 2
         return CurvePoint(window_s, guest.in_use_bytes * middle / (1 + middle), SEEN_AFTERWARDS)
     # What went over while the guest stood still took hardly any time, and is not in the duration.
-    stopped = ALLOWED_DOWNTIME_S * bytes_per_second[1]
+    stopped = allowed_downtime_s * bytes_per_second[1]
     at_most = min(guest.in_use_bytes, guest.in_use_bytes * most + stopped)
     return CurvePoint(window_s, at_most, SEEN_AFTERWARDS, at_most=True)
 

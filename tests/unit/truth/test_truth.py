@@ -10,7 +10,7 @@ from whimbrel.domain.quantities import MIB
 from whimbrel.forecast import exactly
 from whimbrel_lab.hypervisor.guest import image
 from whimbrel_lab.truth.bargain import FIRST_SEED, Bargain, hopeless
-from whimbrel_lab.truth.judging import ALLOWED_DOWNTIME_S, judge, judge_all, known_of
+from whimbrel_lab.truth.judging import judge, judge_all, known_of
 from whimbrel_lab.truth.learning import Learnt, learn
 from whimbrel_lab.truth.picture import MOVED_ONCE, NEVER_MOVED, picture
 from whimbrel_lab.truth.report import ROWS, bargain_table, table
@@ -141,7 +141,7 @@ def test_refusals_are_of_guests_that_dirty_more_than_goes_over_and_have_sets_tha
         image.kernel(refused.guest())
         assert refused == hopeless(seed)
         assert refused.ratio >= 1.15
-        assert refused.working_set_bytes > 1.15 * refused.cap_bytes_per_second * ALLOWED_DOWNTIME_S
+        assert refused.working_set_bytes > 1.15 * refused.cap_bytes_per_second * refused.allowed_downtime_s
 
 
 def test_a_tested_price_reads_as_it_was_written_and_has_its_table() -> None:
