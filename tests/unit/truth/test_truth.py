@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from whimbrel.api.forecast import Convergence
 from whimbrel.domain.quantities import MIB
 from whimbrel.forecast import exactly
 from whimbrel_lab.hypervisor.guest import image
@@ -103,6 +104,19 @@ def test_a_guest_that_goes_from_calm_to_hopeless_is_critical() -> None:
     turning = replace(HOPELESS, dirty_bytes_per_second=MIB, later_dirty_bytes_per_second=96 * MIB, changes_after_s=4.0)
 
     assert judge(a_trial(turning, 20.0, converged=False), Learnt()).critical
+
+
+def test_what_is_critical_and_what_converges_hangs_on_the_downtime_that_is_allowed() -> None:
+    small = replace(HOPELESS, working_set_bytes=HOPELESS.cap_bytes_per_second, dirty_bytes_per_second=96 * MIB)
+
+    by_downtime = {
+        ms: judge(a_trial(replace(small, allowed_downtime_ms=ms), 20.0, converged=False), Learnt())
+        for ms in (300, 1000, 5000)
+    }
+
+    assert {ms: each.critical for ms, each in by_downtime.items()} == {300: False, 1000: True, 5000: False}
+    assert by_downtime[300].said.convergence is not Convergence.CONVERGES
+    assert by_downtime[5000].said.convergence is Convergence.CONVERGES
 
 
 def test_a_pause_is_held_against_what_was_said_when_it_began() -> None:
