@@ -14,8 +14,8 @@ from whimbrel.engine import Engine
 from whimbrel.forecast import CERTAIN, Knowledge
 from whimbrel.inventory.hosts import effective_hosts
 from whimbrel.inventory.snapshot import Snapshot
-from whimbrel.ladder.price import PAUSING, Change, price
-from whimbrel.schedule.weighing import load_of
+from whimbrel.ladder.price import PAUSING, Change
+from whimbrel.schedule.weighing import load_of, priced
 from whimbrel.simulation.topology import GuestShape
 from whimbrel_lab.bench.figures import Figure
 from whimbrel_lab.bench.laddering import SOURCE, TARGET, climb, draw
@@ -62,7 +62,7 @@ def haggle(guest: GuestShape, terms: Mapping[str, Any]) -> Iterator[Paid]:
 def _named(snapshot: Snapshot, migration: Migration) -> tuple[Change, ...]:
     (instance,), hosts = snapshot.instances.values(), effective_hosts(snapshot)
     load = load_of(instance, hosts[SOURCE], hosts[TARGET], migration, snapshot, Knowledge.of((), snapshot.now))
-    return price(load, migration).changes if load is not None else ()
+    return priced(load, migration).changes if load is not None else ()
 
 
 def _paid(guest: GuestShape, change: Change) -> Paid:

@@ -12,6 +12,7 @@ from whimbrel.domain.samples import Reading
 from whimbrel.domain.suspension import pause_in_all_s
 from whimbrel.forecast.arrival import Eta, chance_of_rest, eta, eta_of_rest, progress
 from whimbrel.forecast.attempt import AtDeadline, Disks, Ending, Terms, deadline_seconds
+from whimbrel.forecast.belief import rounded_up
 from whimbrel.forecast.curve import CurvePoint, DirtyCurve
 from whimbrel.forecast.knowledge import Knowledge
 from whimbrel.forecast.odds import chance, fits
@@ -69,6 +70,7 @@ __all__ = [
     "predict",
     "progress",
     "quantile",
+    "rounded_up",
     "sighting",
     "stream_rate",
     "time_budget_units",

@@ -4,6 +4,7 @@ Asked by `together` for each line of a quote. Answers are remembered by value: m
 before, and those of a template are alike.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 from whimbrel.api.forecast import Forecast, SkippedRung
@@ -21,6 +22,7 @@ from whimbrel.forecast import (
     admitted_rate,
     guest,
     pass_seconds,
+    rounded_up,
     stream_rate,
 )
 from whimbrel.inventory.hosts import Host
@@ -153,9 +155,13 @@ def forecast_of(instance: Instance, load: Load, choice: Choice, snapshot: Snapsh
     )
 
 
-@lru_cache(maxsize=REMEMBERED)
 def priced(load: Load, migration: Migration, history: tuple[AttemptRecord, ...] = ()) -> Price:
-    """What would make a refused move possible."""
+    """What would make a refused move possible: of a guest that is a little busier, so of many at once."""
+    return _priced(replace(load, known=rounded_up(load.guest)), migration, history)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _priced(load: Load, migration: Migration, history: tuple[AttemptRecord, ...]) -> Price:
     return price(load, migration, history)
 
 

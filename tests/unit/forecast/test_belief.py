@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.migration_cases import MEMORY, guests
 from whimbrel.domain.quantities import MIB
 from whimbrel.forecast import CurvePoint, Guest
-from whimbrel.forecast.belief import candidates
+from whimbrel.forecast.belief import candidates, rounded_up
 
 SAMPLE = CurvePoint(1.0, 100.0 * MIB, "sample")
 
@@ -26,6 +26,18 @@ def test_what_is_believed_adds_up_and_stays_within_memory(known: Guest) -> None:
     for one in believed:
         assert 0 <= one.curve.working_set_bytes <= one.in_use_bytes * (1 + 1e-9)
         assert one.in_use_bytes <= known.memory_bytes
+
+
+@given(guests)
+def test_a_guest_that_is_rounded_up_is_hardly_busier_and_never_less_busy(known: Guest) -> None:
+    rounded = rounded_up(known)
+
+    assert rounded_up(rounded) == rounded
+    told = [(known.in_use_bytes, rounded.in_use_bytes)] if known.in_use_bytes is not None else []
+    told += [(a.distinct_bytes, b.distinct_bytes) for a, b in zip(known.points, rounded.points, strict=True)]
+    for exact, up in told:
+        assert up is not None
+        assert min(exact, MEMORY) <= up <= max(exact * 1.15, exact + 1)
 
 
 @given(st.floats(0.1, 100), st.floats(0, MEMORY))
