@@ -211,6 +211,10 @@ class AttemptOutcome(StrEnum):
     UNVERIFIED = "Unverified"
 
 
+IN_VAIN = frozenset({AttemptOutcome.FAILED, AttemptOutcome.ABORTED, AttemptOutcome.CANCELLED})
+"""Outcomes after which the guest is where it was."""
+
+
 class SeenPoint(ApiModel):
     """A point of the guest's dirty curve, as a migration has shown it: what the next forecast of this guest goes by."""
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from whimbrel.api import VirtualMachineMove
+from whimbrel.api.ladder import Rung
 from whimbrel.api.migration_plan import PlanReceipt
-from whimbrel.api.virtual_machine_move import TERMINAL_PHASES, AttemptOutcome, AttemptSpec
+from whimbrel.api.virtual_machine_move import IN_VAIN, TERMINAL_PHASES, AttemptSpec
 from whimbrel.cli import words
 from whimbrel.cli.cluster import Failure, PlanObject
 from whimbrel.cli.output import Answer
@@ -115,10 +116,12 @@ def measured_by(moves: Sequence[VirtualMachineMove]) -> str:
 
 
 def cost(moves: Sequence[VirtualMachineMove]) -> str:
-    """What the moves took of their links and of their guests' processors, as far as it was measured."""
+    """What the moves took of their links and of their guests' processors, as far as it was measured; of those as well that
+    moved nobody.
+    """
     receipts = [move.status.receipt for move in moves if move.status.receipt and move.status.receipt.rung is not None]
     shares = sorted(r.link_share_percent.value for r in receipts if r.link_share_percent.value is not None)
-    untold = sum(r.throttle_seconds.value is None for r in receipts)
+    untold = sum(_may_have_been_throttled(move) for move in moves)
     least_to_most = " to ".join(dict.fromkeys(str(share) for share in shares[:1] + shares[-1:]))
     link = f"{least_to_most} % of a link" if shares else "the share of the link was not measured"
     throttle = (
@@ -127,9 +130,13 @@ def cost(moves: Sequence[VirtualMachineMove]) -> str:
     return f"Cost: {link}; {throttle}{_stood_still_in_vain(moves)}."
 
 
+def _may_have_been_throttled(move: VirtualMachineMove) -> bool:
+    return any(record.rung is Rung.AUTO_CONVERGE and record.started_at is not None for record in move.status.history)
+
+
 def _stood_still_in_vain(moves: Sequence[VirtualMachineMove]) -> str:
     """How long guests were suspended by attempts that did not move them; empty where none is known to have been."""
-    records = [record for move in moves for record in move.status.history if record.outcome != AttemptOutcome.SUCCEEDED]
+    records = [record for move in moves for record in move.status.history if record.outcome in IN_VAIN]
     pauses = [record.paused_ms for record in records if record.paused_ms is not None]
     return f"; failed attempts suspended guests for up to {words.milliseconds(max(pauses))}" if pauses else ""
 

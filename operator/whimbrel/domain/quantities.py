@@ -10,6 +10,8 @@ from math import ceil
 
 MIB = 1024 * 1024
 GB = 1_000_000_000
+MBPS = 125_000
+"""Bytes per second of one Mbit/s."""
 
 _QUANTITY = re.compile(r"^([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)(?:([eE][+-]?\d+)|([numkMGTPE]|[KMGTPE]i))?$")
 _SUFFIXES: dict[str, Fraction] = {
@@ -55,7 +57,7 @@ def written(amount: int) -> str:
 
 def bytes_per_second_of_mbps(mbps: int) -> int:
     """Bytes per second of a network rate in Mbit/s (decimal megabits)."""
-    return mbps * 125_000
+    return mbps * MBPS
 
 
 def whole_mib(value_bytes: int) -> int:

@@ -39,7 +39,7 @@ def chance(
     What is too long counts as not moved: whoever runs the attempt looks at its samples before the guest is suspended, and ends
     it if the pause could be longer. Where there will be none (not `looked_at_before`), or nothing could end the pause
     (`AtDeadline.RAISE_DOWNTIME`), consent has no odds: 0 where any pause that may be is too long. A guest of whose writing
-    nothing is told may have to send all of its memory in it.
+    nothing is told may rewrite all of its memory.
     """
     ended_before = looked_at_before and terms.at_deadline is not AtDeadline.RAISE_DOWNTIME
     unbounded = most_downtime_ms is not None and not (ended_before or guest.tells_how_it_writes)

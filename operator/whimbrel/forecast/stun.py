@@ -62,12 +62,12 @@ def pause_if_suspended_now(
 
 
 def longest_pause_ms(guest: Guest, path: Path, device_state_s: float = DEVICE_STATE_S) -> int:
-    """The pause in which all memory goes over, in milliseconds, rounded up: nothing else bounds it where nothing is told of how
-    the guest writes.
+    """The pause of a guest that may rewrite all of its memory, in milliseconds, rounded up: remaining + working set, each as
+    much as is in use. Nothing else bounds it where nothing is told of how the guest writes.
     """
     in_use_bytes = guest.memory_bytes if guest.in_use_bytes is None else guest.in_use_bytes
     slowest = min(pace.bytes_per_second for pace, _weight in path.paces())
-    return _ms(pause_s(in_use_bytes, 0.0, slowest, device_state_s))
+    return _ms(pause_s(in_use_bytes, in_use_bytes, slowest, device_state_s))
 
 
 def _weighed(guest: Guest, path: Path, later_left: Sequence[float]) -> list[tuple[Candidate, Pace, float]]:

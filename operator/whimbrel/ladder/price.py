@@ -4,8 +4,9 @@ Every change is put to the choice itself, so what is named is what the next quot
 KubeVirt cannot do, is no price. Called by the quote.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 from whimbrel.api.ladder import (
     MIN_DOWNTIME_MS,
@@ -31,11 +32,10 @@ PRE_COPY_FAILED = frozenset({"NotConverged", "CannotConverge"})
 """Reasons of a failed attempt that say of a bandwidth that pre-copy does not end at it."""
 EVERY_RUNG = frozenset(Rung)
 PAUSING = frozenset({Rung.DOWNTIME_RAMP, Rung.STUN})
-MOST_DOWNTIME_MS, MOST_UNATTENDED_MS, MOST_DURATION_S = 600_000, 3_600_000, 604_800
-"""What a plan may say at most."""
+MOST_DOWNTIME_MS, MOST_UNATTENDED_MS = 600_000, 3_600_000
+MOST_OF_A_STEP = (("max_mebibytes", 1 << 26), ("max_duration_seconds", 604_800))
+"""What a plan may say at most; more than 64 TiB no attempt sends."""
 PAUSE_STEP_MS = 100
-MOST_MEBIBYTES = 1 << 26
-"""64 TiB: no attempt sends more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,13 @@ class _Refusal:
     history: tuple[AttemptRecord, ...]
 
     def under(self, rungs: frozenset[Rung], migration: Migration, load: Load | None = None) -> Choice | None:
-        """The choice under these terms, where it is one of these rungs and likely to do. What was tried on them was tried
-        under other terms, and says nothing here.
+        """The choice among these rungs under these terms, where it is likely to do. Earlier attempts count for nothing: they
+        were made under other terms, and the next quote has none.
         """
         load = self.load if load is None else load
-        on_others = tuple(record for record in self.history if record.rung not in rungs)
-        found = choose(ladder_of(load, migration), load, on_others)
-        return found if found.offer is not None and found.offer.rung in rungs and found.chance >= LIKELY else None
+        ladder = ladder_of(load, migration)
+        found = choose(replace(ladder, offers=tuple(each for each in ladder.offers if each.rung in rungs)), load)
+        return found if found.offer is not None and found.chance >= LIKELY else None
 
     def least(
         self,
@@ -154,40 +154,43 @@ def _another_rung(refusal: _Refusal) -> Iterator[Change]:
 
 
 def _a_pause(refusal: _Refusal) -> Iterator[Change]:
-    """The shortest pause within which the guest would be moved. What it may come to unattended, and what its owner permits, is
-    named where nothing does within it.
+    """The shortest pause within which the guest would be moved; with another rung, and beyond what its owner permits, only
+    where nothing does without.
     """
-    own_ms = refusal.migration.disruption.unattended_downtime_ms
     loads = [refusal.load]
     if refusal.load.owner_limit_ms is not None:
         loads.append(replace(refusal.load, owner_limit_ms=None))
-    for load in loads:
-        for alone_ms in (MOST_UNATTENDED_MS,) if own_ms is None else (own_ms, MOST_UNATTENDED_MS):
-            if found := _a_pause_for(refusal, load, alone_ms):
-                yield from found
-                return
+    ladders: list[tuple[Migration, tuple[str, ...]]] = [
+        (refusal.migration, ()),
+        _with_rung(refusal.migration, Rung.STUN),
+    ]
+    for load, (migration, ladder) in product(loads, ladders):
+        if found := tuple(_a_pause_for(refusal, load, migration, ladder)):
+            yield from found
+            return
 
 
-def _a_pause_for(refusal: _Refusal, load: Load, alone_ms: int) -> tuple[Change, ...]:
-    """The same with as much time unattended, as far as it is needed."""
-    wider, ladder = _with_rung(refusal.migration, Rung.STUN)
-
+def _a_pause_for(refusal: _Refusal, load: Load, migration: Migration, ladder: tuple[str, ...]) -> Iterator[Change]:
     def pausing(steps: int) -> Migration:
-        return _with_pause(wider, steps * PAUSE_STEP_MS, max(steps * PAUSE_STEP_MS, alone_ms))
+        return _with_pause(migration, steps * PAUSE_STEP_MS, MOST_UNATTENDED_MS)
 
     fewest, most = MIN_DOWNTIME_MS // PAUSE_STEP_MS, MOST_DOWNTIME_MS // PAUSE_STEP_MS
     steps = refusal.least(PAUSING, pausing, fewest, most, load)
     found = refusal.under(PAUSING, pausing(steps), load) if steps is not None else None
     if steps is None or found is None or found.offer is None:
-        return ()
+        return
     now, pause_ms = refusal.migration.disruption, min(preferred(steps * PAUSE_STEP_MS), MOST_DOWNTIME_MS)
     most_ms = max(pause_ms, now.max_downtime_ms or 0)
-    needed_ms = min(preferred(found.offer.unattended_downtime_ms or 0), alone_ms)
-    asked = _with_pause(wider, most_ms, max(most_ms, needed_ms, now.unattended_downtime_ms or 0))
+    alone_ms = max(most_ms, now.unattended_downtime_ms or 0)
+    asked = _with_pause(migration, most_ms, alone_ms)
+    as_it_is = refusal.under(PAUSING, asked, load) if now.unattended_downtime_ms is not None else None
+    if as_it_is is None or as_it_is.chance < found.chance:
+        needed_ms = min(preferred(found.offer.unattended_downtime_ms or 0), MOST_UNATTENDED_MS)
+        asked = _with_pause(migration, most_ms, max(alone_ms, needed_ms))
     if load != refusal.load:
         load = replace(load, owner_limit_ms=pause_ms)
         ladder = (*ladder, f"the owner's annotation {ANNOTATION_BUDGET_MS}: {pause_ms}")
-    return tuple(refusal.change(PAUSING, (*_settings(now, asked.disruption), *ladder), asked, load))
+    yield from refusal.change(PAUSING, (*_settings(now, asked.disruption), *ladder), asked, load)
 
 
 def _settings(now: Disruption, asked: Disruption) -> tuple[str, ...]:
@@ -211,27 +214,36 @@ def _compression(refusal: _Refusal) -> Iterator[Change]:
 
 
 def _wider_bounds(refusal: _Refusal) -> Iterator[Change]:
-    """More bytes, or more time, than a step of the plan's own ladder permits."""
+    """More bytes, or more time, or both, than a step of the plan's own ladder permits."""
     for step in refusal.migration.ladder or ():
-        for name, most in (("max_mebibytes", MOST_MEBIBYTES), ("max_duration_seconds", MOST_DURATION_S)):
-            bound = getattr(step, name)
-            if bound is not None:
-                yield from _wider_bound(refusal, step, name, bound + 1, most)
+        bounds = [(name, most) for name, most in MOST_OF_A_STEP if getattr(step, name) is not None]
+        alone = [change for bound in bounds for change in _wider(refusal, step, (bound,))]
+        yield from alone or _wider(refusal, step, tuple(bounds))
 
 
-def _wider_bound(refusal: _Refusal, step: LadderStep, name: str, fewest: int, most: int) -> Iterator[Change]:
-    rungs = frozenset({step.rung})
+def _wider(refusal: _Refusal, step: LadderStep, bounds: tuple[tuple[str, int], ...]) -> Iterator[Change]:
+    """The least of these bounds, one after the other while those to come are out of the way; nothing where one is wide
+    enough.
+    """
+    rungs, settings = frozenset({step.rung}), list[str]()
 
-    def bounded(value: int) -> Migration:
-        wider = step.model_copy(update={name: value})
+    def bounded(values: Mapping[str, int]) -> Migration:
+        wider = step.model_copy(update=dict(values))
         ladder = tuple(wider if each is step else each for each in refusal.migration.ladder or ())
         return refusal.migration.model_copy(update={"ladder": ladder})
 
-    enough = refusal.least(rungs, bounded, fewest, most)
-    if enough is not None:
-        enough = min(preferred(enough), most)
-        settings = (f"{LadderStep.model_fields[name].alias}: {enough} on {step.rung}",)
-        yield from refusal.change(rungs, settings, bounded(enough))
+    values = dict(bounds)
+    for name, most in bounds:
+
+        def with_bound(value: int, name: str = name) -> Migration:
+            return bounded({**values, name: value})
+
+        enough = refusal.least(rungs, with_bound, getattr(step, name) + 1, most)
+        if enough is None:
+            return
+        values[name] = min(preferred(enough), most)
+        settings.append(f"{LadderStep.model_fields[name].alias}: {values[name]} on {step.rung}")
+    yield from refusal.change(rungs, tuple(settings), bounded(values))
 
 
 def _with_rung(migration: Migration, rung: Rung) -> tuple[Migration, tuple[str, ...]]:

@@ -8,7 +8,7 @@ so nothing is asked. Called through `preflight.FAMILIES`.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from whimbrel.domain.quantities import bytes_per_second_of_mbps
+from whimbrel.domain.quantities import MBPS, bytes_per_second_of_mbps
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.rates import usable
 from whimbrel.preflight import where
@@ -18,8 +18,6 @@ from whimbrel.preflight.lineup import Lineup, Terms
 OF_THE_PLAN = True
 OF_THE_MOMENT = True
 NEEDS = "free migration bandwidth"
-
-_MBIT = 125_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +88,6 @@ def judge(demand: Crowd | None, supply: Supply) -> Iterator[PreflightReason]:
         if crowd is not None and crowd.bytes_per_second < bytes_per_second_of_mbps(supply.least_mbps):
             yield LinkCrowded(
                 field=f"migrations on the link of the {end}",
-                found=f"{crowd.migrations} at once leave each {crowd.bytes_per_second // _MBIT} Mbit/s",
+                found=f"{crowd.migrations} at once leave each {crowd.bytes_per_second // MBPS} Mbit/s",
                 needed=f"{supply.least_mbps} Mbit/s",
             )

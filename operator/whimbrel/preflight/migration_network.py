@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from math import ceil
 
 from whimbrel.api.ladder import Bandwidth
-from whimbrel.domain.quantities import GB, MIB, bytes_per_second_of_mbps
+from whimbrel.domain.quantities import GB, MBPS, MIB, bytes_per_second_of_mbps
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.journeys import RECENT, Journeys
 from whimbrel.inventory.rates import capped, inbound_share, outbound_share, pass_seconds
@@ -28,7 +28,6 @@ SLOW_PASS_S = 600
 SMALL_COPY_S = 1
 """Disks that are copied within this are not worth a word: cloud-init and the like."""
 _FIELD = "HostProfile spec.migration.network"
-_MBIT = 125_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +237,9 @@ def judge(demand: Demand, supply: Supply) -> Iterator[PreflightReason]:
     rate = capped(_share(here, there), supply.bandwidth.max_mbps)
     seconds = pass_seconds(demand.memory_bytes, rate)
     if seconds > SLOW_PASS_S:
-        needed = ceil(ceil(demand.memory_bytes / SLOW_PASS_S / MIB) * MIB / _MBIT)
-        yield SlowPass(
-            field="memory", found=f"{_minutes(seconds)} at {rate // _MBIT} Mbit/s", needed=f"{needed} Mbit/s"
-        )
-    taken = f"{_minutes(pass_seconds(demand.disk_bytes, rate))} at {rate // _MBIT} Mbit/s"
+        needed = ceil(ceil(demand.memory_bytes / SLOW_PASS_S / MIB) * MIB / MBPS)
+        yield SlowPass(field="memory", found=f"{_minutes(seconds)} at {rate // MBPS} Mbit/s", needed=f"{needed} Mbit/s")
+    taken = f"{_minutes(pass_seconds(demand.disk_bytes, rate))} at {rate // MBPS} Mbit/s"
     if not demand.disks_complete:
         told = f": at least {_size(demand.disk_bytes)} of disks, {taken}" if demand.disk_bytes else ""
         yield DiskSizeUnknown(
@@ -273,7 +270,7 @@ def _apart(demand: Demand, there: Link | None) -> Iterator[PreflightReason]:
         end = "source" if here.outbound_bytes_per_second <= there.inbound_bytes_per_second else "target"
         yield BandwidthBelowMinimum(
             field=f"{_FIELD}.linkSpeedMbps ÷ limits",
-            found=f"the {end} leaves one migration {_share(here, there) // _MBIT} Mbit/s",
+            found=f"the {end} leaves one migration {_share(here, there) // MBPS} Mbit/s",
             needed=f"{demand.least_mbps} Mbit/s",
         )
 

@@ -21,7 +21,7 @@ REFUSALS_LENGTH = 1536
 OF_THE_MOMENT = frozenset(reason.__name__ for family in BY_HOST if family.OF_THE_MOMENT for reason in family.REASONS)
 """Codes that come and go as machines do."""
 FORETOLD = frozenset({NoRungFits.__name__})
-"""Codes of what a forecast says: its figures change with every sample of a busy guest."""
+"""Codes of what a forecast says: its figures change with every sample of a busy guest, and its remedy has all that would do."""
 TOLD_IN_FULL = frozenset({PlacementConflict.__name__, NoWayThere.__name__})
 """Codes of which what is found is the whole of what is told: who, and by which rule."""
 _FOUND_LENGTH = 256
@@ -42,7 +42,7 @@ def verdict(reason: Reason) -> Verdict:
         node_count=reason.node_count or int(bool(reason.node)),
         field=reason.field[:256],
         found=reason.found[:_FOUND_LENGTH],
-        needed=reason.needed[:256],
+        needed="" if reason.code in FORETOLD else reason.needed[:256],
         remedy=reason.cure()[:4096],
     )
 

@@ -156,7 +156,9 @@ def hopeless(found: Watched, now: datetime) -> tuple[str, str] | None:
         )
     if too_long := _pause_too_long(found, now):
         return "PauseTooLong", too_long
-    if seen is None or seen.first_round or not (seen.points or found.terms.may_throttle):
+    # With local disks nobody tells how much of the time went into those.
+    throttles = found.terms.may_throttle and not found.copies_disks
+    if seen is None or seen.first_round or not (seen.points or throttles):
         return None
     chance = chance_of_rest(found.believed, found.path, found.terms, seen, most_downtime_ms=found.most_downtime_ms)
     if chance >= HOPELESS:
@@ -203,11 +205,11 @@ def _bound_ms(found: Watched, elapsed_s: float) -> int:
     """The longest that the guest can stand still if it is suspended now; without samples by the forecast alone, and where
     nothing tells how the guest writes, by its memory.
     """
+    path = found.path if found.seen is None else _at_rate_seen(found.path, found.seen)
     if not found.narrowed.tells_how_it_writes:
-        return longest_pause_ms(found.narrowed, found.path, found.terms.device_state_s)
+        return longest_pause_ms(found.narrowed, path, found.terms.device_state_s)
     if found.seen is None:
-        return predict(found.guest, found.path, found.terms).downtime_bound_ms
-    path = _at_rate_seen(found.path, found.seen)
+        return predict(found.guest, path, found.terms).downtime_bound_ms
     pause = pause_if_suspended_now(
         found.narrowed, path, found.seen.remaining_bytes, elapsed_s, None,
         later_left=found.seen.later_left, certainty=CERTAINTY, round_may_begin=not _still_in_first_round(found, elapsed_s),

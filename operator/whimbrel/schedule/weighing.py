@@ -6,11 +6,12 @@ before, and those of a template are alike.
 
 from dataclasses import replace
 from functools import lru_cache
+from math import ceil
 
 from whimbrel.api.forecast import Forecast, SkippedRung
 from whimbrel.api.ladder import Migration, Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
-from whimbrel.domain.quantities import preferred
+from whimbrel.domain.quantities import MBPS, preferred
 from whimbrel.domain.records import Instance
 from whimbrel.domain.samples import GuestReadings
 from whimbrel.forecast import (
@@ -45,8 +46,8 @@ class NoRungFits(PreflightReason):
 
     evidence = where.PLAN
     remedy = (
-        "Give it one of what is needed (settings are those of the plan's spec.migration), or wait until the guest is less "
-        "busy."
+        "Wait until the guest is less busy, or give it one of these (settings are those of the plan's spec.migration): "
+        "{needed}."
     )
 
 
@@ -178,20 +179,30 @@ def refused(load: Load, migration: Migration, choice: Choice, history: tuple[Att
 def price_in_words(load: Load, migration: Migration, history: tuple[AttemptRecord, ...] = ()) -> str:
     """What would make it possible, each by itself; empty where nothing would."""
     said = priced(load, migration, history)
-    return ", or ".join((*_bandwidth(said.bandwidth, load), *map(_change, said.changes)))
+    return ", or ".join((*_bandwidth(said.bandwidth, load, migration), *map(_change, said.changes)))
 
 
-def _bandwidth(found: BandwidthPrice | None, load: Load) -> tuple[str, ...]:
-    """The plan's own bound where that is in the way, else what the links would have to leave."""
+def _bandwidth(found: BandwidthPrice | None, load: Load, migration: Migration) -> tuple[str, ...]:
+    """The plan's own bound where that alone is in the way, else what the links would have to leave."""
     even, sure = (found.p50_bytes_per_second, found.p90_bytes_per_second) if found is not None else (None, None)
     if even is None:
         return ()
-    if even <= load.link_bytes_per_second:
-        more = f", {_preferred_mbps(sure)} to be sure" if sure is not None and sure > even else ""
-        return (f"bandwidth.maxMbps: {_preferred_mbps(even)}{more}",)
-    more = f", {_mbps(sure)} to be sure" if sure is not None and sure > even else ""
+    sure = None if sure is None or sure <= even else sure
     links = max(load.link_bytes_per_second, load.rate_bytes_per_second)
-    return (f"a bandwidth of {_mbps(even)}{more} (the links leave it {_mbps(links)})",)
+    they_leave = f"the links leave it {_rate(links // MBPS)}"
+    own = migration.bandwidth.max_mbps
+    if even <= links:
+        said = f"bandwidth.maxMbps: {_asked_mbps(even)}"
+        if sure is not None and sure <= links:
+            said += f", {_asked_mbps(sure)} to be sure"
+        elif sure is not None:
+            said += f"; to be sure, {_rate(_asked_mbps(sure))} ({they_leave})"
+        return (said,)
+    said = f"a bandwidth of {_rate(_asked_mbps(even))}"
+    said += f", {_rate(_asked_mbps(sure))} to be sure" if sure is not None else ""
+    said += f" ({they_leave})"
+    most = _asked_mbps(sure or even)
+    return (f"{said} and bandwidth.maxMbps: {most}" if own is not None and own < most else said,)
 
 
 def _change(change: Change) -> str:
@@ -199,14 +210,13 @@ def _change(change: Change) -> str:
     return " and ".join(change.settings) + (f" (chance {percent} %)" if change.chance < CERTAIN else "")
 
 
-def _mbps(bytes_per_second: int) -> str:
-    mbps = _preferred_mbps(bytes_per_second)
+def _rate(mbps: int) -> str:
     return f"{mbps / 1000:.3g} Gbit/s" if mbps >= 1000 else f"{mbps} Mbit/s"
 
 
-def _preferred_mbps(bytes_per_second: int) -> int:
+def _asked_mbps(bytes_per_second: int) -> int:
     """One that is rounded up to a preferred number does, and does not change with every sample."""
-    return preferred(round(bytes_per_second / 125_000))
+    return preferred(ceil(bytes_per_second / MBPS))
 
 
 def _bound_ms(said: Prediction, offer: Offer, load: Load) -> int:

@@ -11,7 +11,7 @@ from statistics import median
 
 from whimbrel.api.migration_plan import MigrationPlanStatus, PlanReceipt
 from whimbrel.api.quote import Quote
-from whimbrel.api.virtual_machine_move import AttemptOutcome, MovePhase, VirtualMachineMove
+from whimbrel.api.virtual_machine_move import IN_VAIN, AttemptOutcome, MovePhase, VirtualMachineMove
 from whimbrel.domain.decision import ForecastScore
 from whimbrel.domain.records import Move
 
@@ -41,7 +41,7 @@ def plan_receipt(
     held = [found for move in moved if (found := _held(move)) is not None]
     in_time = sum(each.took_s <= each.p90_s for each in held)
     history = [record for move in moves for record in move.status.history]
-    in_vain = [record for record in history if record.outcome != AttemptOutcome.SUCCEEDED]
+    in_vain = [record for record in history if record.outcome in IN_VAIN]
     pauses = [record.paused_ms for record in history if record.paused_ms is not None]
     return PlanReceipt(
         duration_seconds=max(0, round((ended_at - stored.started_at).total_seconds())),

@@ -317,8 +317,10 @@ def test_a_receipt_puts_the_fact_beside_the_forecast(
         "attempts": 1,
     }
     in_vain = {"number": 1, "rung": "Stun", "outcome": "Aborted", "pausedMs": 4000}
+    throttled = {"number": 1, "rung": "AutoConverge", "outcome": "Failed", "startedAt": "2026-01-05T01:00:00Z"}
     server.objects[MOVES]["items"] = [
         a_move("web", phase="Succeeded", reason="Verified", receipt=receipt, history=[in_vain]),
+        a_move("cache", phase="Failed", reason="NotConverged", history=[throttled]),
         a_move("licences", phase="Skipped", reason="CpuModelMissing", message="It stays."),
         a_move("mail", phase="Moving", reason="Started", message="node-a to node-b, PreCopy."),
     ]
@@ -326,7 +328,8 @@ def test_a_receipt_puts_the_fact_beside_the_forecast(
     assert main(["receipt", "empty", *options]) == 0
 
     out = capsys.readouterr().out
-    assert "2 of 3 moves have ended" in out
+    assert "3 of 4 moves have ended" in out
+    assert "1 may have been throttled" in out
     assert "6.0 s ±1.0 s" in out
     assert "14 to 21 s" in out
     assert "100 MiB" in out

@@ -99,5 +99,17 @@ def test_what_attempts_that_failed_sent_and_how_long_they_suspended_guests_count
     assert (found.longest_downtime_ms, found.downtime_unmeasured) == (4000, 2)
 
 
+def test_an_attempt_of_which_nobody_knows_whether_it_moved_its_guest_is_not_in_vain() -> None:
+    (move,) = [failed("a", sent_mib=7).move]
+    first, last = move.status.history
+    arrived = (first.model_copy(update={"outcome": AttemptOutcome.UNVERIFIED}), last)
+    moves = [move.model_copy(update={"status": move.status.model_copy(update={"history": arrived})})]
+
+    found = plan_receipt(MigrationPlanStatus(started_at=BEGAN), QUOTE, moves, BEGAN)
+
+    assert found is not None
+    assert (found.wasted_bytes, found.wasted_unmeasured) == (0, 0)
+
+
 def test_a_plan_of_which_nothing_began_has_no_receipt() -> None:
     assert plan_receipt(MigrationPlanStatus(), QUOTE, [], BEGAN) is None
