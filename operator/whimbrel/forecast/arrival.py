@@ -111,6 +111,7 @@ def _goes_on(guest: Guest, one: Candidate, pace: Pace, terms: Terms, seen: Sight
         left, one.curve, pace, allowed_downtime_s=terms.allowed_downtime_s, may_throttle=terms.may_throttle,
         throttle=_throttled_by_now(guest, one, pace, terms, seen), ramp=terms.ramp, until_s=until_s, round_age_s=age_s,
         round_bytes=left + age_s * pace.bytes_per_second, first_round=seen.first_round,
+        free_bytes=guest.memory_bytes - one.in_use_bytes,
     )  # fmt: skip
     return conclude(course, one.curve, pace, terms)
 
@@ -147,7 +148,10 @@ def _still_possible(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> l
     """
     found, long_ended = list[tuple[Run, float]](), 0.0
     for one, pace, weight in _believed(guest, path, seen):
-        whole = attempt(first_round_bytes(guest.memory_bytes, one.in_use_bytes), one.curve, pace, terms)
+        whole = attempt(
+            first_round_bytes(guest.memory_bytes, one.in_use_bytes), one.curve, pace, terms,
+            free_bytes=guest.memory_bytes - one.in_use_bytes,
+        )  # fmt: skip
         long_ended += weight * (whole.ending in MOVED and whole.seconds < REFUTED_BY * seen.elapsed_s)
         if not (whole.ending in MOVED and whole.seconds < OVER_BY * seen.elapsed_s):
             found.append((_goes_on(guest, one, pace, terms, seen), weight))

@@ -76,7 +76,10 @@ def predict(
     sent = [(run.wire_bytes, weight) for run, weight in runs]
     known = convergence is not Convergence.UNCERTAIN
     longest_s = max(run.seconds for run, _weight in runs) + start_up.p90
-    bound_ms = ceil(1000 * max(run.downtime_bound_s for run, _weight in runs))
+    bound_s = max(run.downtime_bound_s for run, _weight in runs)
+    if not known:
+        bound_s = max(bound_s, _last_step_s(path, terms))
+    bound_ms = ceil(1000 * bound_s)
     return Prediction(
         convergence=convergence,
         duration_p50_s=finite(quantile(durations, 0.5)) if known else None,
@@ -97,7 +100,17 @@ def predict(
 def outcomes(guest: Guest, path: Path, terms: Terms, disks: Disks = NO_DISKS) -> tuple[tuple[Run, float], ...]:
     """What the attempt comes to, start-up apart, for each guest and rate that may be; weights add up to 1."""
     return tuple(
-        (attempt(first_round_bytes(guest.memory_bytes, one.in_use_bytes), one.curve, pace, terms, disks), weight)
+        (
+            attempt(
+                first_round_bytes(guest.memory_bytes, one.in_use_bytes),
+                one.curve,
+                pace,
+                terms,
+                disks,
+                free_bytes=guest.memory_bytes - one.in_use_bytes,
+            ),
+            weight,
+        )
         for one, pace, weight in weighed(guest, path.paces())
     )
 
@@ -112,6 +125,12 @@ def unattended_downtime_ms(terms: Terms) -> int:
     elif terms.deadline_s and terms.at_deadline is AtDeadline.RAISE_DOWNTIME:
         pause_s = max(pause_s, min(2 * terms.deadline_s, LONGEST_RAISED_DOWNTIME_S) + terms.device_state_s)
     return ceil(1000 * pause_s)
+
+
+def _last_step_s(path: Path, terms: Terms) -> float:
+    """The longest last step of a copy of which nobody knows whether it ends: by the hypervisor's limit, uncapped."""
+    share = max(pace.bytes_per_second / pace.uncapped_bytes_per_second for pace, _weight in path.paces())
+    return share * terms.last_step_s + terms.device_state_s
 
 
 def _convergence(guest: Guest, path: Path, terms: Terms, disks: Disks) -> Convergence:
