@@ -9,7 +9,7 @@ from statistics import median
 
 from whimbrel.forecast import Path, Spread, Terms, exactly
 from whimbrel_lab.truth.recording import LINK_BYTES_PER_SECOND
-from whimbrel_lab.truth.scenes import Means, Scene, Split
+from whimbrel_lab.truth.scenes import USUAL_DOWNTIME_MS, Means, Scene, Split
 from whimbrel_lab.truth.trial import Trial
 
 LEAST_SPAN_S = 2.0
@@ -51,11 +51,13 @@ def learn(trials: Iterable[Trial]) -> Learnt:
         return Learnt()
     slowdowns = sorted(one for trial in finished if (one := _slowdown(trial)) is not None)
     slowdown = _spread(slowdowns) if slowdowns else AS_CAPPED
-    stood_still_s = sorted(trial.downtime_ms / 1000 for trial in finished)
-    device_state_s = max(Terms().device_state_s, _part(stood_still_s, 0.95))
+    # Allowed more than usual, guests stand still for what is left, and not for their devices' state alone.
+    usual = [trial for trial in finished if trial.scene.allowed_downtime_ms <= USUAL_DOWNTIME_MS]
+    stood_still_s = sorted(trial.downtime_ms / 1000 for trial in usual)
+    device_state_s = max(Terms().device_state_s, _part(stood_still_s, 0.95)) if usual else Terms().device_state_s
     left_over_s = sorted(
         max(SHORTEST_S, trial.duration_s - device_state_s - slowdown.p50 * sent / trial.scene.cap_bytes_per_second)
-        for trial in finished
+        for trial in usual
         if (sent := trial.sent_bytes) is not None and sent <= CALM * trial.scene.in_use_bytes
     )
     return Learnt(slowdown, _spread(left_over_s) if left_over_s else None, device_state_s)
