@@ -1,4 +1,6 @@
-"""The demo's story in small on real libvirt and QEMU, beside a stun that must be cut short; the guests themselves are asked."""
+"""The demo's story in small on real libvirt and QEMU, beside a guest that is not suspended because nothing bounds its pause;
+the guests themselves are asked. (A stun that must be cut short: `test_a_stun_is_let_down`.)
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,8 +20,11 @@ LINK_BYTES_PER_SECOND = 40_000_000
 LINK_MBPS = 320
 SMALL_LINKS = {"minMbps": LINK_MBPS // 2}
 RARE_CPU = "Cascadelake-Server"
+LONG_ENOUGH = {**STUN, "maxDowntimeMs": 12_000, "unattendedDowntimeMs": 20_000}
+"""For all of busy's memory, twice: it is quoted before its first dirty rate is known, and too short to be sampled."""
 SHORT_BUDGET_MS = 6000
-"""The guard asks for the end up to 3 s after the guest was suspended, and reckons with 3 s until it runs again."""
+"""Too short for greedy's."""
+UNNOTICED_MS = 1000
 
 HOSTS = (
     LabHost("node-1", link_bytes_per_second=LINK_BYTES_PER_SECOND, cpu_models=("Haswell", RARE_CPU)),
@@ -63,7 +68,7 @@ async def test_real_guests_move_or_stay_as_was_said_and_none_stands_still_for_lo
             plan(
                 virtualMachines={"onNodes": {"names": ["node-1"]}, "nonMigratable": "Leave"},
                 target={"nodeNames": ["node-2", "node-3"]},
-                migration={"bandwidth": SMALL_LINKS, "disruption": STUN},
+                migration={"bandwidth": SMALL_LINKS, "disruption": LONG_ENOUGH},
             ),
             plan(
                 "too-greedy",
@@ -105,12 +110,9 @@ async def test_real_guests_move_or_stay_as_was_said_and_none_stands_still_for_lo
         assert len({verdict["code"] for verdict in moves["stuck"]["status"]["verdicts"]}) >= 2
 
         assert refused["phase"] == "Failed", stage.report()
-        history = stage.moves("too-greedy")["greedy"]["status"]["history"]
-        assert [(old["outcome"], old["reason"]) for old in history] == [
-            ("Failed", "NotConverged"),
-            ("Aborted", "StunBudgetExceeded"),
-        ]
-        assert 500 < felt["greedy"].longest_gap_ms <= SHORT_BUDGET_MS
+        greedy = stage.moves("too-greedy")["greedy"]["status"]
+        assert (greedy["reason"], [old["rung"] for old in greedy["history"]]) == ("NoRungFits", ["PreCopy"])
+        assert felt["greedy"].longest_gap_ms <= UNNOTICED_MS
         print({vm: round(beats.longest_gap_ms) for vm, beats in felt.items()})
 
 

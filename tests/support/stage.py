@@ -31,7 +31,7 @@ from whimbrel.domain.resources import (
     VIRTUAL_MACHINE_MOVES,
     Resource,
 )
-from whimbrel.domain.samples import GuestReadings, MigrationSample
+from whimbrel.domain.samples import GuestReadings, MigrationSample, Reading
 from whimbrel.engine import Engine, decide
 from whimbrel.inventory.projections import PROJECTIONS
 from whimbrel.inventory.snapshot import FIELDS, Refusal, Snapshot
@@ -187,6 +187,13 @@ class Stage:
         edited = changed(body, path)
         write = self.world.replace_status if path[0] == "status" and resource != INSTANCES else self.world.replace
         write("user", resource, key, edited)
+
+    def told(self, vm: str = "db1", *, dirty_mib: int = 20, in_use_mib: int = 1024) -> None:
+        """What metrics tell of a guest: dirtied within a second, and memory in use."""
+        now = self.world.now
+        self.readings[Key("default", vm)] = GuestReadings(
+            "node-1", Reading(float(dirty_mib << 20), now), Reading(float(in_use_mib << 20), now)
+        )
 
     def approve(self, key: Key, value: str) -> None:
         """Annotates a plan."""

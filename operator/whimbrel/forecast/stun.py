@@ -61,13 +61,25 @@ def pause_if_suspended_now(
     return Pause(_ms(quantile(pauses, 0.5)), _ms(quantile(pauses, 0.9)), _ms(bound_s))
 
 
-def longest_pause_ms(guest: Guest, path: Path, device_state_s: float = DEVICE_STATE_S) -> int:
-    """The pause of a guest that may rewrite all of its memory, in milliseconds, rounded up: remaining + working set, each as
-    much as is in use. Nothing else bounds it where nothing is told of how the guest writes.
+def longest_pause_ms(
+    guest: Guest,
+    path: Path,
+    device_state_s: float = DEVICE_STATE_S,
+    *,
+    later_left: Sequence[float] = (),
+    certainty: float = 1.0,
+) -> int:
+    """The pause of a guest of whose writing nothing is told, in milliseconds, rounded up: remaining + working set, each as much
+    as is in use; or with this certainty as much as a round has, by what was seen left of rounds after the first (`later_left`).
+
+    What is left of a round of v bytes is equally likely from 0 to v, so the most of n of it is below a share x of v with the
+    chance xⁿ. Where rounds do not shrink any more no more than a round is dirtied within one.
     """
-    in_use_bytes = guest.memory_bytes if guest.in_use_bytes is None else guest.in_use_bytes
+    round_bytes = guest.memory_bytes if guest.in_use_bytes is None else guest.in_use_bytes
+    if later_left and certainty < 1:
+        round_bytes = min(round_bytes, max(later_left) / (1 - certainty) ** (1 / len(later_left)))
     slowest = min(pace.bytes_per_second for pace, _weight in path.paces())
-    return _ms(pause_s(in_use_bytes, in_use_bytes, slowest, device_state_s))
+    return _ms(pause_s(round_bytes, round_bytes, slowest, device_state_s))
 
 
 def _weighed(guest: Guest, path: Path, later_left: Sequence[float]) -> list[tuple[Candidate, Pace, float]]:

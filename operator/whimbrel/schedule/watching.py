@@ -207,7 +207,8 @@ def _bound_ms(found: Watched, elapsed_s: float) -> int:
     """
     path = found.path if found.seen is None else _at_rate_seen(found.path, found.seen)
     if not found.narrowed.tells_how_it_writes:
-        return longest_pause_ms(found.narrowed, path, found.terms.device_state_s)
+        left = () if found.seen is None else found.seen.later_left
+        return longest_pause_ms(found.narrowed, path, found.terms.device_state_s, later_left=left, certainty=CERTAINTY)
     if found.seen is None:
         return predict(found.guest, path, found.terms).downtime_bound_ms
     pause = pause_if_suspended_now(

@@ -22,6 +22,7 @@ PLAN = Key("default", "plan")
 def a_stage_about_to_stun() -> Stage:
     """Attempt 1 did not converge; the labels of attempt 2, a stun, are set and its migration is not created yet."""
     stage = Stage()
+    stage.told()
     stage.plan(migration={"disruption": STUN})
     stage.settle()
     stage.not_converged()

@@ -13,6 +13,7 @@ from whimbrel.simulation.topology import GIB, GuestShape
 
 def a_running_stage(**migration: Any) -> Stage:
     stage = Stage()
+    stage.told()
     stage.plan(migration=migration)
     stage.settle()
     return stage

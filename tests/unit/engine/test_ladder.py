@@ -19,10 +19,7 @@ def a_stage(dirty_mib: int | None, in_use_mib: int = 1024, **migration: Any) -> 
     """A stage whose db1 (2 GiB, copied at 596 MiB/s) dirtied so much in a second."""
     stage = Stage()
     if dirty_mib is not None:
-        now = stage.world.now
-        stage.readings[DB1] = GuestReadings(
-            "node-1", Reading(float(dirty_mib * MIB), now), Reading(float(in_use_mib * MIB), now)
-        )
+        stage.told(dirty_mib=dirty_mib, in_use_mib=in_use_mib)
     stage.plan(migration=migration)
     return stage
 
