@@ -147,7 +147,7 @@ def in_all(receipt: PlanReceipt) -> str:
     judged = receipt.p90_held + receipt.p90_missed
     lines = [
         f"In all: {receipt.moved} moved in {words.seconds(receipt.duration_seconds)} (expected {expected}), by "
-        f"{receipt.attempts} attempts; {words.size(receipt.bytes)} sent{_in_vain(receipt)}."
+        f"{receipt.attempts} attempts; {_sent(receipt)}{_in_vain(receipt)}."
     ]
     if judged:
         lines.append(f"{receipt.p90_held} of {judged} took no longer than was said with nine chances in ten.")
@@ -156,6 +156,12 @@ def in_all(receipt: PlanReceipt) -> str:
             f"Nobody measured the bytes of {receipt.bytes_unmeasured} and the downtime of {receipt.downtime_unmeasured}."
         )
     return " ".join(lines)
+
+
+def _sent(receipt: PlanReceipt) -> str:
+    """What successful attempts sent; a sum of nothing measured is no figure."""
+    measured = receipt.moved > receipt.bytes_unmeasured
+    return f"{words.size(receipt.bytes)} sent" if measured or not receipt.moved else "nobody measured what was sent"
 
 
 def _in_vain(receipt: PlanReceipt) -> str:

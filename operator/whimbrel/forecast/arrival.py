@@ -14,17 +14,12 @@ from whimbrel.forecast.belief import Candidate, weighed
 from whimbrel.forecast.odds import MOVED, too_long
 from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.pre_copy import copy_memory, first_round_bytes
-from whimbrel.forecast.prediction import CERTAIN
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.samples import Sighting
 from whimbrel.forecast.spread import finite, quantile
 
 OVER_BY = 0.7
 """A copy that should have ended at this share of its age and runs on is not of that guest."""
-REFUTED_BY = 0.5
-"""A throttled copy that nine in ten guests would have ended at this share of its age, and all others as well by now, is of one
-that writes faster than throttling slows down: no belief covers it. Half, for when throttling bites is the hypervisor's secret.
-"""
 MOST_PROGRESS = 0.99
 """Until the guest is seen at its target."""
 
@@ -143,21 +138,17 @@ def chance_of_rest(
 def _still_possible(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> list[tuple[Run, float]]:
     """What becomes of the copy for guests whose copy would not have ended before now; weights add up to 1.
 
-    Where it would have ended for all of them the guest is not what it was believed to be, and nothing is ruled out; but a
-    throttled one shows nothing of itself, and has long been one that cannot be moved like this: nothing is possible.
+    Where it would have ended for all of them the guest is not what it was believed to be, and nothing is ruled out.
     """
-    found, long_ended = list[tuple[Run, float]](), 0.0
+    found = list[tuple[Run, float]]()
     for one, pace, weight in _believed(guest, path, seen):
         whole = attempt(
             first_round_bytes(guest.memory_bytes, one.in_use_bytes), one.curve, pace, terms,
             free_bytes=guest.memory_bytes - one.in_use_bytes,
         )  # fmt: skip
-        long_ended += weight * (whole.ending in MOVED and whole.seconds < REFUTED_BY * seen.elapsed_s)
         if not (whole.ending in MOVED and whole.seconds < OVER_BY * seen.elapsed_s):
             found.append((_goes_on(guest, one, pace, terms, seen), weight))
     in_all = sum(weight for _run, weight in found)
-    if in_all <= 0 and terms.may_throttle and long_ended >= CERTAIN:
-        return []
     if in_all <= 0:
         return _rest(guest, path, terms, seen)
     return [(run, weight / in_all) for run, weight in found]

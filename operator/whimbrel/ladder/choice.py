@@ -15,7 +15,7 @@ from whimbrel.ladder.stun import most_downtime_ms
 
 CLIMBS = frozenset({"NotConverged", "CannotConverge", "PauseTooLong", "StunBudgetExceeded", "SentTooMuch"})
 """Reasons of a failed attempt after which a stronger rung may help; after any other the same rung is tried again."""
-IN_VAIN = frozenset({"PauseTooLong", "SentTooMuch"})
+IN_VAIN = frozenset({"PauseTooLong", "StunBudgetExceeded", "SentTooMuch"})
 """Those of them after which the same rung would end the same way;"""
 THROTTLED_IN_VAIN = IN_VAIN | {"CannotConverge"}
 """and those after which a rung that throttles would: its samples teach nothing, so no forecast knows better the next time."""
@@ -157,6 +157,8 @@ def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
         )
     elif permitted_ms is not None and said.downtime_bound_ms > permitted_ms:
         why = f"the guest could stand still for {said.downtime_bound_ms} ms, and {permitted_ms} ms are permitted"
+    elif permitted_ms is not None:
+        why = f"what is left would not go over within the {permitted_ms} ms that it may stand still"
     elif said.convergence is Convergence.DOES_NOT:
         why = "the guest dirties memory faster than is copied"
     elif found >= LIKELY:

@@ -176,17 +176,17 @@ def _a_pause_for(refusal: _Refusal, load: Load, migration: Migration, ladder: tu
 
     fewest, most = MIN_DOWNTIME_MS // PAUSE_STEP_MS, MOST_DOWNTIME_MS // PAUSE_STEP_MS
     steps = refusal.least(PAUSING, pausing, fewest, most, load)
-    found = refusal.under(PAUSING, pausing(steps), load) if steps is not None else None
-    if steps is None or found is None or found.offer is None:
+    if steps is None:
         return
     now, pause_ms = refusal.migration.disruption, min(preferred(steps * PAUSE_STEP_MS), MOST_DOWNTIME_MS)
     most_ms = max(pause_ms, now.max_downtime_ms or 0)
-    alone_ms = max(most_ms, now.unattended_downtime_ms or 0)
-    asked = _with_pause(migration, most_ms, alone_ms)
-    as_it_is = refusal.under(PAUSING, asked, load) if now.unattended_downtime_ms is not None else None
-    if as_it_is is None or as_it_is.chance < found.chance:
-        needed_ms = min(preferred(found.offer.unattended_downtime_ms or 0), MOST_UNATTENDED_MS)
-        asked = _with_pause(migration, most_ms, max(alone_ms, needed_ms))
+
+    def alone(seconds: int) -> Migration:
+        return _with_pause(migration, most_ms, max(most_ms, 1000 * seconds))
+
+    alone_s = refusal.least(PAUSING, alone, most_ms // 1000, MOST_UNATTENDED_MS // 1000, load)
+    needed_ms = min(preferred(1000 * (alone_s or 0)), MOST_UNATTENDED_MS)
+    asked = _with_pause(migration, most_ms, max(most_ms, needed_ms, now.unattended_downtime_ms or 0))
     if load != refusal.load:
         load = replace(load, owner_limit_ms=pause_ms)
         ladder = (*ladder, f"the owner's annotation {ANNOTATION_BUDGET_MS}: {pause_ms}")

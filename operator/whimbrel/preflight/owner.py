@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from whimbrel.domain.naming import ANNOTATION_GRAPHICS, ANNOTATION_MIGRATION, ANNOTATION_PERFORMANCE_COUNTERS
-from whimbrel.domain.records import Key
+from whimbrel.domain.records import Instance, Key, VirtualMachine
 from whimbrel.preflight import where
 from whimbrel.preflight.cpu_compatibility import REQUIRED
 from whimbrel.preflight.family import Candidate, PreflightReason, PreflightWarning
@@ -60,6 +60,12 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     ANNOTATION_PERFORMANCE_COUNTERS: (REQUIRED,),
 }
 """By annotation the values that mean something; other families act on the others than Never."""
+
+
+def vetoed(instance: Instance, machines: Mapping[Key, VirtualMachine]) -> bool:
+    """Whether the owner's veto stands on a guest, whatever it says: also of one that moves already."""
+    machine = machines.get(Key(instance.key.namespace, instance.owner_vm)) if instance.owner_vm else None
+    return any(ANNOTATION_MIGRATION in each.annotations for each in (instance, machine) if each is not None)
 
 
 def demand(candidate: Candidate) -> Demand:

@@ -13,6 +13,7 @@ from whimbrel.api.virtual_machine_move import (
     MovePhase,
 )
 from whimbrel.domain.decision import Announcement, ReplaceStatus, Write
+from whimbrel.domain.naming import ANNOTATION_MIGRATION
 from whimbrel.domain.records import Instance, Plan
 from whimbrel.domain.resources import INSTANCES, VIRTUAL_MACHINES
 from whimbrel.forecast import Knowledge
@@ -24,6 +25,7 @@ from whimbrel.lifecycle.evidence import STARTED, Evidence
 from whimbrel.lifecycle.needs import AbortMigration, LookAgain, RecordAbort, RecordEnd, RecordStarted, needs
 from whimbrel.lifecycle.outcome import PLAN_DELETED, receipt
 from whimbrel.lifecycle.overruled import CONSENT_VIOLATED, OVERRULED, overruled
+from whimbrel.preflight.owner import vetoed
 from whimbrel.schedule.coming import Ahead
 from whimbrel.schedule.docket import attempts_permitted
 from whimbrel.schedule.move_status import changed, closed
@@ -84,7 +86,9 @@ def _unwanted(plan: Plan, evidence: Evidence, survey: Survey, found: Watched | N
             terms = permitted_for(evidence.instance, terms, survey.snapshot)
         beyond = disturbs_beyond(attempt, terms, passes_devices_through=_spared(evidence, survey))
         if beyond:
-            return "ConsentWithdrawn", f"It could {', '.join(beyond)}; the plan does not permit it any more."
+            return "ConsentWithdrawn", f"It could {', '.join(beyond)}; plan and owner do not permit it any more."
+    if evidence.instance is not None and vetoed(evidence.instance, survey.snapshot.virtual_machines):
+        return "ConsentWithdrawn", f"Its owner forbids moving it, by the annotation {ANNOTATION_MIGRATION}."
     if state is not None and attempt is not None:
         why = overruled(attempt, state, stall_detection=detects_stalls(survey.snapshot))
         if why is not None:

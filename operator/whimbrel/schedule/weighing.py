@@ -72,9 +72,16 @@ def known_of(instance: Instance, snapshot: Snapshot, knowledge: Knowledge) -> Gu
 
 
 def told_of(instance: Instance, snapshot: Snapshot) -> GuestReadings | None:
-    """What the metrics of the node that it runs on tell of a guest; None where nobody reads them, or they do not know it."""
-    told = snapshot.readings.get(instance.key)
-    return told if told is not None and told.node == instance.node else None
+    """What the metrics of the node that it runs on tell of a guest; None where nobody reads them, or they do not know it. Of
+    one that has just moved, what its source told before.
+    """
+    told, moved = snapshot.readings.get(instance.key), instance.migration
+    if told is None or told.node == instance.node:
+        return told
+    if moved is None or moved.ended_at is None or moved.source_node != told.node:
+        return None
+    known = [reading.at for reading in (told.dirty_bytes_per_second, told.resident_bytes) if reading is not None]
+    return told if known and max(known) <= moved.ended_at else None
 
 
 def load_of(

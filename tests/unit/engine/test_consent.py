@@ -66,6 +66,27 @@ def test_a_stun_in_flight_whose_consent_was_withdrawn_is_aborted() -> None:
     assert "deletionTimestamp" in stage.unfinished()["metadata"]
 
 
+def test_a_move_in_flight_whose_owner_forbids_it_is_aborted_and_not_begun_again() -> None:
+    stage = Stage()
+    stage.plan()
+    stage.settle()
+    stage.hand_off()
+    stage.copy()
+    stage.settle()
+
+    stage.edit(INSTANCES, Key("default", "db1"), "metadata", "annotations", value={"whimbrel.dev/migration": "Never"})
+    stage.settle()
+
+    abort = stage.move()["status"]["abort"]
+    assert abort["reason"] == "ConsentWithdrawn"
+    assert "owner forbids" in abort["message"]
+    begun = len(created(stage))
+    stage.carry_out_abort()
+    stage.seconds += 600
+    stage.settle()
+    assert len(created(stage)) == begun
+
+
 @pytest.mark.parametrize(
     ("policy", "reason", "named"),
     [

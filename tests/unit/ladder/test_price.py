@@ -44,7 +44,7 @@ def test_a_busy_guest_may_go_for_a_bandwidth_a_permission_or_a_pause() -> None:
     assert priced.bandwidth.p50_bytes_per_second > BUSY.rate_bytes_per_second
     assert [(change.rung, change.settings) for change in priced.changes] == [
         (Rung.AUTO_CONVERGE, ("disruption.throttle: Allowed",)),
-        (Rung.STUN, ("disruption {stun: Allowed, maxDowntimeMs: 5000, unattendedDowntimeMs: 40000}",)),
+        (Rung.STUN, ("disruption {stun: Allowed, maxDowntimeMs: 5000, unattendedDowntimeMs: 25000}",)),
         (Rung.POST_COPY, ("disruption.postCopy: Allowed", "preset: Assertive")),
     ]
 
@@ -104,7 +104,7 @@ def test_an_owners_limit_is_named_where_nothing_shorter_does() -> None:
 
     assert annotation(3000) == annotation(0) == ("the owner's annotation whimbrel.dev/max-downtime-ms: 5000",)
     assert settings_of(replace(BUSY, owner_limit_ms=8000), GENTLE, Rung.STUN) == (
-        "disruption {stun: Allowed, maxDowntimeMs: 5000, unattendedDowntimeMs: 40000}",
+        "disruption {stun: Allowed, maxDowntimeMs: 5000, unattendedDowntimeMs: 25000}",
     )
 
 
