@@ -15,6 +15,8 @@ from whimbrel.cli.verb import Connect, Verb, takes_plan
 from whimbrel.preflight.elsewhere import SourceNode
 
 HEADERS = ("VM", "FROM", "TO", "EXPECTED", "BY", "LADDER", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
+SURE_PERCENT = 90
+"""From here on a chance is not worth a word."""
 MOST_NAMED = 6
 """Virtual machines that are named for one remedy."""
 
@@ -100,13 +102,19 @@ def row(line: QuotedMove) -> tuple[str, ...]:
         line.virtual_machine,
         line.source_node or words.NOTHING,
         _target(line),
-        words.expected(line.duration_p50_seconds, line.duration_p90_seconds) if line.target_node else words.NOTHING,
+        _expected(line) if line.target_node else words.NOTHING,
         line.rung or words.NOTHING,
         " → ".join(line.rungs) or words.NOTHING,
         words.milliseconds(line.attended_downtime_ms or line.budget_ms),
         words.milliseconds(line.unattended_downtime_ms),
         ", ".join(line.reasons),
     )
+
+
+def _expected(line: QuotedMove) -> str:
+    """How long, and how likely it moves at all where that is not as good as sure: whoever approves it should know."""
+    said, chance = words.expected(line.duration_p50_seconds, line.duration_p90_seconds), line.chance_percent
+    return said if chance is None or chance >= SURE_PERCENT else f"{said}, chance {chance} %"
 
 
 def _target(line: QuotedMove) -> str:

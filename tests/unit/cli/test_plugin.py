@@ -50,6 +50,7 @@ def a_plan(**spec: Any) -> dict[str, Any]:
                         "durationP50Seconds": 14,
                         "durationP90Seconds": 21,
                         "rung": "Stun",
+                        "chancePercent": 62,
                         "skipped": ["PreCopy: the guest dirties memory faster than is copied (chance 0 %)."],
                         "attendedDowntimeMs": 8000,
                         "rungs": ["PreCopy", "Stun"],
@@ -106,7 +107,9 @@ def test_the_quote_tells_what_moves_and_every_reason_of_what_cannot(
 
     out = capsys.readouterr().out
     assert "1 of 2 virtual machines can move, in 14 to 21 s (AwaitingApproval)" in out
-    assert "shop/web        node-a   node-b   14 to 21 s   Stun   PreCopy → Stun   8.0 s         9.0 s" in out
+    assert (
+        "shop/web        node-a   node-b   14 to 21 s, chance 62 %   Stun   PreCopy → Stun   8.0 s         9.0 s" in out
+    )
     assert "Passed over, by the forecast:\n  web: PreCopy: the guest dirties memory faster than is copied" in out
     assert "CpuModelMissing [node-b, node-c]  cpu.model: found Skylake\n      Move on." in out
     assert "stranger" not in out
