@@ -86,6 +86,9 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
 def headline(plan: PlanObject, quote: Quote) -> str:
     """The quote in two lines. Once a plan has begun its quote counts all machines, but as movable only the rest."""
     status = plan.plan.status
+    if status.finished_at is not None:
+        ended = f"nothing of it is left to move ({status.phase}); what became of it: kubectl whimbrel receipt"
+        return f"Plan {plan}: {ended}.\nQuote {quote.hash}"
     can = f"{quote.movable} of {quote.virtual_machines} virtual machines can move"
     if status.started_at is not None:
         can = f"of {quote.virtual_machines} virtual machines, {quote.movable or 'none'} not begun yet can move"

@@ -259,6 +259,19 @@ def test_the_quote_of_a_plan_under_way_counts_as_movable_what_has_not_begun(
     assert text in capsys.readouterr().out
 
 
+def test_the_quote_of_a_finished_plan_promises_nothing(
+    server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = {"startedAt": "2026-01-01T10:00:00Z", "finishedAt": "2026-01-01T11:00:00Z"}
+    server.objects[f"{PLANS}/empty"]["status"] |= {**times, "phase": "Succeeded"}
+
+    assert main(["quote", "empty", *options]) == 0
+
+    out = capsys.readouterr().out
+    assert "nothing of it is left to move (Succeeded)" in out
+    assert "can move" not in out.splitlines()[0]
+
+
 def test_why_there_is_no_quote_is_told_once(
     server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
