@@ -11,7 +11,7 @@ from whimbrel.preflight import PreflightReason
 from whimbrel.schedule.evacuation import no_room_together
 from whimbrel.schedule.outlook import already_there
 from whimbrel.schedule.reasons import claimed_by
-from whimbrel.schedule.weighing import NoRungFits, chosen, refused
+from whimbrel.schedule.weighing import NoRungFits, chosen, price_in_words, refused
 
 _GIB = 1 << 30
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -59,4 +59,4 @@ def _busy() -> NoRungFits:
     sample = Reading(float(2 * _GIB), _NOW)
     known = guest(float(16 * _GIB), _NOW, in_use=Reading(float(12 * _GIB), _NOW), dirty_sample=sample)
     load = Load(16 * _GIB, 596 << 20, known=known)
-    return refused(load, Migration(), chosen(load, Migration()))
+    return refused(chosen(load, Migration()), price_in_words(load, Migration()))

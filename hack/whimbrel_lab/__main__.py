@@ -12,14 +12,13 @@ import signal
 import sys
 from pathlib import Path
 
+from whimbrel.domain.quantities import MBPS
 from whimbrel_lab import topology
 from whimbrel_lab.controlplane.plane import check_kubeconfig_is_ours, write_kubeconfig
 from whimbrel_lab.controlplane.real import binaries
 from whimbrel_lab.hypervisor import HypervisorError
 from whimbrel_lab.lab import Lab, LabError
 from whimbrel_lab.topology import TopologyError
-
-MBIT = 125_000
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,7 +59,7 @@ async def up(arguments: argparse.Namespace) -> int:
     shape = topology.simple(
         arguments.hosts,
         arguments.vms,
-        link_bytes_per_second=arguments.link_mbps * MBIT,
+        link_bytes_per_second=arguments.link_mbps * MBPS,
         busy_bytes_per_second=None if busy is None else busy * topology.MIB,
         version=arguments.kubevirt,
     )

@@ -6,7 +6,7 @@ Over `simulation.world`, which assigns UIDs and versions. Unlike a simulation no
 import copy
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from support.foreign import CAPABILITIES
 from whimbrel.domain.decision import (
@@ -329,6 +329,14 @@ class Stage:
                 return {k: v for k, v in policy["spec"].items() if k != "selectors"}, key.name
         stated = self.body(KUBEVIRTS, Key("kubevirt", "kubevirt"))["spec"]["configuration"]["migrations"]
         return {**DEFAULTS, **stated}, ""
+
+    def copying(self, vm: str = "db1") -> Self:
+        """From the create of a migration to its memory being copied, everybody told."""
+        self.settle()
+        self.hand_off(vm)
+        self.copy(vm)
+        self.settle()
+        return self
 
     def copy(self, vm: str = "db1", mode: str = "PreCopy") -> None:
         """Copying begins, or goes on in another mode."""

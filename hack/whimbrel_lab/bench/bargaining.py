@@ -18,6 +18,7 @@ from whimbrel.ladder.price import PAUSING, Change
 from whimbrel.schedule.weighing import load_of, priced
 from whimbrel.simulation.topology import GuestShape
 from whimbrel_lab.bench.figures import Figure
+from whimbrel_lab.bench.forecasting import share
 from whimbrel_lab.bench.laddering import SOURCE, TARGET, climb, draw
 
 SEED = 2027
@@ -92,20 +93,15 @@ async def measure(*, quick: bool = False) -> Sequence[Figure]:
     return (
         Figure(
             "price_sure", f"permissions, pauses and bounds named as the price of a refusal ({len(sure)}): that do not",
-            100 * (1 - share([each.did for each in sure])), "%", "10 %", 10.0,
+            100 - share([each.did for each in sure]), "%", "10 %", 10.0,
         ),
         Figure(
             "price_likely", f"those with a chance beside them ({len(likely)}): that do",
-            100 * share([each.did for each in likely]), "%",
+            share([each.did for each in likely]), "%",
         ),
         Figure(
             "price_chance", "the chance that stood beside them, mean",
-            100 * share([each.change.chance for each in likely]), "%",
+            share([each.change.chance for each in likely]), "%",
         ),
-        Figure("price_for_less", "pauses of which 15 % less does as well", 100 * share(for_less), "%", "20 %", 20.0),
+        Figure("price_for_less", "pauses of which 15 % less does as well", share(for_less), "%", "20 %", 20.0),
     )  # fmt: skip
-
-
-def share(values: Sequence[float]) -> float:
-    """The mean; 0 of nothing."""
-    return sum(values) / len(values) if values else 0.0

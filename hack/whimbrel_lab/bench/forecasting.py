@@ -181,8 +181,8 @@ def thrash(migrations: int, seed: int = SEED) -> dict[str, Tally]:
     return tallies
 
 
-def share(values: Sequence[bool]) -> float:
-    """How many of these are true, in per cent."""
+def share(values: Sequence[float]) -> float:
+    """Their mean in per cent: how many of them are true."""
     return 100 * sum(values) / len(values) if values else 0.0
 
 

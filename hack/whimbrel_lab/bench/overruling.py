@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from whimbrel.domain import naming
+from whimbrel.domain.quantities import MBPS
 from whimbrel.simulation.kubevirt.values import Object, final, labels, migration_state, phase, status, uid
 from whimbrel_lab.bench.figures import Figure, quantile
 from whimbrel_lab.bench.moving import MIGRATIONS, a_profile, state_of, with_slots
@@ -122,7 +123,7 @@ def _bids() -> dict[str, str]:
 
 def topology(overruled: int, at_once: int, beside: int) -> Topology:
     """Machines of two groups on the first two of six hosts; each takes longer to copy than it is looked at."""
-    link = max(at_once, beside) * SLOT_MBPS * 125_000
+    link = max(at_once, beside) * SLOT_MBPS * MBPS
     hosts = [
         LabHost(f"node-{number}", memory_bytes=2**42, pods=5000, cpu=5000, link_bytes_per_second=link)
         for number in range(1, 7)

@@ -253,6 +253,11 @@ class AttemptRecord(ApiModel):
         (), max_length=4, description="What it has shown of how the guest dirties its memory."
     )
 
+    @property
+    def may_have_throttled(self) -> bool:
+        """Whether it copied with leave to throttle; how far it did nobody tells."""
+        return self.rung is Rung.AUTO_CONVERGE and self.started_at is not None
+
 
 class AbortRecord(ApiModel):
     """That, and why, an attempt was asked to end."""

@@ -12,11 +12,10 @@ from whimbrel.cli.cluster import Failure, PlanObject
 from whimbrel.cli.output import Answer
 from whimbrel.cli.receipt import name
 from whimbrel.cli.verb import Connect, Verb, takes_plan
+from whimbrel.forecast import CERTAIN
 from whimbrel.preflight.elsewhere import SourceNode
 
 HEADERS = ("VM", "FROM", "TO", "EXPECTED", "BY", "LADDER", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
-SURE_PERCENT = 90
-"""From here on a chance is not worth a word."""
 MOST_NAMED = 6
 """Virtual machines that are named for one remedy."""
 
@@ -117,7 +116,7 @@ def row(line: QuotedMove) -> tuple[str, ...]:
 def _expected(line: QuotedMove) -> str:
     """How long, and how likely it moves at all where that is not as good as sure: whoever approves it should know."""
     said, chance = words.expected(line.duration_p50_seconds, line.duration_p90_seconds), line.chance_percent
-    return said if chance is None or chance >= SURE_PERCENT else f"{said}, chance {chance} %"
+    return said if chance is None or chance >= 100 * CERTAIN else f"{said}, chance {chance} %"
 
 
 def _target(line: QuotedMove) -> str:

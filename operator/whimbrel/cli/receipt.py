@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from whimbrel.api import VirtualMachineMove
-from whimbrel.api.ladder import Rung
 from whimbrel.api.migration_plan import PlanReceipt
 from whimbrel.api.virtual_machine_move import IN_VAIN, TERMINAL_PHASES, AttemptSpec
 from whimbrel.cli import words
@@ -121,17 +120,13 @@ def cost(moves: Sequence[VirtualMachineMove]) -> str:
     """
     receipts = [move.status.receipt for move in moves if move.status.receipt and move.status.receipt.rung is not None]
     shares = sorted(r.link_share_percent.value for r in receipts if r.link_share_percent.value is not None)
-    untold = sum(_may_have_been_throttled(move) for move in moves)
+    untold = sum(any(record.may_have_throttled for record in move.status.history) for move in moves)
     least_to_most = " to ".join(dict.fromkeys(str(share) for share in shares[:1] + shares[-1:]))
     link = f"{least_to_most} % of a link" if shares else "the share of the link was not measured"
     throttle = (
         f"{untold} may have been throttled, KubeVirt does not tell how long" if untold else "nobody was throttled"
     )
     return f"Cost: {link}; {throttle}{_stood_still_in_vain(moves)}."
-
-
-def _may_have_been_throttled(move: VirtualMachineMove) -> bool:
-    return any(record.rung is Rung.AUTO_CONVERGE and record.started_at is not None for record in move.status.history)
 
 
 def _stood_still_in_vain(moves: Sequence[VirtualMachineMove]) -> str:

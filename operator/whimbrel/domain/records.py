@@ -153,6 +153,10 @@ class Instance:
         hardware = self.hardware
         return bool(hardware.gpus or hardware.host_devices) or any(each.binding == "sriov" for each in self.interfaces)
 
+    def machine(self, machines: Mapping[Key, VirtualMachine]) -> VirtualMachine | None:
+        """The VirtualMachine that it is of; None where it has none, or that is not there."""
+        return machines.get(self.key._replace(name=self.owner_vm)) if self.owner_vm else None
+
     @property
     def copied_bytes(self) -> int:
         """Its memory once, and its local disks as far as their size is told."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, isfinite, log
 
-from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, attempt, conclude
+from whimbrel.forecast.attempt import EARLIEST_ACT_S, Run, Terms, conclude
 from whimbrel.forecast.belief import Candidate, weighed
 from whimbrel.forecast.odds import MOVED, too_long
 from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.pre_copy import copy_memory, first_round_bytes
+from whimbrel.forecast.prediction import whole_attempt
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.samples import Sighting
 from whimbrel.forecast.spread import finite, quantile
@@ -142,10 +143,7 @@ def _still_possible(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> l
     """
     found = list[tuple[Run, float]]()
     for one, pace, weight in _believed(guest, path, seen):
-        whole = attempt(
-            first_round_bytes(guest.memory_bytes, one.in_use_bytes), one.curve, pace, terms,
-            free_bytes=guest.memory_bytes - one.in_use_bytes,
-        )  # fmt: skip
+        whole = whole_attempt(guest, one, pace, terms)
         if not (whole.ending in MOVED and whole.seconds < OVER_BY * seen.elapsed_s):
             found.append((_goes_on(guest, one, pace, terms, seen), weight))
     in_all = sum(weight for _run, weight in found)

@@ -66,9 +66,6 @@ def fits(
     start_up: Spread = POD_START_UP,
     *,
     within_s: float | None = None,
-    most_downtime_ms: int | None = None,
-    certainty: float = CERTAIN,
 ) -> bool:
-    """Whether that chance is at least 90 %, or as wanted."""
-    found = chance(guest, path, terms, disks, start_up, within_s=within_s, most_downtime_ms=most_downtime_ms)
-    return found >= certainty - TOLERANCE
+    """Whether that chance is at least 90 %."""
+    return chance(guest, path, terms, disks, start_up, within_s=within_s) >= CERTAIN - TOLERANCE

@@ -24,8 +24,8 @@ from whimbrel.forecast.attempt import (
     Terms,
     attempt,
 )
-from whimbrel.forecast.belief import weighed
-from whimbrel.forecast.path import Path
+from whimbrel.forecast.belief import Candidate, weighed
+from whimbrel.forecast.path import Pace, Path
 from whimbrel.forecast.pre_copy import critical, first_round_bytes, pressure
 from whimbrel.forecast.readings import Guest
 from whimbrel.forecast.spread import Spread, finite, quantile
@@ -100,19 +100,14 @@ def predict(
 def outcomes(guest: Guest, path: Path, terms: Terms, disks: Disks = NO_DISKS) -> tuple[tuple[Run, float], ...]:
     """What the attempt comes to, start-up apart, for each guest and rate that may be; weights add up to 1."""
     return tuple(
-        (
-            attempt(
-                first_round_bytes(guest.memory_bytes, one.in_use_bytes),
-                one.curve,
-                pace,
-                terms,
-                disks,
-                free_bytes=guest.memory_bytes - one.in_use_bytes,
-            ),
-            weight,
-        )
-        for one, pace, weight in weighed(guest, path.paces())
+        (whole_attempt(guest, one, pace, terms, disks), weight) for one, pace, weight in weighed(guest, path.paces())
     )
+
+
+def whole_attempt(guest: Guest, one: Candidate, pace: Pace, terms: Terms, disks: Disks = NO_DISKS) -> Run:
+    """What the attempt comes to for one of the guests that this one may be, at one pace."""
+    first, free = first_round_bytes(guest.memory_bytes, one.in_use_bytes), guest.memory_bytes - one.in_use_bytes
+    return attempt(first, one.curve, pace, terms, disks, free_bytes=free)
 
 
 def unattended_downtime_ms(terms: Terms) -> int:

@@ -21,7 +21,7 @@ def owner_limit_ms(instance: Instance, machines: Mapping[Key, VirtualMachine]) -
     """Longest suspension that the owner permits, by the annotation of the VirtualMachine or the instance, whichever is less;
     None: no word of it. What is no number of milliseconds permits none: a limit fails closed.
     """
-    machine = machines.get(instance.key._replace(name=instance.owner_vm)) if instance.owner_vm else None
+    machine = instance.machine(machines)
     said = [
         annotations[naming.ANNOTATION_BUDGET_MS]
         for annotations in (instance.annotations, machine.annotations if machine is not None else {})

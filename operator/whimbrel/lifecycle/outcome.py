@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from whimbrel.api.ladder import Rung
 from whimbrel.api.text import printable
 from whimbrel.api.virtual_machine_move import (
     AttemptOutcome,
@@ -267,8 +266,8 @@ def _share_percent(record: AttemptRecord | None, link_bytes_per_second: int | No
 
 def _throttle(attempt: AttemptSpec | None, earlier: tuple[AttemptRecord, ...]) -> Measure | None:
     """None was permitted, so none there was; of one that was permitted KubeVirt tells nothing."""
-    copied = (record.rung for record in earlier if record.started_at is not None)
-    if attempt is None or attempt.configuration.allow_auto_converge or Rung.AUTO_CONVERGE in copied:
+    throttled = any(record.may_have_throttled for record in earlier)
+    if attempt is None or attempt.configuration.allow_auto_converge or throttled:
         return None
     return Measure(value=0, source=MeasureSource.CONFIGURATION)
 

@@ -64,15 +64,14 @@ _KNOWN: dict[str, tuple[str, ...]] = {
 
 def vetoed(instance: Instance, machines: Mapping[Key, VirtualMachine]) -> bool:
     """Whether the owner's veto stands on a guest, whatever it says: also of one that moves already."""
-    machine = machines.get(Key(instance.key.namespace, instance.owner_vm)) if instance.owner_vm else None
+    machine = instance.machine(machines)
     return any(ANNOTATION_MIGRATION in each.annotations for each in (instance, machine) if each is not None)
 
 
 def demand(candidate: Candidate) -> Demand:
     """The owner's words, on the VirtualMachine and on its instance."""
     instance = candidate.instance
-    owner = Key(instance.key.namespace, instance.owner_vm)
-    machine = candidate.snapshot.virtual_machines.get(owner) if instance.owner_vm else None
+    machine = instance.machine(candidate.snapshot.virtual_machines)
     said = _said("VirtualMachine", machine.annotations) if machine is not None else ()
     return Demand((*said, *_said("VirtualMachineInstance", instance.annotations)))
 

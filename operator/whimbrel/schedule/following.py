@@ -34,7 +34,7 @@ from whimbrel.schedule.survey import Survey
 from whimbrel.schedule.together import quote
 from whimbrel.schedule.verdicts import verdict
 from whimbrel.schedule.watching import Watched, gate_opens_s, hopeless, learned, watched
-from whimbrel.schedule.weighing import NoRungFits, detects_stalls, permitted_for, refused
+from whimbrel.schedule.weighing import NoRungFits, detects_stalls, permitted_for, price_in_words, refused
 
 Followed = Write | Announcement | LookAgain
 
@@ -327,7 +327,7 @@ def _next_attempt(
     keep, taught = {instance.uid: last.target_node}, _taught(evidence, history, survey)
     (line,) = quote([instance], spec, survey.hosts, ledger, survey.snapshot, keep, taught)
     if line.load is not None and (choice := line.choice(history)).offer is None:
-        return refused(line.load, line.terms, choice, history)
+        return refused(choice, price_in_words(line.load, line.terms, history))
     following = attempt_for(line, last.number + 1, history, survey.snapshot) or _repeated(last, instance)
     ahead.specify(instance, following.target_node)
     if last.detour and following.target_node == last.target_node:
@@ -351,8 +351,7 @@ def _repeated(last: AttemptSpec, instance: Instance) -> AttemptSpec:
 def _announce(evidence: Evidence, survey: Survey, reason: str, message: str, *, warning: bool = False) -> Announcement:
     """An event on the VirtualMachine, where its owner looks; on the instance where it has none."""
     instance: Instance | None = evidence.instance
-    if instance is not None and instance.owner_vm:
-        machine = survey.snapshot.virtual_machines.get(instance.key._replace(name=instance.owner_vm))
-        if machine is not None:
-            return Announcement(VIRTUAL_MACHINES, machine.key, machine.uid, reason, message, warning)
+    machine = instance.machine(survey.snapshot.virtual_machines) if instance is not None else None
+    if machine is not None:
+        return Announcement(VIRTUAL_MACHINES, machine.key, machine.uid, reason, message, warning)
     return Announcement(INSTANCES, evidence.move.instance_key, evidence.move.instance_uid, reason, message, warning)

@@ -208,14 +208,15 @@ def refused_line(
     instance: Instance, load: Load, terms: Migration, choice: Choice, assessment: Assessment, *, node: str, final: str
 ) -> Line:
     """A line of a guest that has a place on that node, and that no rung is likely to bring there."""
+    price = weighing.price_in_words(load, terms)
     return Line(
         instance,
         None,
-        (weighing.refused(load, terms, choice),),
+        (weighing.refused(choice, price),),
         capacity_only=False,
         load=load,
         terms=terms,
-        price=weighing.price_in_words(load, terms),
+        price=price,
         foretold=node,
         allowed_nodes=assessment.landing(instance.uid),
         final=final,

@@ -173,13 +173,13 @@ def _priced(load: Load, migration: Migration, history: tuple[AttemptRecord, ...]
     return price(load, migration, history)
 
 
-def refused(load: Load, migration: Migration, choice: Choice, history: tuple[AttemptRecord, ...] = ()) -> NoRungFits:
-    """Why no attempt is worth beginning, with the price."""
+def refused(choice: Choice, price: str) -> NoRungFits:
+    """Why no attempt is worth beginning, with the price in words."""
     tried = "; ".join(f"{each.rung}: {each.reason.rstrip('.')}" for each in choice.skipped)
     return NoRungFits(
         field="spec.migration",
         found=tried or "every rung that is permitted was tried",
-        needed=price_in_words(load, migration, history) or "another guest: no bandwidth, pause or permission would do",
+        needed=price or "another guest: no bandwidth, pause or permission would do",
     )
 
 

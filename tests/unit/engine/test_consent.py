@@ -54,10 +54,7 @@ def test_a_stun_whose_consent_was_withdrawn_does_not_start_although_only_half_of
 
 def test_a_stun_in_flight_whose_consent_was_withdrawn_is_aborted() -> None:
     stage = a_stage_about_to_stun()
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
 
     stage.edit(MIGRATION_PLANS, PLAN, "spec", "migration", value={"disruption": {"stun": "Never"}})
     stage.settle()
@@ -69,10 +66,7 @@ def test_a_stun_in_flight_whose_consent_was_withdrawn_is_aborted() -> None:
 def test_a_move_in_flight_whose_owner_forbids_it_is_aborted_and_not_begun_again() -> None:
     stage = Stage()
     stage.plan()
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
 
     stage.edit(INSTANCES, Key("default", "db1"), "metadata", "annotations", value={"whimbrel.dev/migration": "Never"})
     stage.settle()
@@ -172,10 +166,7 @@ def test_a_lowered_number_of_attempts_ends_what_is_above_it() -> None:
 def test_a_guest_that_is_on_its_target_is_not_moved_again_although_kubevirt_says_failed() -> None:
     stage = Stage()
     stage.plan()
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
     target = stage.move()["spec"]["attempt"]["targetNode"]
     stage.edit(INSTANCES, DB1, "status", "nodeName", value=target)
     stage.fail(failureReason="source pod died")
@@ -201,10 +192,7 @@ def test_a_plan_of_which_nothing_moves_says_what_it_waits_for() -> None:
 def test_a_dry_run_in_mid_run_is_not_called_finished_while_something_is_in_flight() -> None:
     stage = Stage()
     stage.plan()
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
 
     stage.edit(MIGRATION_PLANS, PLAN, "spec", "dryRun", value=True)
     stage.settle()
@@ -216,10 +204,7 @@ def test_a_dry_run_in_mid_run_is_not_called_finished_while_something_is_in_fligh
 def test_an_abort_that_kubevirt_does_not_carry_out_is_told_with_where_to_look() -> None:
     stage = Stage()
     stage.plan()
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
     stage.delete(MIGRATION_PLANS, PLAN)
     stage.settle()
 

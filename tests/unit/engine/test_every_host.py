@@ -300,10 +300,7 @@ def test_who_blocks_when_its_host_is_enabled_is_not_new() -> None:
 def test_a_plan_that_empties_a_host_writes_nothing_into_the_profile() -> None:
     stage = a_stage(GuestShape("db1", "node-1"), STUCK)
     stage.plan(**emptying())
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
     stage.arrive()
 
     stage.settle()

@@ -151,10 +151,7 @@ def test_a_finished_plan_says_so_lets_go_of_its_finalizer_and_falls_silent() -> 
 def test_a_move_that_has_arrived_is_finished_without_waiting_for_kubevirts_last_word_and_nothing_is_aborted() -> None:
     stage = Stage()
     stage.plan()
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
     stage.seconds += 60
 
     stage.arrive(finish=False)

@@ -232,10 +232,7 @@ def test_a_failure_is_told_and_followed_however_much_is_said_of_it(character: st
 def test_a_stun_that_the_guard_cut_short_is_told_as_that() -> None:
     stage = a_running_stage(disruption=STUN, attempts=2)
     stage.not_converged()
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
     stage.seconds += stage.move()["status"]["attempt"]["deadlineSeconds"] + 1
     stage.copy(mode="Paused")
     stage.delete(MIGRATIONS, _key(stage.unfinished()))

@@ -47,14 +47,6 @@ def a_stage_with_a_guest_that_changes() -> Stage:
     return stage
 
 
-def copying(stage: Stage) -> Stage:
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
-    return stage
-
-
 TEN_GBIT = 1_250_000_000
 """Bytes per second of the profile's link."""
 
@@ -98,7 +90,7 @@ def test_a_guest_that_shows_nothing_of_its_writing_is_not_suspended_unless_all_o
             disruption={**STUN, "maxDowntimeMs": max_downtime_ms, "unattendedDowntimeMs": 20_000},
         )
         stage.readings[DB1] = GuestReadings("node-1", None, Reading(1024.0 * MIB, stage.world.now))
-        copying(stage)
+        stage.copying()
         stage.seconds += stage.move()["spec"]["attempt"]["deadlineSeconds"] - 0.5
         sampled(stage, [(1, 596, 428)])
         stage.settle()
@@ -130,10 +122,7 @@ def test_what_is_told_of_a_guest_on_another_node_is_not_believed() -> None:
 
 def test_what_its_source_told_of_a_guest_that_has_just_moved_counts_until_its_target_tells() -> None:
     stage = a_stage(20)
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
     stage.seconds += 5
     stage.arrive()
     stage.settle()
@@ -250,7 +239,7 @@ def test_a_guest_whose_owner_forbids_all_that_a_plan_has_is_refused_with_the_ann
 
 
 def test_a_copy_that_cannot_end_is_ended_as_soon_as_it_shows_it() -> None:
-    stage = copying(a_stage_with_a_guest_that_changes())
+    stage = a_stage_with_a_guest_that_changes().copying()
     stage.seconds += 18
     sampled(stage, HOPELESS)
 
@@ -261,7 +250,7 @@ def test_a_copy_that_cannot_end_is_ended_as_soon_as_it_shows_it() -> None:
 
 
 def test_what_a_failed_copy_has_shown_is_kept_and_decides_the_next_attempt() -> None:
-    stage = copying(a_stage_with_a_guest_that_changes())
+    stage = a_stage_with_a_guest_that_changes().copying()
     stage.seconds += 18
     sampled(stage, HOPELESS)
     stage.settle()
@@ -277,7 +266,7 @@ def test_what_a_failed_copy_has_shown_is_kept_and_decides_the_next_attempt() -> 
 
 
 def test_a_copy_that_has_sent_more_than_its_step_permits_is_ended() -> None:
-    stage = copying(a_stage(20, ladder=[{"rung": "PreCopy", "maxMebibytes": 3000}]))
+    stage = a_stage(20, ladder=[{"rung": "PreCopy", "maxMebibytes": 3000}]).copying()
     stage.seconds += 6
     sampled(stage, [(1, 596, 500), (5, 3100, 100)])
 
@@ -287,7 +276,7 @@ def test_a_copy_that_has_sent_more_than_its_step_permits_is_ended() -> None:
 
 
 def test_a_guest_is_not_suspended_whose_pause_could_be_too_long_by_what_its_copy_shows() -> None:
-    stage = copying(a_stage(2000, 600, disruption={**STUN, "maxDowntimeMs": 3000}, ladder=[{"rung": "Stun"}]))
+    stage = a_stage(2000, 600, disruption={**STUN, "maxDowntimeMs": 3000}, ladder=[{"rung": "Stun"}]).copying()
     deadline_s = stage.move()["spec"]["attempt"]["deadlineSeconds"]
     stage.seconds += deadline_s - 0.5
     sampled(stage, [(1, 100, 1900), (2, 200, 1800), (4, 400, 1600)])
@@ -298,7 +287,7 @@ def test_a_guest_is_not_suspended_whose_pause_could_be_too_long_by_what_its_copy
 
 
 def test_a_moved_guest_has_its_cost_beside_its_forecast_in_the_receipt() -> None:
-    stage = copying(a_stage(20))
+    stage = a_stage(20).copying()
     stage.seconds += 6
     sampled(stage, [(1, 596, 450), (2, 1050, 3)])
     stage.settle()
@@ -317,7 +306,7 @@ def test_a_moved_guest_has_its_cost_beside_its_forecast_in_the_receipt() -> None
 
 
 def test_a_copy_tells_when_it_will_end_and_so_does_its_plan() -> None:
-    stage = copying(a_stage(20))
+    stage = a_stage(20).copying()
     stage.seconds += 2
     sampled(stage, [(1, 596, 450)])
     stage.seconds += 15
@@ -331,7 +320,7 @@ def test_a_copy_tells_when_it_will_end_and_so_does_its_plan() -> None:
 
 
 def test_a_throttled_copy_over_a_link_that_is_too_slow_for_it_is_ended_and_teaches_nothing_of_its_guest() -> None:
-    stage = copying(a_stage(900, 1000, ladder=[{"rung": "AutoConverge"}], disruption=EVERYTHING))
+    stage = a_stage(900, 1000, ladder=[{"rung": "AutoConverge"}], disruption=EVERYTHING).copying()
     stage.seconds += 18
     sampled(stage, HOPELESS)
 
@@ -348,7 +337,7 @@ def test_a_throttled_copy_over_a_link_that_is_too_slow_for_it_is_ended_and_teach
 
 
 def test_a_throttled_copy_that_gets_on_as_foretold_is_let_be() -> None:
-    stage = copying(a_stage(900, 1000, ladder=[{"rung": "AutoConverge"}], disruption=EVERYTHING))
+    stage = a_stage(900, 1000, ladder=[{"rung": "AutoConverge"}], disruption=EVERYTHING).copying()
     stage.seconds += 11
     sampled(stage, [(5, 2900, 600), (10, 5800, 700)])
 

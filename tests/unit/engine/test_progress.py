@@ -10,10 +10,7 @@ GIB = 1024**3
 def a_copying_stage() -> Stage:
     stage = Stage()
     stage.plan()
-    stage.settle()
-    stage.hand_off()
-    stage.copy()
-    stage.settle()
+    stage.copying()
     stage.seconds += 20
     stage.settle()
     return stage
