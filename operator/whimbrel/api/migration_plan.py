@@ -221,7 +221,13 @@ class ActiveMove(ApiModel):
     phase: MovePhase = Field(description="Phase of the move.")
     rung: Rung = Field(description="Rung of this attempt.")
     attempt: int = Field(ge=1, description="Number of this attempt.")
-    percent: int | None = Field(None, ge=0, le=100, description="Share of the memory that was copied; never goes back.")
+    percent: int | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="Share of all that the copy will have sent by its end, by its forecast; without one, of its memory. "
+        "Never goes back within an attempt.",
+    )
     remaining_mib: int | None = Field(None, ge=0, description="MiB still to copy, by the last sample.")
     eta_p50: Timestamp | None = Field(
         None, alias="etaP50", description="When the copy will end, by its samples: as likely later as sooner."

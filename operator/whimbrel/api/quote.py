@@ -6,7 +6,7 @@ from pydantic import Field
 
 from whimbrel.api.forecast import Convergence
 from whimbrel.api.ladder import Rung
-from whimbrel.api.scalars import ApiModel, Message, Reason, ShortText
+from whimbrel.api.scalars import ApiModel, Message, Reason, ShortText, Uid
 
 
 class TargetChoice(StrEnum):
@@ -20,6 +20,7 @@ class QuotedMove(ApiModel):
     """One line of the quote."""
 
     virtual_machine: ShortText = Field(description="Namespace and name of the virtual machine, `namespace/name`.")
+    instance_uid: Uid = Field("", alias="instanceUID", description="UID of the instance that is quoted.")
     source_node: ShortText = Field("", description="Where it runs.")
     target_node: ShortText = Field("", description="Where it will go; empty when it cannot move.")
     via_node: ShortText = Field(

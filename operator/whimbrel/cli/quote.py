@@ -135,7 +135,7 @@ def withheld(namespace: str, lines: Iterable[QuotedMove]) -> str:
         for reason in line.withheld:
             machines.setdefault(reason, []).append(_short(namespace, line.virtual_machine))
     told = [f"  {', '.join(names)}: {reason}" for reason, names in machines.items()]
-    return "\n".join(["Permitted by the plan, yet not offered:", *told]) if told else ""
+    return "\n".join(["What the plan permits and they do not get:", *told]) if told else ""
 
 
 def skipped(namespace: str, lines: Iterable[QuotedMove]) -> str:

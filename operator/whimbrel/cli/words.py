@@ -72,10 +72,10 @@ def measured_ms(measure: Measure | None) -> str:
 
 
 def measured_bytes(measure: Measure | None) -> str:
-    """A measured size, or that it was not measured."""
+    """A measured size, or that it was not measured; of what was sent after the last sample nobody tells."""
     if measure is None or measure.value is None:
         return _SOURCES[MeasureSource.NOT_MEASURED]
-    return size(measure.value)
+    return f"≥ {size(measure.value)}" if measure.source is MeasureSource.LAST_SAMPLE else size(measure.value)
 
 
 def source(measure: Measure) -> str:

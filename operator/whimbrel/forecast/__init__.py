@@ -21,14 +21,16 @@ from whimbrel.forecast.pre_copy import Ramp
 from whimbrel.forecast.prediction import CERTAIN, POD_START_UP, Prediction, outcomes, predict, unattended_downtime_ms
 from whimbrel.forecast.prices import BandwidthPrice, bandwidth_price, bandwidth_that_does, least
 from whimbrel.forecast.readings import Guest, guest
-from whimbrel.forecast.samples import Sighting, point_of_finished, sighting
+from whimbrel.forecast.samples import SEEN_WHILE_MIGRATING, Sighting, point_of_finished, sighting
 from whimbrel.forecast.spread import Spread, exactly, quantile
+from whimbrel.forecast.steady import round_by_what_was_left
 from whimbrel.forecast.stun import Pause, longest_pause_ms, pause_if_suspended_now
 from whimbrel.inventory.rates import admitted_rate, pass_seconds, stream_rate
 
 __all__ = [
     "CERTAIN",
     "POD_START_UP",
+    "SEEN_WHILE_MIGRATING",
     "UNKNOWN_ZSTD",
     "ZSTD_BYTES_PER_SECOND",
     "AtDeadline",
@@ -70,6 +72,7 @@ __all__ = [
     "predict",
     "progress",
     "quantile",
+    "round_by_what_was_left",
     "rounded_up",
     "sighting",
     "stream_rate",

@@ -18,8 +18,10 @@ from whimbrel.forecast.readings import DIRTY_SAMPLE_S, Guest
 
 IN_USE_SHARES = (0.4, 0.7, 1.0)
 """How much of a guest's memory is not zero where nobody tells: equally likely."""
-UNTOLD_SHARES_PER_SECOND = (0.0003, 0.001, 0.004, 0.016, 0.064)
-"""How much of its memory a guest dirties in one second where nobody tells: log-uniform from nearly idle to very busy."""
+UNTOLD_SHARES_PER_SECOND = ((0.0003, 0.19), (0.001, 0.19), (0.004, 0.19), (0.016, 0.19), (0.064, 0.19), (0.5, 0.05))
+"""How much of its memory a guest dirties in one second where nobody tells, with the weight of it: log-uniform from nearly idle
+to busy; and one in twenty may be busier than any link carries. Assumed.
+"""
 GROWTH = (0.1, 0.3, 0.5, 0.7, 1.0)
 """How far, on a logarithmic scale from what was seen to all memory in use, a set that still grew goes on growing."""
 LINEAR_AT = 0.97
@@ -108,10 +110,9 @@ def _curves(told: tuple[CurvePoint, ...], in_use_bytes: float) -> list[tuple[Dir
     points = tuple(point for point in told if not point.at_most)
     memory_bytes = min(in_use_bytes, _ceiling(told, points))
     if not points:
-        shares = UNTOLD_SHARES_PER_SECOND
         return [
-            (curve, weight / len(shares))
-            for share in shares
+            (curve, likely * weight)
+            for share, likely in UNTOLD_SHARES_PER_SECOND
             for curve, weight in _through_one(DIRTY_SAMPLE_S, min(memory_bytes, share * in_use_bytes), memory_bytes)
         ]
     short, long = _ends(points)

@@ -15,6 +15,8 @@ FEWEST_DIFFERENCES = 4
 MOST_ROUNDS_BETWEEN = 20
 """Between two samples; with more, every size fits."""
 FEW_ROUNDS_BETWEEN = 2
+FEWEST_ROUNDS_LEFT = 6
+"""With so many, four of five rounds are within a third of the size that is told by what was left of them."""
 SAME_ROUND = 0.05
 """Of what is left: so little more was not dirtied, but is pages of zeros and headers."""
 TOLERANCE = 0.12
@@ -65,3 +67,15 @@ def _size(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float, mos
             # Of a size twice what was ever left, a half would explain the same.
             return sum(differences) / sum(counts) if size < 2 * at_least else None
     return None
+
+
+def round_by_what_was_left(left_bytes: Sequence[float]) -> float | None:
+    """The size of rounds that are alike, in bytes, by what a sample of each of them showed left; None for too few. For copies
+    whose samples are too many rounds apart for `steady_rounds`.
+
+    A sample falls anywhere into a round of v bytes, so the most of n of what is left is below x·v with the chance xⁿ: this is
+    the median of the rounds that would show it. Of a guest whose work changes, its busiest.
+    """
+    if len(left_bytes) < FEWEST_ROUNDS_LEFT:
+        return None
+    return max(left_bytes) * float(2 ** (1 / len(left_bytes)))

@@ -40,9 +40,14 @@ def _kept_by_owner(migration: Migration, wanted: tuple[LadderStep, ...]) -> tupl
 
 
 def _not_compressed(load: Load, migration: Migration, offers: tuple[Offer, ...]) -> tuple[Withheld, ...]:
-    """That memory is copied as it is although the plan asks for compression, and why."""
-    why = obstacle(load) if migration.compression is Compression.ZSTD else ""
-    return (Withheld(offers[0].rung, f"Memory is copied as it is: {why}."),) if why and offers else ()
+    """On which rungs memory is copied as it is although the plan asks for compression, and why."""
+    if migration.compression is not Compression.ZSTD or not offers:
+        return ()
+    if why := obstacle(load):
+        return (Withheld(offers[0].rung, f"Memory is copied as it is: {why}."),)
+    why = "KubeVirt compresses nothing where it may switch to post-copy"
+    plain = (offer for offer in offers if offer.configuration.compression is None)
+    return tuple(Withheld(offer.rung, f"Memory is copied as it is: {why}.") for offer in plain)
 
 
 __all__ = [

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 
 from whimbrel.api.quote import BlockedSummary, PlacementConflict, Quote, QuotedMove, TargetChoice
-from whimbrel.api.virtual_machine_move import AttemptSpec
+from whimbrel.api.virtual_machine_move import AttemptSpec, VirtualMachineMoveSpec
 from whimbrel.domain.records import Plan
 from whimbrel.inventory.hosts import Host
 from whimbrel.inventory.selection import Selection
@@ -81,6 +81,7 @@ def _row(line: Line, attempt: AttemptSpec | None) -> QuotedMove:
     said = attempt.forecast if attempt is not None and line.target is not None else None
     return QuotedMove(
         virtual_machine=str(line.instance.key),
+        instance_uid=line.instance.uid,
         source_node=line.instance.node,
         target_node=(line.final or line.target.node.name) if line.target is not None else "",
         via_node=line.target.node.name if line.target is not None and line.final else "",
@@ -101,6 +102,31 @@ def _row(line: Line, attempt: AttemptSpec | None) -> QuotedMove:
         skipped=tuple(f"{each.rung}: {each.reason}" for each in said.skipped) if said else (),
         price=line.price,
         reasons=line.codes[:32],
+    )
+
+
+def says_as_quoted(quote: Quote, waiting: Sequence[VirtualMachineMoveSpec]) -> bool:
+    """Whether moves of which none has begun are all that the quote says would move, each as its line says: then who approved
+    the quote has approved them. False where that cannot be told: lines are omitted, or the scheduler chooses among nodes that
+    no line lists.
+    """
+    rows = {row.instance_uid: row for row in quote.moves if row.target_node}
+    if quote.omitted or rows.keys() != {each.instance.uid for each in waiting}:
+        return False
+    return all(_says(each, rows[each.instance.uid]) for each in waiting)
+
+
+def _says(stored: VirtualMachineMoveSpec, row: QuotedMove) -> bool:
+    attempt = stored.attempt
+    if attempt is None or row.target_chosen_by is not TargetChoice.WHIMBREL:
+        return False
+    via, target = (attempt.target_node, attempt.final_node) if attempt.final_node else ("", attempt.target_node)
+    quoted = row.source_node, row.via_node, row.target_node, row.rungs
+    said = attempt.forecast
+    return (
+        quoted == (attempt.source_node, via, target, stored.rungs)
+        and (said.budget_ms or 0) <= (row.budget_ms or 0)
+        and (said.unattended_downtime_ms or 0) <= (row.unattended_downtime_ms or 0)
     )
 
 

@@ -34,7 +34,7 @@ from whimbrel.schedule.move_status import changed, closed
 from whimbrel.schedule.outlook import (
     Line,
 )
-from whimbrel.schedule.quoting import quote_of
+from whimbrel.schedule.quoting import quote_of, says_as_quoted
 from whimbrel.schedule.reasons import NoTarget
 from whimbrel.schedule.restating import converge, specified_attempts
 from whimbrel.schedule.survey import Survey, rests
@@ -158,8 +158,8 @@ def _resting(
 ) -> Review:
     """The same between two outlooks, on the stored quote: what was blocked stays so, what waits may ask for its turn.
 
-    Before anything of a plan that has to be approved has begun, its moves may be quoted anew and the plan not say so yet: only
-    an outlook, which looks at both, lets the first of them start.
+    Before anything of a plan that has to be approved has begun, its moves may be quoted anew and the plan not say so yet: the
+    first of them starts where they all say what the stored quote says, else when an outlook has looked at both.
     """
     evidence = [survey.evidence[move.key] for move in survey.moves_of(plan)]
     started = stored.started_at is not None or any(begun(e) or terminal(e) for e in evidence)
@@ -183,7 +183,9 @@ def _resting(
     if gate == Gate.OPEN:
         candidates += _begun_candidates(plan, spec, survey)
     unseen = spec.approval is Approval.MANUAL and not started
-    if gate == Gate.OPEN and not unseen and not _may_be_stuck(plan, spec, survey):
+    waits = (e.move.move.spec for e in evidence if survey.phases[e.move.key] is MovePhase.WAITING)
+    approved_as_they_are = not unseen or says_as_quoted(stored.quote, tuple(waits))
+    if gate == Gate.OPEN and approved_as_they_are and not _may_be_stuck(plan, spec, survey):
         for e in evidence:
             held = before.get(e.move.key)
             candidate = held[1] if held is not None and held[0] is e else _waiting(plan, spec, e, survey)

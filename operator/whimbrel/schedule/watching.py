@@ -16,6 +16,7 @@ from whimbrel.domain.quantities import MIB
 from whimbrel.domain.records import MigrationState
 from whimbrel.domain.samples import MigrationSample
 from whimbrel.forecast import (
+    SEEN_WHILE_MIGRATING,
     UNKNOWN_ZSTD,
     CurvePoint,
     Eta,
@@ -32,6 +33,7 @@ from whimbrel.forecast import (
     pause_if_suspended_now,
     point_of_finished,
     predict,
+    round_by_what_was_left,
     sighting,
 )
 from whimbrel.inventory.snapshot import Snapshot
@@ -261,6 +263,8 @@ def learned(record: AttemptRecord, found: Watched | None, samples: Iterable[Migr
         update["asked_bytes_per_second"] = found.attempt.configuration.bandwidth_bytes_per_second or None
     if not (found.terms.may_throttle or found.copies_disks or found.attempt.configuration.compression):
         points = seen.points if seen is not None else ()
+        if all(point.at_most for point in points):
+            points = (*_of_what_was_left(record, seen), *points)
         update["seen"] = tuple(_kept(point) for point in (points or _of_duration(record, found))[:MOST_POINTS])
     return record.model_copy(update=update)
 
@@ -275,6 +279,14 @@ def _of_duration(record: AttemptRecord, found: Watched) -> tuple[CurvePoint, ...
     rates = cap / found.path.slowdown.p90, cap
     point = point_of_finished(found.guest, rates, (max(0.0, copy_s - TIMESTAMP_S), copy_s + TIMESTAMP_S))
     return () if point is None else (point,)
+
+
+def _of_what_was_left(record: AttemptRecord, seen: Sighting | None) -> tuple[CurvePoint, ...]:
+    """What a pre-copy that did not end tells of its rounds where none of them was seen whole: that each was so large."""
+    if seen is None or record.outcome == AttemptOutcome.SUCCEEDED or not seen.bytes_per_second:
+        return ()
+    size = round_by_what_was_left(seen.later_left)
+    return () if size is None else (CurvePoint(size / seen.bytes_per_second, size, SEEN_WHILE_MIGRATING),)
 
 
 def _kept(point: CurvePoint) -> SeenPoint:

@@ -157,6 +157,9 @@ def _counts(moves: Sequence[Tracked], not_running: int) -> Counts:
 
 
 def _copied_percent(tracked: Tracked) -> int | None:
+    """Of all that its copy has sent and will send; where no forecast tells how much that is, of its memory."""
+    if tracked.arrival is not None:
+        return tracked.arrival.percent
     memory = tracked.evidence.move.memory_bytes
     sample = tracked.sample
     if sample is None or sample.remaining_bytes is None or memory == 0:
@@ -165,16 +168,16 @@ def _copied_percent(tracked: Tracked) -> int | None:
 
 
 def _percent(moves: Sequence[Tracked]) -> int:
-    """Share of all memory that is where it shall be, or will not move; moves in flight by their samples."""
+    """Share of all memory that is where it shall be, or will not move; moves in flight by what of them has gone over."""
     total = sum(max(1, t.evidence.move.memory_bytes) for t in moves)
     done = 0
     for tracked in moves:
         memory = max(1, tracked.evidence.move.memory_bytes)
         if tracked.phase in TERMINAL_PHASES:
-            done += memory
+            done += 100 * memory
         elif tracked.phase in IN_FLIGHT:
-            done += memory * (_copied_percent(tracked) or 0) // 100
-    return min(99, 100 * done // total) if total else 0
+            done += memory * (_copied_percent(tracked) or 0)
+    return min(99, done // total) if total else 0
 
 
 def _active(moves: Sequence[Tracked], before: Sequence[ActiveMove]) -> tuple[ActiveMove, ...]:
@@ -187,8 +190,7 @@ def _active(moves: Sequence[Tracked], before: Sequence[ActiveMove]) -> tuple[Act
         name = str(tracked.evidence.move.instance_key)
         remaining = tracked.sample.remaining_bytes if tracked.sample is not None else None
         told = tracked.arrival
-        copied = told.percent if told is not None else _copied_percent(tracked)
-        seen = [p for p in (copied, reported.get((name, attempt.number))) if p is not None]
+        seen = [p for p in (_copied_percent(tracked), reported.get((name, attempt.number))) if p is not None]
         rows.append(
             ActiveMove(
                 virtual_machine=name,

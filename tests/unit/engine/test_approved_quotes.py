@@ -1,8 +1,14 @@
 """Nothing starts but what was approved, whenever the approval comes, and whenever the world changes."""
 
-from support.stage import Stage
+from typing import Any
+
+import pytest
+
+from support.stage import STUN, Stage
+from whimbrel.api.quote import Quote
 from whimbrel.domain.records import Key
 from whimbrel.domain.resources import INSTANCES, MIGRATIONS, VIRTUAL_MACHINES
+from whimbrel.schedule.quoting import says_as_quoted
 from whimbrel.simulation.topology import GuestShape
 
 PLAN = Key("default", "plan")
@@ -96,3 +102,51 @@ def test_a_machine_that_came_to_match_after_the_quote_is_not_moved_on_its_approv
     between_outlooks(stage)
 
     assert not stage.world.objects(MIGRATIONS)
+
+
+def test_an_approved_plan_that_needs_a_policy_starts_without_waiting_for_a_second_outlook() -> None:
+    stage = Stage()
+    stage.plan(approval="Manual")
+    stage.settle()
+    stage.approve(PLAN, quoted(stage))
+
+    stage.tick()
+    assert not stage.world.objects(MIGRATIONS)
+    between_outlooks(stage)
+
+    assert len(stage.migrations()) == 1
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        {"instanceUID": "another"},
+        {"sourceNode": "node-2"},
+        {"targetNode": "node-9"},
+        {"viaNode": "node-9"},
+        {"rungs": ["PreCopy"]},
+        {"targetChosenBy": "Scheduler"},
+        {"budgetMs": 2000},
+        {"unattendedDowntimeMs": 2000},
+        {"targetNode": ""},
+    ],
+)
+def test_a_move_that_is_not_what_its_line_of_the_approved_quote_says_waits_for_the_outlook(
+    different: dict[str, Any],
+) -> None:
+    stage = Stage()
+    stage.told(dirty_mib=20, in_use_mib=1024)
+    stage.plan(approval="Manual", migration={"ladder": [{"rung": "Stun"}], "disruption": STUN})
+    stage.settle()
+    stage.approve(PLAN, quoted(stage))
+    quote = stage.status_of()["quote"]
+    (line,) = quote["moves"]
+    (move,) = stage.snapshot().moves.values()
+
+    def says(quote: dict[str, Any]) -> bool:
+        return says_as_quoted(Quote.model_validate(quote), [move.move.spec])
+
+    assert says(quote)
+    assert not says({**quote, "moves": [{**line, **different}]})
+    assert not says({**quote, "omitted": 1})
+    assert not says({**quote, "moves": [line, {**line, "instanceUID": "another"}]})

@@ -265,6 +265,30 @@ def test_what_a_failed_copy_has_shown_is_kept_and_decides_the_next_attempt() -> 
     assert stage.outcome() == ("Failed", "NoRungFits")
 
 
+LEFT_MIB = (31, 8, 44, 17, 52, 26, 3, 39)
+"""What eight samples show left of rounds of 60 MiB that take a tenth of a second: no two differ by a whole number of rounds."""
+
+
+@pytest.mark.parametrize(("samples", "known"), [(8, True), (5, False)])
+def test_a_copy_whose_rounds_are_shorter_than_its_samples_are_apart_tells_their_size_when_it_has_failed(
+    samples: int, known: bool
+) -> None:
+    stage = a_stage(None).copying()
+    stage.seconds += stage.move()["spec"]["attempt"]["deadlineSeconds"] + 1
+    at_s = [5 * number for number in range(1, 9)][-samples:]
+    sampled(stage, [(second, 596 * second, left) for second, left in zip(at_s, LEFT_MIB, strict=False)])
+    stage.fail(abortStatus="Succeeded")
+
+    stage.settle()
+
+    record = stage.move()["status"]["history"][0]
+    assert record["reason"] == "NotConverged"
+    seen = [point for point in record["seen"] if not point["atMost"]]
+    assert bool(seen) == known
+    if known:
+        assert seen == [{"windowMs": 95, "distinctBytes": pytest.approx(56.7 * MIB, rel=0.01), "atMost": False}]
+
+
 def test_a_copy_that_has_sent_more_than_its_step_permits_is_ended() -> None:
     stage = a_stage(20, ladder=[{"rung": "PreCopy", "maxMebibytes": 3000}]).copying()
     stage.seconds += 6

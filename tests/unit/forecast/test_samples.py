@@ -1,5 +1,6 @@
 """What the samples of a running migration say of its rounds and of the guest."""
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.samples import MigrationSample
 from whimbrel.forecast import CurvePoint, Guest, Sighting, point_of_finished, sighting
-from whimbrel.forecast.steady import one_of_each_round, steady_rounds
+from whimbrel.forecast.steady import FEWEST_ROUNDS_LEFT, one_of_each_round, round_by_what_was_left, steady_rounds
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KNOWN = Guest(1000.0 * MIB, 1000.0 * MIB)
@@ -106,6 +107,20 @@ def test_samples_within_one_round_count_as_one() -> None:
 )
 def test_no_size_is_made_up_where_samples_do_not_tell_it(marks: list[tuple[float, float]]) -> None:
     assert steady_rounds(marks) is None
+
+
+def test_of_rounds_that_are_too_short_for_the_samples_what_was_left_tells_their_size() -> None:
+    drawn = random.Random(7)
+    ratios = list[float]()
+    for _ in range(2000):
+        left = [drawn.uniform(0, 70 * MIB) for _ in range(FEWEST_ROUNDS_LEFT)]
+        found = round_by_what_was_left(left)
+        assert found is not None
+        ratios.append(found / (70 * MIB))
+
+    assert 0.95 < sorted(ratios)[1000] < 1.05
+    assert sum(2 / 3 < ratio < 4 / 3 for ratio in ratios) > 0.8 * len(ratios)
+    assert round_by_what_was_left(left[1:]) is None
 
 
 def test_repeated_disordered_and_broken_samples_change_nothing() -> None:

@@ -100,12 +100,18 @@ def test_where_memory_cannot_be_compressed_it_is_copied_as_it_is_and_the_quote_s
     assert ladder_of(copied, Migration(compression=Compression.AUTO)).withheld == ()
 
 
-def test_post_copy_is_not_compressed() -> None:
-    load = compressed(SLOW, Compression.ZSTD)
-    terms = Migration(preset="Assertive", disruption=Consent(post_copy=Permission.ALLOWED))
+@pytest.mark.parametrize("asked", [Compression.ZSTD, Compression.AUTO])
+def test_post_copy_is_not_compressed_and_the_quote_says_so_where_the_plan_asks_for_it(asked: Compression) -> None:
+    load = compressed(SLOW, asked)
+    terms = Migration(preset="Assertive", compression=asked, disruption=Consent(post_copy=Permission.ALLOWED))
 
-    last = ladder_of(load, terms).offers[-1]
+    found = ladder_of(load, terms)
 
+    last = found.offers[-1]
     assert last.rung is Rung.POST_COPY
     assert last.configuration.compression is None
     assert load.path_under(last.terms).compression.p90 == 1.0
+    said = [
+        (held.rung, "compresses nothing where it may switch to post-copy" in held.reason) for held in found.withheld
+    ]
+    assert said == ([(Rung.POST_COPY, True)] if asked is Compression.ZSTD else [])

@@ -13,7 +13,7 @@ from whimbrel.api.virtual_machine_move import MovePhase
 from whimbrel.domain.conditions import Claim
 from whimbrel.domain.samples import MigrationSample
 from whimbrel.lifecycle.evidence import gather, migration_key
-from whimbrel.status.arrivals import MAX_ACTIVE
+from whimbrel.status.arrivals import MAX_ACTIVE, Arrival
 from whimbrel.status.plan import Course, Tracked, report
 
 PLAN = a_plan()
@@ -197,3 +197,13 @@ def test_begin_and_end_are_told_once_and_stay() -> None:
 
     assert ended is not None
     assert (ended.started_at, ended.finished_at) == (NOW, NOW + timedelta(seconds=60))
+
+
+def test_the_plan_and_its_only_move_show_the_same_percentage() -> None:
+    copying = tracked(MovePhase.COPYING, memory_bytes=4 * GIB, remaining_bytes=GIB)
+    foretold = copying._replace(arrival=Arrival(NOW, None, None, percent=40))
+
+    for moves, percent in ([copying], 75), ([foretold], 40):
+        status = reported(moves)
+        assert status is not None
+        assert (status.percent, [each.percent for each in status.active]) == (percent, [percent])
