@@ -11,7 +11,7 @@ from whimbrel.api.ladder import Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
 from whimbrel.forecast import Convergence, Prediction, chance, longest_pause_ms, predict
 from whimbrel.ladder.rung import Load, Offer, Withheld
-from whimbrel.ladder.stun import most_downtime_ms
+from whimbrel.ladder.stun import STANDS_STILL, most_downtime_ms
 
 CLIMBS = frozenset({"NotConverged", "CannotConverge", "PauseTooLong", "StunBudgetExceeded", "SentTooMuch"})
 """Reasons of a failed attempt after which a stronger rung may help; after any other the same rung is tried again."""
@@ -21,12 +21,17 @@ THROTTLED_IN_VAIN = IN_VAIN | {"CannotConverge"}
 """and those after which a rung that throttles would: its samples teach nothing, so no forecast knows better the next time."""
 LIKELY = 0.5
 """A rung with this chance is taken: the gentler the better, as long as it is more likely to do than not."""
+LIKELY_TO_STOP_IT = 0.6
+"""A rung that stops its guest for the rest is begun at no lower chance: of guests that permit nothing else, one in a hundred at
+most shall learn only from an attempt that they do not move within their budget (docs/reference/figures.md).
+"""
 NEARLY_SURE, GAIN = 0.85, 0.1
 """Before a rung that only throttles, one that is merely likely is passed over where that is surer by the gain: it copies as
 this one does and slows the guest down only as far as it must, and an attempt in vain costs all that it has sent. Only for a
 guest of which something is told; before rungs that stop a guest, or cannot be taken back, likely is enough."""
-STAYS_AT = 0.35
-"""A rung that was chosen before stays chosen down to this chance, so that a quote does not flap with its guest's moods."""
+STAYS_BY = 0.15
+"""A rung that was chosen before stays chosen down to so much lower a chance, so that a quote does not flap with its guest's
+moods."""
 SAMPLES_FROM_S = 12.0
 """From this age on a copy has been sampled: KubeVirt samples every five seconds, and virt-handlers are read as often."""
 HOPELESS = 0.25
@@ -65,14 +70,23 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
     for offer, following in zip_longest(left, left[1:]):
         found = _chance(load, offer)
         weighed.append((offer, found))
-        if offer.rung == stood and found >= STAYS_AT:
+        if offer.rung == stood and found >= _likely(offer) - STAYS_BY:
             return _chosen(load, weighed)
-        if found >= LIKELY and not _throttling_is_surer(load, found, following):
+        if found >= _likely(offer) and not _throttling_is_surer(load, found, following):
             return _chosen(load, weighed)
-    best = max(weighed, key=lambda each: each[1])
-    if best[1] < HOPELESS:
+    worth_while = [each for each in weighed if each[1] >= HOPELESS and not _stops_its_guest(each[0])]
+    best = max(worth_while, key=lambda each: each[1], default=None)
+    if best is None:
         return Choice(None, skipped=tuple(_passed_over(load, *each) for each in weighed))
     return _chosen(load, weighed[: weighed.index(best) + 1])
+
+
+def _stops_its_guest(offer: Offer) -> bool:
+    return offer.terms.at_deadline in STANDS_STILL
+
+
+def _likely(offer: Offer) -> float:
+    return LIKELY_TO_STOP_IT if _stops_its_guest(offer) else LIKELY
 
 
 def _throttling_is_surer(load: Load, found: float, following: Offer | None) -> bool:

@@ -213,8 +213,8 @@ def test_a_forecast_that_is_about_true_is_not_written_anew() -> None:
 
 
 def test_the_owner_may_ask_for_a_shorter_pause_and_for_none() -> None:
-    for said, rung in (("100", None), ("3000", None), ("9500", "Stun")):
-        stage = a_stage(2000, 1900, disruption={**STUN, "maxDowntimeMs": 9000})
+    for said, rung in (("100", None), ("3000", None), ("12000", "Stun")):
+        stage = a_stage(2000, 1900, disruption={**STUN, "maxDowntimeMs": 11_000, "unattendedDowntimeMs": 12_000})
         annotations = {"whimbrel.dev/max-downtime-ms": said}
         stage.edit(VIRTUAL_MACHINES, DB1, "metadata", "annotations", value=annotations)
         stage.settle()

@@ -12,7 +12,7 @@ from whimbrel.api.ladder import Disruption, LadderStep, Migration, Permission, R
 from whimbrel.domain.quantities import MIB
 from whimbrel.forecast import Convergence
 from whimbrel.ladder import Choice, Load, choose, ladder_of
-from whimbrel.ladder.choice import HOPELESS
+from whimbrel.ladder.choice import HOPELESS, LIKELY_TO_STOP_IT, STAYS_BY
 
 STUN = Disruption(stun=Permission.ALLOWED, max_downtime_ms=5000, unattended_downtime_ms=60_000)
 EVERYTHING = STUN.model_copy(update={"throttle": Permission.ALLOWED, "post_copy": Permission.ALLOWED})
@@ -63,6 +63,19 @@ def test_a_pause_that_would_be_too_long_is_not_chosen() -> None:
     assert rung(refused) is None
     assert "5000 ms are permitted" in refused.skipped[-1].reason
     assert rung(permitted) is Rung.POST_COPY
+
+
+def test_a_stun_is_begun_where_it_is_clearly_likely_to_do_and_stays_chosen_a_little_below() -> None:
+    def offered(*, stood: Rung | None = None) -> list[float]:
+        loads = [a_load(dirty, rate=200 * MIB) for dirty in range(100, 600, 10)]
+        found = [chosen(load, STUN_ALONE, stood=stood) for load in loads]
+        return sorted(each.chance for each in found if each.offer is not None)
+
+    fresh, stayed = offered(), offered(stood=Rung.STUN)
+
+    assert LIKELY_TO_STOP_IT <= fresh[0]
+    assert LIKELY_TO_STOP_IT - STAYS_BY <= stayed[0] < LIKELY_TO_STOP_IT
+    assert len(fresh) < len(stayed) < 50
 
 
 def test_a_rung_that_was_quoted_stays_while_it_is_not_much_worse() -> None:
