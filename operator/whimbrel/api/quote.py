@@ -60,7 +60,9 @@ class QuotedMove(ApiModel):
         None, ge=0, description="Longest suspension if no operator is alive, in milliseconds."
     )
     withheld: tuple[Message, ...] = Field(
-        (), max_length=8, description="Rungs that the plan permits and that are not offered, each with the reason."
+        (),
+        max_length=8,
+        description="What the plan permits and it does not get, each with the rung and the reason: rungs, compression.",
     )
     skipped: tuple[Message, ...] = Field(
         (),

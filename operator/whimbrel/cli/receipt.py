@@ -156,7 +156,7 @@ def in_all(receipt: PlanReceipt) -> str:
 def _sent(receipt: PlanReceipt) -> str:
     """What successful attempts sent; a sum of nothing measured is no figure."""
     measured = receipt.moved > receipt.bytes_unmeasured
-    return f"{words.size(receipt.bytes)} sent" if measured or not receipt.moved else "nobody measured what was sent"
+    return f"≥ {words.size(receipt.bytes)} sent" if measured or not receipt.moved else "nobody measured what was sent"
 
 
 def _in_vain(receipt: PlanReceipt) -> str:

@@ -27,7 +27,7 @@ MOST_PROGRESS = 0.99
 
 @dataclass(frozen=True, slots=True)
 class Eta:
-    """Seconds from the sample on until the copy ends, and bytes still to go over; None where it is not known to end."""
+    """Seconds from the sample on until the copy ends, and bytes still to go over; None where it is not known to arrive."""
 
     p50_s: float | None
     p90_s: float | None
@@ -45,13 +45,14 @@ def progress(sent_bytes: float, will_send_bytes: float | None, last: float = 0.0
 
 @lru_cache(maxsize=1024)
 def eta(guest: Guest, path: Path, terms: Terms, seen: Sighting) -> Eta:
-    """When a copy as last seen will end. The rate seen counts more than the path's; points seen narrow the guest's curve.
+    """When a copy as last seen will have moved its guest; one that KubeVirt would end instead never does. The rate seen counts
+    more than the path's; points seen narrow the guest's curve.
 
     Post-copy and suspended copies send what remains and no more: `eta_of_rest`.
     """
     runs = _rest(guest, path, terms, seen)
-    durations = [(run.seconds, weight) for run, weight in runs]
-    sent = quantile([(run.wire_bytes, weight) for run, weight in runs], 0.5)
+    durations = [(run.seconds if run.ending in MOVED else inf, weight) for run, weight in runs]
+    sent = quantile([(run.wire_bytes if run.ending in MOVED else inf, weight) for run, weight in runs], 0.5)
     return Eta(finite(quantile(durations, 0.5)), finite(quantile(durations, 0.9)), finite(sent))
 
 

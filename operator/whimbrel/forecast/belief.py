@@ -20,7 +20,7 @@ IN_USE_SHARES = (0.4, 0.7, 1.0)
 """How much of a guest's memory is not zero where nobody tells: equally likely."""
 UNTOLD_SHARES_PER_SECOND = ((0.0003, 0.19), (0.001, 0.19), (0.004, 0.19), (0.016, 0.19), (0.064, 0.19), (0.5, 0.05))
 """How much of its memory a guest dirties in one second where nobody tells, with the weight of it: log-uniform from nearly idle
-to busy; and one in twenty may be busier than any link carries. Assumed.
+to busy; and one in twenty rewrites half of it. Assumed.
 """
 GROWTH = (0.1, 0.3, 0.5, 0.7, 1.0)
 """How far, on a logarithmic scale from what was seen to all memory in use, a set that still grew goes on growing."""

@@ -16,7 +16,7 @@ from whimbrel.domain.samples import MigrationSample
 from whimbrel.forecast.curve import CurvePoint
 from whimbrel.forecast.pre_copy import ALLOWED_DOWNTIME_S, first_round_bytes
 from whimbrel.forecast.readings import Guest
-from whimbrel.forecast.steady import one_of_each_round, steady_rounds
+from whimbrel.forecast.steady import independent, one_of_each_round, round_at_most, steady_rounds
 
 SEEN_WHILE_MIGRATING = "rounds seen while it migrated"
 SEEN_AFTERWARDS = "duration of a finished migration"
@@ -49,7 +49,11 @@ class Sighting:
     rate_within: float = 0.0
     """By which share the rate may be wrong."""
     later_left: tuple[float, ...] = ()
-    """What was left of later rounds than the first, one sample of each: a round is not smaller than what is left of it."""
+    """What was left of later rounds than the first, one sample of each (`steady.independent`): a round is not smaller than what
+    is left of it.
+    """
+    round_at_most: float | None = None
+    """Bytes that later rounds do not begin with more of (`steady.round_at_most`); None where nothing tells."""
 
     def narrowed(self, guest: Guest) -> Guest:
         """The guest with what this copy has shown of it."""
@@ -105,7 +109,8 @@ def sighting(
         in_first, round_began = False, ended if one_round else None
     last = marks[-1]
     later_rounds = one_of_each_round((mark.sent, mark.left) for mark in marks if mark.sent > first)
-    rounds = steady_rounds(later_rounds[-RECENT_ROUNDS:], unsent)
+    recent = later_rounds[-RECENT_ROUNDS:]
+    rounds = steady_rounds(recent, unsent)
     if rate and rounds is not None:
         sent, most = rounds.sent_bytes, min(rounds.begins_with_bytes, guest.memory_bytes)
         # Of what a round leaves unsent nobody can tell whether it was dirtied anew: at least what was sent, at most all of it.
@@ -118,7 +123,7 @@ def sighting(
     age_s = None if round_began is None else last.second - round_began
     return Sighting(
         last.at, last.second, last.sent, last.left, rate, in_first, age_s, _telling(points), REGULATED_S / over_s,
-        tuple(left for _sent, left in later_rounds[-RECENT_ROUNDS:]),
+        independent([left for _sent, left in recent]), round_at_most(recent, unsent),
     )  # fmt: skip
 
 

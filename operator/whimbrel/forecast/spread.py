@@ -53,7 +53,7 @@ def quantile(weighted: Iterable[tuple[float, float]], share: float) -> float:
     ordered = sorted(weighted)
     if not ordered:
         raise ValueError("there are no values to take a quantile of")
-    wanted = share * sum(weight for _value, weight in ordered) - _TOLERANCE
+    wanted = (share - _TOLERANCE) * sum(weight for _value, weight in ordered)
     reached = 0.0
     for value, weight in ordered:
         reached += weight

@@ -17,6 +17,8 @@ MOST_ROUNDS_BETWEEN = 20
 FEW_ROUNDS_BETWEEN = 2
 FEWEST_ROUNDS_LEFT = 6
 """With so many, four of five rounds are within a third of the size that is told by what was left of them."""
+SAME_STEP = 0.1
+"""Of the most that was left: how far apart steps from sample to sample may be and be called the same."""
 SAME_ROUND = 0.05
 """Of what is left: so little more was not dirtied, but is pages of zeros and headers."""
 TOLERANCE = 0.12
@@ -52,11 +54,26 @@ def steady_rounds(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: fl
     return None if size is None else Rounds(size, size + unsent_bytes)
 
 
+def round_at_most(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float = 0.0) -> float | None:
+    """Bytes that no round begins with more of, from two samples on, all after the first round; None where rounds are not alike.
+    Of all sizes that explain what was sent between samples it is the largest: the true one is among them.
+    """
+    size = _largest(sent_and_left, unsent_bytes, MOST_ROUNDS_BETWEEN)
+    return None if size is None else (1 + SAME_ROUND) * size + unsent_bytes
+
+
 def _size(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float, most_rounds: int) -> float | None:
-    ends = [sent + left for sent, left in sent_and_left]
-    at_least = max((left for _sent, left in sent_and_left), default=0.0) - unsent_bytes
-    differences = [later - earlier for earlier, later in pairwise(ends) if later > earlier]
-    if len(differences) < FEWEST_DIFFERENCES or at_least <= 0:
+    size = _largest(sent_and_left, unsent_bytes, most_rounds)
+    at_least = _most_left(sent_and_left, unsent_bytes)
+    if size is None or len(_differences(sent_and_left)) < FEWEST_DIFFERENCES or at_least <= 0:
+        return None
+    return size if size < 2 * at_least else None  # of a size twice what was ever left, a half would explain the same
+
+
+def _largest(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float, most_rounds: int) -> float | None:
+    """The largest size that explains all differences; None where none does that is not smaller than what was once left."""
+    differences, at_least = _differences(sent_and_left), _most_left(sent_and_left, unsent_bytes)
+    if not differences:
         return None
     for rounds in range(1, most_rounds + 1):
         size = min(differences) / rounds
@@ -64,14 +81,34 @@ def _size(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float, mos
             return None
         counts = [round(difference / size) for difference in differences]
         if all(abs(difference / size - n) <= TOLERANCE for difference, n in zip(differences, counts, strict=True)):
-            # Of a size twice what was ever left, a half would explain the same.
-            return sum(differences) / sum(counts) if size < 2 * at_least else None
+            return sum(differences) / sum(counts)
     return None
 
 
+def _differences(sent_and_left: Sequence[tuple[float, float]]) -> list[float]:
+    ends = [sent + left for sent, left in sent_and_left]
+    return [later - earlier for earlier, later in pairwise(ends) if later > earlier]
+
+
+def _most_left(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float) -> float:
+    return max((left for _sent, left in sent_and_left), default=0.0) - unsent_bytes
+
+
+def independent(left_bytes: Sequence[float]) -> tuple[float, ...]:
+    """What was left of rounds, a sample of each, where samples fall anywhere into their rounds. Where each falls as much
+    further into its round as the one before, as nearly a whole number of rounds lies between them, they tell no more than one.
+    """
+    if len(left_bytes) < 2:
+        return tuple(left_bytes)
+    steps = sorted(later - earlier for earlier, later in pairwise(left_bytes))
+    usual = steps[len(steps) // 2]
+    alike = sum(abs(step - usual) <= SAME_STEP * max(left_bytes) for step in steps)
+    return (max(left_bytes),) if 2 * alike > len(steps) else tuple(left_bytes)
+
+
 def round_by_what_was_left(left_bytes: Sequence[float]) -> float | None:
-    """The size of rounds that are alike, in bytes, by what a sample of each of them showed left; None for too few. For copies
-    whose samples are too many rounds apart for `steady_rounds`.
+    """The size of rounds that are alike, in bytes, by what a sample of each of them showed left (`independent`); None for too
+    few. For copies whose samples are too many rounds apart for `steady_rounds`.
 
     A sample falls anywhere into a round of v bytes, so the most of n of what is left is below x·v with the chance xⁿ: this is
     the median of the rounds that would show it. Of a guest whose work changes, its busiest.

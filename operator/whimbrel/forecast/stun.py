@@ -16,6 +16,8 @@ from whimbrel.forecast.spread import quantile
 MOST_ROUNDS_TO_SETTLE = 64
 SETTLED = 0.98
 """A round that is at least this share of the one before it is like it."""
+PARTS_LEFT = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""How much of a round of which nothing is sampled may be left, each standing for what is less: equally likely."""
 LARGER = 1.15
 """What is left of a round may exceed what is computed of it by so much."""
 UNLIKELY = 1e-15
@@ -39,6 +41,7 @@ def pause_if_suspended_now(
     device_state_s: float = DEVICE_STATE_S,
     *,
     later_left: Sequence[float] = (),
+    round_at_most: float | None = None,
     certainty: float = 1.0,
     round_may_begin: bool = False,
 ) -> Pause:
@@ -47,17 +50,22 @@ def pause_if_suspended_now(
 
     Bound: (remaining + working set, as far as rewritten since then) ÷ the capped rate; with this certainty of the guests that
     this one may be. `later_left`: what was seen left of rounds after the first; a guest whose rounds are large would have shown
-    it, so these weigh the guests anew. `round_may_begin`: a new round may have begun since `remaining` was sampled, of which
-    everything is left.
+    it, so these weigh the guests anew. So does `round_at_most`, what a round begins with at most; and no more is dirtied within
+    one, so that twice of it bounds any pause. `round_may_begin`: a new round may have begun since `remaining` was sampled; how
+    much of it is left is as uncertain as the guest, up to all of it.
     """
     pauses, bounds = list[tuple[float, float]](), list[tuple[float, float]]()
-    for one, pace, weight in _weighed(guest, path, later_left):
+    for one, pace, weight in _weighed(guest, path, later_left, round_at_most):
         most = one.curve.distinct_bytes(max(0.0, elapsed_s))
         dirtied = most if round_age_s is None else min(most, one.curve.distinct_bytes(max(0.0, round_age_s)))
         pauses.append((pause_s(remaining_bytes, dirtied, pace.bytes_per_second, device_state_s), weight))
-        left = max(remaining_bytes, most) if round_may_begin else remaining_bytes
-        bounds.append((pause_s(left, most, pace.bytes_per_second, device_state_s), weight))
+        round_bytes, parts = (max(remaining_bytes, most), PARTS_LEFT) if round_may_begin else (remaining_bytes, (1.0,))
+        for part in parts:
+            longest_s = pause_s(part * round_bytes, most, pace.bytes_per_second, device_state_s)
+            bounds.append((longest_s, weight / len(parts)))
     bound_s = quantile(bounds, certainty)
+    if round_at_most is not None:
+        bound_s = min(bound_s, pause_s(round_at_most, round_at_most, _slowest(path), device_state_s))
     return Pause(_ms(quantile(pauses, 0.5)), _ms(quantile(pauses, 0.9)), _ms(bound_s))
 
 
@@ -67,6 +75,7 @@ def longest_pause_ms(
     device_state_s: float = DEVICE_STATE_S,
     *,
     later_left: Sequence[float] = (),
+    round_at_most: float | None = None,
     certainty: float = 1.0,
 ) -> int:
     """The pause of a guest of whose writing nothing is told, in milliseconds, rounded up: remaining + working set, each as much
@@ -78,19 +87,32 @@ def longest_pause_ms(
     round_bytes = guest.memory_bytes if guest.in_use_bytes is None else guest.in_use_bytes
     if later_left and certainty < 1:
         round_bytes = min(round_bytes, max(later_left) / (1 - certainty) ** (1 / len(later_left)))
-    slowest = min(pace.bytes_per_second for pace, _weight in path.paces())
-    return _ms(pause_s(round_bytes, round_bytes, slowest, device_state_s))
+    if round_at_most is not None:
+        round_bytes = min(round_bytes, round_at_most)
+    return _ms(pause_s(round_bytes, round_bytes, _slowest(path), device_state_s))
 
 
-def _weighed(guest: Guest, path: Path, later_left: Sequence[float]) -> list[tuple[Candidate, Pace, float]]:
+def _slowest(path: Path) -> float:
+    return min(pace.bytes_per_second for pace, _weight in path.paces())
+
+
+def _weighed(
+    guest: Guest, path: Path, later_left: Sequence[float], round_at_most: float | None
+) -> list[tuple[Candidate, Pace, float]]:
     """The guests that this one may be at the rates that the path may have, each with its weight after what was seen.
 
     A sample falls anywhere into a round of v bytes, so what is left is equally likely from 0 to v: the likelihood is 1/v, and
-    next to nothing where more is left than a round has.
+    next to nothing where more is left than a round has; or where a round has more than any has had.
     """
     believed = [each for each in weighed(guest, path.paces()) if each[2] > 0]
-    seen = [(one, pace, weight * _likelihood(_settled_round(one, pace), later_left)) for one, pace, weight in believed]
-    return seen if later_left and sum(weight for *_, weight in seen) > 0 else believed
+    if not later_left:
+        return believed
+    seen = [
+        (one, pace, weight * _likelihood(_settled_round(one, pace), later_left, round_at_most))
+        for one, pace, weight in believed
+    ]
+    total = sum(weight for *_, weight in seen)
+    return [(one, pace, weight / total) for one, pace, weight in seen] if total > 0 else believed
 
 
 def _settled_round(one: Candidate, pace: Pace) -> float:
@@ -104,7 +126,9 @@ def _settled_round(one: Candidate, pace: Pace) -> float:
     return max(1.0, size)
 
 
-def _likelihood(round_bytes: float, later_left: Sequence[float]) -> float:
+def _likelihood(round_bytes: float, later_left: Sequence[float], round_at_most: float | None) -> float:
+    if round_at_most is not None and round_bytes > LARGER * round_at_most:
+        return UNLIKELY ** len(later_left)
     return prod(UNLIKELY if left > LARGER * round_bytes else 1.0 / round_bytes for left in later_left)
 
 

@@ -21,9 +21,9 @@ THROTTLED_IN_VAIN = IN_VAIN | {"CannotConverge"}
 """and those after which a rung that throttles would: its samples teach nothing, so no forecast knows better the next time."""
 LIKELY = 0.5
 """A rung with this chance is taken: the gentler the better, as long as it is more likely to do than not."""
-LIKELY_TO_STOP_IT = 0.6
-"""A rung that stops its guest for the rest is begun at no lower chance: of guests that permit nothing else, one in a hundred at
-most shall learn only from an attempt that they do not move within their budget (docs/reference/figures.md).
+LIKELY_TO_STOP_IT = 0.8
+"""A rung that stops its guest for the rest is quoted at no lower chance. Before it begins its pause must be bounded with a
+certainty of 95 %, and samples of a copy seldom do that for a guest that was less likely to do (docs/reference/figures.md).
 """
 NEARLY_SURE, GAIN = 0.85, 0.1
 """Before a rung that only throttles, one that is merely likely is passed over where that is surer by the gain: it copies as
@@ -74,9 +74,8 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
             return _chosen(load, weighed)
         if found >= _likely(offer) and not _throttling_is_surer(load, found, following):
             return _chosen(load, weighed)
-    worth_while = [each for each in weighed if each[1] >= HOPELESS and not _stops_its_guest(each[0])]
-    best = max(worth_while, key=lambda each: each[1], default=None)
-    if best is None:
+    best = max(weighed, key=lambda each: each[1])
+    if best[1] < HOPELESS or _stops_its_guest(best[0]):
         return Choice(None, skipped=tuple(_passed_over(load, *each) for each in weighed))
     return _chosen(load, weighed[: weighed.index(best) + 1])
 
@@ -179,4 +178,9 @@ def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
         why = f"it may not end within {offer.deadline_seconds} s, and the next rung is surer"
     else:
         why = f"it is not likely to end within {offer.deadline_seconds} s"
-    return Withheld(offer.rung, f"{why} (chance {percent} %).")
+    asked = (
+        f", {round(100 * LIKELY_TO_STOP_IT)} % are asked of a rung that stops its guest"
+        if found >= LIKELY and _stops_its_guest(offer)
+        else ""
+    )
+    return Withheld(offer.rung, f"{why} (chance {percent} %{asked}).")

@@ -14,6 +14,7 @@ from whimbrel.domain.records import Instance, Key, VirtualMachine
 from whimbrel.domain.suspension import HYPERVISORS_DOWNTIME_MS
 from whimbrel.forecast import unattended_downtime_ms
 from whimbrel.ladder.downtime_ramp import most_last_step_ms
+from whimbrel.ladder.stun import STANDS_STILL
 from whimbrel.ladder.terms import terms_of
 
 
@@ -53,8 +54,8 @@ def disturbs_beyond(
         beyond.append("throttle the guest")
     if configuration.allow_post_copy and disruption.post_copy != Permission.ALLOWED:
         beyond.append("switch to post-copy")
-    if configuration.allow_workload_disruption and not configuration.allow_post_copy:
-        terms = terms_of(attempt, passes_devices_through=passes_devices_through)
+    terms = terms_of(attempt, passes_devices_through=passes_devices_through)
+    if terms.at_deadline in STANDS_STILL:
         beyond += _suspends_beyond(attempt, disruption, unattended_downtime_ms(terms))
     if (configuration.max_downtime_ms or 0) > HYPERVISORS_DOWNTIME_MS:
         beyond += _stops_beyond(configuration.max_downtime_ms or 0, disruption)

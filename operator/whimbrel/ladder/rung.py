@@ -159,7 +159,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """A rung that the plan permits and that is not offered for this load, with the reason in a sentence."""
+    """What the plan permits and this load does not get, with its rung and the reason in a sentence: the rung itself, or that it
+    is compressed.
+    """
 
     rung: Rung
     reason: str

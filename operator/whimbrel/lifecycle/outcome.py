@@ -27,9 +27,6 @@ INSTANCE_LAG_S = 10
 """How much later than a failed migration its instance may tell why: the two come by different watches."""
 LONGEST_FAILURE_REASON = 1024
 """Characters of KubeVirt's own words that are recorded: what follows from the failure must find room beside them."""
-UNSAMPLED_S = 10
-"""Longest that a copy goes on after the last sample that was read of it: KubeVirt takes one every five seconds, and it is read
-as often."""
 VERIFY_LIMIT_S = 60
 """How long after KubeVirt's end the node, the launcher and the guest agent may take to agree."""
 
@@ -245,7 +242,7 @@ def receipt(
     return Receipt(
         node=node,
         duration_ms=_duration(state.started_at, state.ended_at) or unmeasured,
-        bytes=_sent(record),
+        bytes=_sampled(record.sent_bytes if record is not None else None),
         downtime_ms=_downtime(evidence.attempt, state) or unmeasured,
         attempts=attempts,
         rung=record.rung if record is not None else None,
@@ -255,15 +252,8 @@ def receipt(
     )
 
 
-def _sent(record: AttemptRecord | None) -> Measure:
-    """The end of a copy is missing from its bytes: at its rate that was no more than the tolerance."""
-    if record is None or record.sent_bytes is None:
-        return Measure(source=MeasureSource.NOT_MEASURED)
-    unseen = round(UNSAMPLED_S * record.bytes_per_second) if record.bytes_per_second else None
-    return Measure(value=record.sent_bytes, tolerance=unseen, source=MeasureSource.LAST_SAMPLE)
-
-
 def _sampled(value: int | None) -> Measure:
+    """KubeVirt samples every five seconds, so the end of a copy is missing from its bytes: they are at least these."""
     source = MeasureSource.NOT_MEASURED if value is None else MeasureSource.LAST_SAMPLE
     return Measure(value=value, source=source)
 

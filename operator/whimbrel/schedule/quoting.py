@@ -118,7 +118,7 @@ def says_as_quoted(quote: Quote, waiting: Sequence[VirtualMachineMoveSpec]) -> b
 
 def _says(stored: VirtualMachineMoveSpec, row: QuotedMove) -> bool:
     attempt = stored.attempt
-    if attempt is None or row.target_chosen_by is not TargetChoice.WHIMBREL:
+    if attempt is None or not attempt.names_target or row.target_chosen_by is not TargetChoice.WHIMBREL:
         return False
     via, target = (attempt.target_node, attempt.final_node) if attempt.final_node else ("", attempt.target_node)
     quoted = row.source_node, row.via_node, row.target_node, row.rungs

@@ -105,7 +105,7 @@ def watched(evidence: Evidence, snapshot: Snapshot) -> Watched | None:
     if seen is not None and (more_than_memory or configuration.compression or configuration.allow_auto_converge):
         # Disks are in these figures, and before them comes no memory; compressed bytes say little of bytes of memory; and a
         # throttled guest shows nothing of what it does by itself.
-        seen = replace(seen, points=(), later_left=())
+        seen = replace(seen, points=(), later_left=(), round_at_most=None)
     return Watched(
         attempt=attempt,
         guest=guest,
@@ -209,13 +209,21 @@ def _bound_ms(found: Watched, elapsed_s: float) -> int:
     """
     path = found.path if found.seen is None else _at_rate_seen(found.path, found.seen)
     if not found.narrowed.tells_how_it_writes:
-        left = () if found.seen is None else found.seen.later_left
-        return longest_pause_ms(found.narrowed, path, found.terms.device_state_s, later_left=left, certainty=CERTAINTY)
+        left, at_most = ((), None) if found.seen is None else (found.seen.later_left, found.seen.round_at_most)
+        return longest_pause_ms(
+            found.narrowed,
+            path,
+            found.terms.device_state_s,
+            later_left=left,
+            round_at_most=at_most,
+            certainty=CERTAINTY,
+        )
     if found.seen is None:
         return predict(found.guest, path, found.terms).downtime_bound_ms
     pause = pause_if_suspended_now(
         found.narrowed, path, found.seen.remaining_bytes, elapsed_s, None,
-        later_left=found.seen.later_left, certainty=CERTAINTY, round_may_begin=not _still_in_first_round(found, elapsed_s),
+        later_left=found.seen.later_left, round_at_most=found.seen.round_at_most, certainty=CERTAINTY,
+        round_may_begin=not _still_in_first_round(found, elapsed_s),
     )  # fmt: skip
     return pause.bound_ms
 
@@ -264,7 +272,7 @@ def learned(record: AttemptRecord, found: Watched | None, samples: Iterable[Migr
     if not (found.terms.may_throttle or found.copies_disks or found.attempt.configuration.compression):
         points = seen.points if seen is not None else ()
         if all(point.at_most for point in points):
-            points = (*_of_what_was_left(record, seen), *points)
+            points = (*_of_what_was_left(record, found), *points)
         update["seen"] = tuple(_kept(point) for point in (points or _of_duration(record, found))[:MOST_POINTS])
     return record.model_copy(update=update)
 
@@ -281,12 +289,15 @@ def _of_duration(record: AttemptRecord, found: Watched) -> tuple[CurvePoint, ...
     return () if point is None else (point,)
 
 
-def _of_what_was_left(record: AttemptRecord, seen: Sighting | None) -> tuple[CurvePoint, ...]:
+def _of_what_was_left(record: AttemptRecord, found: Watched) -> tuple[CurvePoint, ...]:
     """What a pre-copy that did not end tells of its rounds where none of them was seen whole: that each was so large."""
-    if seen is None or record.outcome == AttemptOutcome.SUCCEEDED or not seen.bytes_per_second:
+    seen = found.seen
+    ended = record.outcome in (AttemptOutcome.SUCCEEDED, AttemptOutcome.UNVERIFIED)
+    size = round_by_what_was_left(seen.later_left) if seen is not None and not ended else None
+    if seen is None or size is None or not seen.bytes_per_second:
         return ()
-    size = round_by_what_was_left(seen.later_left)
-    return () if size is None else (CurvePoint(size / seen.bytes_per_second, size, SEEN_WHILE_MIGRATING),)
+    size = max(size, found.terms.last_step_s * seen.bytes_per_second)  # it would have ended within a smaller one
+    return (CurvePoint(size / seen.bytes_per_second, size, SEEN_WHILE_MIGRATING),)
 
 
 def _kept(point: CurvePoint) -> SeenPoint:

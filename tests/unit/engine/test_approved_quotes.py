@@ -147,6 +147,10 @@ def test_a_move_that_is_not_what_its_line_of_the_approved_quote_says_waits_for_t
         return says_as_quoted(Quote.model_validate(quote), [move.move.spec])
 
     assert says(quote)
+    attempt = move.move.spec.attempt
+    assert attempt is not None
+    elsewhere = attempt.model_copy(update={"allowed_nodes": ("node-2", "node-3")})
+    assert not says_as_quoted(Quote.model_validate(quote), [move.move.spec.model_copy(update={"attempt": elsewhere})])
     assert not says({**quote, "moves": [{**line, **different}]})
     assert not says({**quote, "omitted": 1})
     assert not says({**quote, "moves": [line, {**line, "instanceUID": "another"}]})

@@ -265,8 +265,8 @@ def test_what_a_failed_copy_has_shown_is_kept_and_decides_the_next_attempt() -> 
     assert stage.outcome() == ("Failed", "NoRungFits")
 
 
-LEFT_MIB = (31, 8, 44, 17, 52, 26, 3, 39)
-"""What eight samples show left of rounds of 60 MiB that take a tenth of a second: no two differ by a whole number of rounds."""
+LEFT_MIB = (155, 40, 240, 20, 90, 260, 205, 130)
+"""What eight samples show left of rounds of 300 MiB, half a second each: no size of rounds explains what lies between them."""
 
 
 @pytest.mark.parametrize(("samples", "known"), [(8, True), (5, False)])
@@ -285,8 +285,10 @@ def test_a_copy_whose_rounds_are_shorter_than_its_samples_are_apart_tells_their_
     assert record["reason"] == "NotConverged"
     seen = [point for point in record["seen"] if not point["atMost"]]
     assert bool(seen) == known
+    following = stage.move()["status"]["attempt"]["forecast"]["chancePercent"]
+    assert (following < 40) == known
     if known:
-        assert seen == [{"windowMs": 95, "distinctBytes": pytest.approx(56.7 * MIB, rel=0.01), "atMost": False}]
+        assert seen == [{"windowMs": 476, "distinctBytes": pytest.approx(283.5 * MIB, rel=0.01), "atMost": False}]
 
 
 def test_a_copy_that_has_sent_more_than_its_step_permits_is_ended() -> None:

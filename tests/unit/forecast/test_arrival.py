@@ -145,3 +145,16 @@ def test_a_throttled_copy_that_should_have_ended_for_every_guest_but_the_fastest
 
     assert chance_of_rest(throttled(600, 200_000), path, limits, seen) == 0
     assert chance_of_rest(throttled(600, 900), path, limits, seen) > 0.5
+
+
+def test_a_copy_that_kubevirt_will_end_has_no_arrival_and_makes_no_progress() -> None:
+    """A set that is rewritten as fast as it is copied, by a deadline in ten seconds."""
+    busy = Guest(
+        1024.0 * MIB, 1024.0 * MIB, (CurvePoint(1.0, 200.0 * MIB, "sample"), CurvePoint(9.0, 900.0 * MIB, "round"))
+    )
+    seen = Sighting(NOW, 50.0, 5000.0 * MIB, 300.0 * MIB, 100.0 * MIB, False, 1.0)
+
+    told = eta(busy, Path(100.0 * MIB), Terms(60.0), seen)
+
+    assert chance_of_rest(busy, Path(100.0 * MIB), Terms(60.0), seen) == 0
+    assert (told.p50_s, told.p90_s, told.will_send_bytes) == (None, None, None)

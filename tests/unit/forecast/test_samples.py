@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.samples import MigrationSample
 from whimbrel.forecast import CurvePoint, Guest, Sighting, point_of_finished, sighting
-from whimbrel.forecast.steady import FEWEST_ROUNDS_LEFT, one_of_each_round, round_by_what_was_left, steady_rounds
+from whimbrel.forecast.steady import (
+    FEWEST_ROUNDS_LEFT,
+    independent,
+    one_of_each_round,
+    round_at_most,
+    round_by_what_was_left,
+    steady_rounds,
+)
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KNOWN = Guest(1000.0 * MIB, 1000.0 * MIB)
@@ -121,6 +128,41 @@ def test_of_rounds_that_are_too_short_for_the_samples_what_was_left_tells_their_
     assert 0.95 < sorted(ratios)[1000] < 1.05
     assert sum(2 / 3 < ratio < 4 / 3 for ratio in ratios) > 0.8 * len(ratios)
     assert round_by_what_was_left(left[1:]) is None
+
+
+def test_samples_that_fall_ever_further_into_their_rounds_by_the_same_step_count_as_one() -> None:
+    drawn = random.Random(11)
+    anywhere = [[drawn.uniform(0, 500) for _ in range(8)] for _ in range(500)]
+
+    assert independent([114, 134, 154, 174, 194, 214]) == (214,)
+    assert independent([20, 0.1, 480, 460, 440, 420]) == (480,)
+    assert independent([300]) == (300,)
+    assert sum(len(independent(left)) == 8 for left in anywhere) > 450
+
+
+@given(
+    st.floats(20, 3000), st.integers(2, 10), st.floats(0.9, 1.1), st.floats(0, 1), st.sampled_from([0.0, 100.0]),
+)  # fmt: skip
+def test_no_round_is_larger_than_the_bound_by_samples_of_it(
+    sent_mib: float, samples: int, interval: float, begins: float, unsent_mib: float
+) -> None:
+    """Rounds of one size at 596 MiB/s, sampled about every five seconds."""
+    marks = []
+    for number in range(samples):
+        sent = begins * sent_mib + 596 * 5 * interval * number
+        marks.append((sent, unsent_mib + sent_mib - sent % sent_mib))
+
+    bound = round_at_most(one_of_each_round(marks), unsent_mib)
+
+    assert bound is None or bound >= 0.999 * (sent_mib + unsent_mib)
+
+
+def test_two_samples_bound_a_round_and_more_tell_it() -> None:
+    marks = [(2980.0 * number, 1200 - 2980.0 * number % 1200) for number in range(1, 5)]
+
+    assert round_at_most(marks[:1]) is None
+    assert round_at_most(marks[:2]) == pytest.approx(1.05 * 2400)
+    assert round_at_most(marks) == pytest.approx(1.05 * 1200)
 
 
 def test_repeated_disordered_and_broken_samples_change_nothing() -> None:

@@ -1,5 +1,8 @@
 """How long a suspended guest stands still: what real QEMU showed, and what holds for any guest."""
 
+import random
+from math import exp, log
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from support.migration_cases import guests, paths
 from whimbrel.domain.quantities import MIB
 from whimbrel.domain.suspension import pause_in_all_s, pause_s
-from whimbrel.forecast import CurvePoint, Guest, Path, pause_if_suspended_now
+from whimbrel.forecast import CurvePoint, Guest, Path, pause_if_suspended_now, quantile
 
 SET = 64.0 * MIB
 
@@ -57,3 +60,44 @@ def test_a_live_estimate_is_never_less_than_what_has_passed(
 
 def test_a_link_that_stands_still_never_ends_a_pause() -> None:
     assert pause_s(1.0, 0.0, 0.0) == float("inf")
+
+
+def test_what_was_left_of_rounds_makes_the_bound_surer_and_never_less_than_it_is_certain_of() -> None:
+    """Guests as they are believed to be: the sample says 1000 MiB in a second, the set is as likely larger by any factor."""
+    drawn, rate = random.Random(3), 596.0 * MIB
+    known = Guest(8192.0 * MIB, 6144.0 * MIB, (CurvePoint(1.0, 1000.0 * MIB, "sample"),))
+    alone = pause_if_suspended_now(known, Path(rate), 0.0, 30.0, None, certainty=0.95, round_may_begin=True)
+    held, bounds_ms = 0, list[int]()
+    for _ in range(200):
+        set_bytes = 1000 * MIB * exp(drawn.uniform(0, log(6.144)))
+        left = [drawn.uniform(0, set_bytes) for _ in range(4)]
+        pause = pause_if_suspended_now(
+            known, Path(rate), left[-1], 30.0, None, later_left=left, certainty=0.95, round_may_begin=True
+        )
+        really_ms = 1000 * (drawn.uniform(0, set_bytes) + set_bytes) / rate
+        held += really_ms <= pause.bound_ms
+        assert pause.p90_ms <= pause.bound_ms
+        bounds_ms.append(pause.bound_ms)
+
+    assert held >= 0.95 * 200
+    assert sum(bounds_ms) < 0.9 * 200 * alone.bound_ms
+
+
+def test_twice_the_largest_round_bounds_the_pause() -> None:
+    known = Guest(8192.0 * MIB, 6144.0 * MIB, (CurvePoint(1.0, 1000.0 * MIB, "sample"),))
+
+    pause = pause_if_suspended_now(
+        known, Path(596.0 * MIB), 500.0 * MIB, 30.0, None, later_left=(500.0 * MIB,), round_at_most=1100.0 * MIB,
+        certainty=0.95, round_may_begin=True,
+    )  # fmt: skip
+
+    assert 1000 * 1000 / 596 < pause.bound_ms <= 1000 * 2 * 1100 / 596 + 26
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0.01, 1)), min_size=1), st.floats(0, 1))
+def test_a_quantile_does_not_depend_on_how_large_all_weights_are(
+    weighted: list[tuple[float, float]], share: float
+) -> None:
+    tiny = [(value, weight * 2.0**-100) for value, weight in weighted]
+
+    assert quantile(tiny, share) == quantile(weighted, share)

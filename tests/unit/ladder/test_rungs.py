@@ -3,10 +3,13 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from support.own import an_attempt
 from whimbrel.api.ladder import Disruption, LadderStep, Migration, Permission, Preset, Rung
+from whimbrel.api.virtual_machine_move import AttemptSpec
 from whimbrel.domain.quantities import MIB
 from whimbrel.forecast import AtDeadline, Terms, pass_seconds, time_budget_units, unattended_downtime_ms
 from whimbrel.ladder import PRESETS, Load, Offer, Withheld, ladder_of, steps, stun
+from whimbrel.ladder.consent import disturbs_beyond
 from whimbrel.ladder.deadlines import on_grid
 
 GIB = 1024**3
@@ -301,3 +304,14 @@ def test_deadlines_come_from_a_grid_that_is_never_less_and_at_most_a_half_more(s
 
     assert seconds <= found <= 1.5 * seconds
     assert on_grid(found) == found
+
+
+def test_post_copy_that_kubevirt_would_not_do_is_a_pause_that_has_to_be_permitted() -> None:
+    """A guest with passed-through devices is given any last step instead, whatever the configuration says of post-copy."""
+    made = AttemptSpec.model_validate(an_attempt(rung="PostCopy"))
+    both = {"allow_post_copy": True, "allow_workload_disruption": True}
+    attempt = made.model_copy(update={"configuration": made.configuration.model_copy(update=both)})
+    terms = Migration(disruption=Disruption(post_copy=Permission.ALLOWED))
+
+    assert disturbs_beyond(attempt, terms) == ()
+    assert disturbs_beyond(attempt, terms, passes_devices_through=True) == ("suspend the guest",)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from support.builders import NOW, a_migration_state, an_instance
 from whimbrel.domain.records import Instance, Key
-from whimbrel.runtime.resume_time import REMEMBERED, ResumeTime
+from whimbrel.runtime.resume_time import REMEMBERED, REMEMBERED_S, ResumeTime
 
 UID = "uid-of-the-migration"
 DB1 = Key("default", "db1")
@@ -96,5 +96,16 @@ def test_a_migration_that_was_gone_before_is_not_measured() -> None:
     resume.dropped(UID)
 
     resume.look(seen(failed=True), 20.0)
+
+    assert resume.seconds == 3.0
+
+
+def test_what_took_long_once_is_forgotten_after_an_hour() -> None:
+    resume = ResumeTime()
+    assert measured(resume, 30.0) == 30.0
+
+    resume.look({}, 130.0 + REMEMBERED_S)
+    assert resume.seconds == 30.0
+    resume.look({}, 131.0 + REMEMBERED_S)
 
     assert resume.seconds == 3.0

@@ -100,7 +100,8 @@ def test_a_guest_whose_pause_could_take_more_than_half_of_the_budget_stays_and_i
 
 
 def test_without_the_gate_the_same_guest_is_suspended_and_the_quote_says_what_stands_in() -> None:
-    simulation = emptied(700, gates=())
+    longer = {"stun": "Allowed", "maxDowntimeMs": 15_000, "unattendedDowntimeMs": 120_000}
+    simulation = emptied(700, gates=(), disruption=longer)
 
     assert attempts(simulation) == [("Stun", "Succeeded")]
     assert all("maxDowntimeMs" not in spec for spec in policies(simulation))
