@@ -22,7 +22,7 @@ from whimbrel.simulation.topology import GIB, GuestShape, HostShape, Topology, a
 from whimbrel_lab.bench.figures import Figure
 
 SEED = 2026
-GUESTS, GUESTS_QUICK = 400, 40
+GUESTS, GUESTS_QUICK = 800, 40
 SOURCE, TARGET = "node-0", "node-1"
 LINK_MIB_PER_SECOND = 596
 """What two migrations leave each other of 10 Gbit/s."""
@@ -101,6 +101,10 @@ def climb(guest: GuestShape, terms: Mapping[str, Any], *, told: bool = True, dec
     )
 
 
+def _not_kept(climbed: Sequence[Climbed]) -> float:
+    return sum(not each.kept for each in climbed) / len(climbed)
+
+
 def _silence(simulation: Simulation) -> None:
     nothing: Callable[[], Measurements] = Measurements
     simulation.operator.metrics = nothing
@@ -114,8 +118,9 @@ async def measure(*, quick: bool = False) -> Sequence[Figure]:
     vain_s, from_the_bottom_s = sum(each.vain_s for each in told), sum(each.vain_s for each in untold)
     return (
         Figure(
-            "ladder_not_kept", "guests of the model neither moved within their budget nor refused beforehand",
-            100 * sum(not each.kept for each in told) / len(told), "%", "1 %", 1.0,
+            "ladder_not_kept",
+            "guests of the model neither moved within their budget nor refused beforehand, of those whose plans do worst",
+            100 * max(map(_not_kept, (told[number :: len(TERMS)] for number in range(len(TERMS))))), "%", "1 %", 1.0,
         ),
         Figure(
             "ladder_harmed", "guests that stood still for longer than the attended worst case",
