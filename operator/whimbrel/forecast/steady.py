@@ -62,6 +62,30 @@ def round_at_most(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: fl
     return None if size is None else (1 + SAME_ROUND) * size + unsent_bytes
 
 
+def independent(left_bytes: Sequence[float]) -> tuple[float, ...]:
+    """What was left of rounds, a sample of each, where samples fall anywhere into their rounds. Where each falls as much
+    further into its round as the one before, as nearly a whole number of rounds lies between them, they tell no more than one.
+    """
+    if len(left_bytes) < 2:
+        return tuple(left_bytes)
+    steps = sorted(later - earlier for earlier, later in pairwise(left_bytes))
+    usual = steps[len(steps) // 2]
+    alike = sum(abs(step - usual) <= SAME_STEP * max(left_bytes) for step in steps)
+    return (max(left_bytes),) if 2 * alike > len(steps) else tuple(left_bytes)
+
+
+def round_by_what_was_left(left_bytes: Sequence[float]) -> float | None:
+    """The size of rounds that are alike, in bytes, by what a sample of each of them showed left (`independent`); None for too
+    few. For copies whose samples are too many rounds apart for `steady_rounds`.
+
+    A sample falls anywhere into a round of v bytes, so the most of n of what is left is below x·v with the chance xⁿ: this is
+    the median of the rounds that would show it. Of a guest whose work changes, its busiest.
+    """
+    if len(left_bytes) < FEWEST_ROUNDS_LEFT:
+        return None
+    return max(left_bytes) * float(2 ** (1 / len(left_bytes)))
+
+
 def _size(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float, most_rounds: int) -> float | None:
     size = _largest(sent_and_left, unsent_bytes, most_rounds)
     at_least = _most_left(sent_and_left, unsent_bytes)
@@ -92,27 +116,3 @@ def _differences(sent_and_left: Sequence[tuple[float, float]]) -> list[float]:
 
 def _most_left(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: float) -> float:
     return max((left for _sent, left in sent_and_left), default=0.0) - unsent_bytes
-
-
-def independent(left_bytes: Sequence[float]) -> tuple[float, ...]:
-    """What was left of rounds, a sample of each, where samples fall anywhere into their rounds. Where each falls as much
-    further into its round as the one before, as nearly a whole number of rounds lies between them, they tell no more than one.
-    """
-    if len(left_bytes) < 2:
-        return tuple(left_bytes)
-    steps = sorted(later - earlier for earlier, later in pairwise(left_bytes))
-    usual = steps[len(steps) // 2]
-    alike = sum(abs(step - usual) <= SAME_STEP * max(left_bytes) for step in steps)
-    return (max(left_bytes),) if 2 * alike > len(steps) else tuple(left_bytes)
-
-
-def round_by_what_was_left(left_bytes: Sequence[float]) -> float | None:
-    """The size of rounds that are alike, in bytes, by what a sample of each of them showed left (`independent`); None for too
-    few. For copies whose samples are too many rounds apart for `steady_rounds`.
-
-    A sample falls anywhere into a round of v bytes, so the most of n of what is left is below x·v with the chance xⁿ: this is
-    the median of the rounds that would show it. Of a guest whose work changes, its busiest.
-    """
-    if len(left_bytes) < FEWEST_ROUNDS_LEFT:
-        return None
-    return max(left_bytes) * float(2 ** (1 / len(left_bytes)))
