@@ -222,8 +222,11 @@ def _plan_status(
 def _tracked(plan: Plan, seen: Survey) -> Iterable[Tracked]:
     told = arrivals(plan, seen)
     for move in seen.moves_of(plan):
-        sample = seen.snapshot.samples.get(move.instance_key)
-        yield Tracked(seen.evidence[move.key], seen.phases[move.key], sample, told.get(move.key))
+        evidence, sample = seen.evidence[move.key], seen.snapshot.samples.get(move.instance_key)
+        began = evidence.state.started_at if evidence.state is not None else None
+        if sample is not None and (began is None or sample.sampled_at < began):
+            sample = None  # of the migration before
+        yield Tracked(evidence, seen.phases[move.key], sample, told.get(move.key))
 
 
 def _course(

@@ -13,6 +13,7 @@ from whimbrel.cli.output import Answer
 from whimbrel.cli.receipt import name
 from whimbrel.cli.verb import Connect, Verb, takes_plan
 from whimbrel.forecast import CERTAIN
+from whimbrel.lifecycle.guard import attended_downtime_ms
 from whimbrel.preflight.elsewhere import SourceNode
 
 HEADERS = ("VM", "FROM", "TO", "EXPECTED", "BY", "LADDER", "PAUSE UP TO", "IF UNATTENDED", "CANNOT MOVE")
@@ -60,6 +61,8 @@ def describe(plan: PlanObject, quote: Quote, moves: Sequence[VirtualMachineMove]
         notes.insert(0, held)
     if passed := skipped(plan.namespace, quote.moves):
         notes.insert(0, passed)
+    if unstoppable := not_cut_short(plan.namespace, quote.moves):
+        notes.insert(0, unstoppable)
     if any(line.target_chosen_by == TargetChoice.SCHEDULER for line in quote.moves):
         notes.insert(0, SCHEDULER_CHOOSES)
     if quote.conflicts:
@@ -107,7 +110,7 @@ def row(line: QuotedMove) -> tuple[str, ...]:
         _expected(line) if line.target_node else words.NOTHING,
         line.rung or words.NOTHING,
         " → ".join(line.rungs) or words.NOTHING,
-        words.milliseconds(line.attended_downtime_ms or line.budget_ms),
+        words.milliseconds(line.attended_downtime_ms or line.budget_ms or line.downtime_bound_ms),
         words.milliseconds(line.unattended_downtime_ms),
         ", ".join(line.reasons),
     )
@@ -142,6 +145,22 @@ def skipped(namespace: str, lines: Iterable[QuotedMove]) -> str:
     """Rungs that are passed over because they would not do: one line per machine. Empty where there are none."""
     told = [f"  {_short(namespace, line.virtual_machine)}: {'; '.join(line.skipped)}" for line in lines if line.skipped]
     return "\n".join(["Passed over, by the forecast:", *told]) if told else ""
+
+
+def not_cut_short(namespace: str, lines: Iterable[QuotedMove]) -> str:
+    """Whose pause nothing can end early, so that PAUSE UP TO is longer than a guard would let it be. Empty: nobody's."""
+    names = [
+        _short(namespace, line.virtual_machine)
+        for line in lines
+        if line.budget_ms is not None and (line.attended_downtime_ms or 0) > attended_downtime_ms(line.budget_ms)
+    ]
+    if not names:
+        return ""
+    return (
+        f"PAUSE UP TO of {', '.join(names)} is KubeVirt's own limit: where its stall detection or a device makes it raise "
+        "the hypervisor's limit, nothing ends a last step early. Such a rung begins only if it is foretold to take "
+        "half of maxDowntimeMs at most."
+    )
 
 
 def conflicts(quote: Quote) -> str:

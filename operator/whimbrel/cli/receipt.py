@@ -140,32 +140,33 @@ def in_all(receipt: PlanReceipt) -> str:
     """What the whole plan came to, beside what was expected of it."""
     expected = words.expected(receipt.quoted_p50_seconds, receipt.quoted_p90_seconds)
     judged = receipt.p90_held + receipt.p90_missed
+    cost = [*([_sent(receipt)] if receipt.moved else []), *_in_vain(receipt)]
     lines = [
         f"In all: {receipt.moved} moved in {words.seconds(receipt.duration_seconds)} (expected {expected}), by "
-        f"{receipt.attempts} attempts; {_sent(receipt)}{_in_vain(receipt)}."
+        f"{receipt.attempts} attempt{'s' * (receipt.attempts != 1)}{'; ' * bool(cost)}{', '.join(cost)}."
     ]
     if judged:
         lines.append(f"{receipt.p90_held} of {judged} took no longer than was said with nine chances in ten.")
-    if receipt.bytes_unmeasured or receipt.downtime_unmeasured:
-        lines.append(
-            f"Nobody measured the bytes of {receipt.bytes_unmeasured} and the downtime of {receipt.downtime_unmeasured}."
-        )
+    untold = {"bytes": receipt.bytes_unmeasured, "downtime": receipt.downtime_unmeasured}
+    said = [f"the {what} of {count}" for what, count in untold.items() if count]
+    if said:
+        lines.append(f"Nobody measured {' and '.join(said)}.")
     return " ".join(lines)
 
 
 def _sent(receipt: PlanReceipt) -> str:
     """What successful attempts sent; a sum of nothing measured is no figure."""
     measured = receipt.moved > receipt.bytes_unmeasured
-    return f"≥ {words.size(receipt.bytes)} sent" if measured or not receipt.moved else "nobody measured what was sent"
+    return f"≥ {words.size(receipt.bytes)} sent" if measured else "nobody measured what was sent"
 
 
-def _in_vain(receipt: PlanReceipt) -> str:
+def _in_vain(receipt: PlanReceipt) -> list[str]:
     """What attempts sent that moved nobody; empty where there was none."""
     unmeasured = receipt.wasted_unmeasured
-    said = [f"{words.size(receipt.wasted_bytes)} of attempts that failed"] if receipt.wasted_bytes else []
+    said = [f"≥ {words.size(receipt.wasted_bytes)} of attempts that failed"] if receipt.wasted_bytes else []
     if unmeasured:
         said.append(f"of {unmeasured} attempt{'s' * (unmeasured > 1)} that failed nobody measured what was sent")
-    return "".join(f", {each}" for each in said)
+    return said
 
 
 def entry(move: VirtualMachineMove) -> dict[str, Any]:

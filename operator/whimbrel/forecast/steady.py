@@ -18,7 +18,9 @@ FEW_ROUNDS_BETWEEN = 2
 FEWEST_ROUNDS_LEFT = 6
 """With so many, four of five rounds are within a third of the size that is told by what was left of them."""
 SAME_STEP = 0.1
-"""Of the most that was left: how far apart steps from sample to sample may be and be called the same."""
+"""Of the most that was left: how far apart steps from sample to sample may be and be called the same;"""
+SMALL_STEP = 0.25
+"""and how large they may be for samples to creep through their rounds. Larger ones soon have been everywhere."""
 SAME_ROUND = 0.05
 """Of what is left: so little more was not dirtied, but is pages of zeros and headers."""
 TOLERANCE = 0.12
@@ -63,15 +65,16 @@ def round_at_most(sent_and_left: Sequence[tuple[float, float]], unsent_bytes: fl
 
 
 def independent(left_bytes: Sequence[float]) -> tuple[float, ...]:
-    """What was left of rounds, a sample of each, where samples fall anywhere into their rounds. Where each falls as much
-    further into its round as the one before, as nearly a whole number of rounds lies between them, they tell no more than one.
+    """What was left of rounds, a sample of each, where samples fall anywhere into their rounds. Where each falls only a little
+    further into its round than the one before, as nearly a whole number of rounds lies between, they tell no more than one.
     """
     if len(left_bytes) < 2:
         return tuple(left_bytes)
     steps = sorted(later - earlier for earlier, later in pairwise(left_bytes))
     usual = steps[len(steps) // 2]
     alike = sum(abs(step - usual) <= SAME_STEP * max(left_bytes) for step in steps)
-    return (max(left_bytes),) if 2 * alike > len(steps) else tuple(left_bytes)
+    creeps = 2 * alike > len(steps) and abs(usual) <= SMALL_STEP * max(left_bytes)
+    return (max(left_bytes),) if creeps else tuple(left_bytes)
 
 
 def round_by_what_was_left(left_bytes: Sequence[float]) -> float | None:

@@ -3,8 +3,8 @@
 Bounded, and copied only when it changed. Called by `kube.Store` alone.
 """
 
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from whimbrel.domain.records import Instance, Key
@@ -12,55 +12,80 @@ from whimbrel.domain.samples import MOST_SAMPLES, GuestReadings, MigrationSample
 
 READING_LIFETIME = timedelta(hours=1)
 SAMPLE_LIFETIME = timedelta(seconds=60)
+MOST_NODES = 2
+"""Nodes whose readings of one guest are kept: where it runs, and where it ran or goes."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Readings:
-    """The last readings of each guest that runs."""
+    """The last readings of each guest that runs, by the node that told: while it migrates its target tells of it as well."""
 
     def __init__(self) -> None:
-        self._held: dict[Key, GuestReadings] = {}
+        self._held: dict[Key, dict[str, GuestReadings]] = {}
         self._copy: Mapping[Key, GuestReadings] | None = None
-        self._instances: Container[Key] | None = None
+        self._instances: Mapping[Key, Instance] | None = None
         self._due = _NEVER
         """Nothing gets too old before."""
 
     def tell(self, told: Mapping[Key, GuestReadings]) -> None:
-        """Takes in readings, member by member the newest; what another node told before counts no more."""
+        """Takes in readings, member by member the newest of each node."""
         for key, new in told.items():
-            merged = _merged(self._held.get(key), new)
-            if (at := _newest_at(merged)) is None or merged == self._held.get(key):
+            nodes = self._held.get(key, {})
+            merged = _merged(nodes.get(new.node), new)
+            if (at := _newest_at(merged)) is None or merged == nodes.get(new.node):
                 continue
-            self._held[key] = merged
+            newest = sorted({**nodes, new.node: merged}.values(), key=lambda each: (_newest_at(each) or at, each.node))
+            self._held[key] = {each.node: each for each in newest[-MOST_NODES:]}
             self._due = min(self._due, at + READING_LIFETIME)
-            self._copy = self._instances = None
+            self._copy = None
 
-    def view(self, instances: Container[Key], now: datetime) -> Mapping[Key, GuestReadings]:
+    def view(self, instances: Mapping[Key, Instance], now: datetime) -> Mapping[Key, GuestReadings]:
         """Those of instances that are there, as far as they are not too old; the same mapping until something changes.
 
-        `instances` must be another object whenever it holds other keys.
+        `instances` must be another object whenever anything in it is another.
         """
-        if instances is not self._instances or now >= self._due:
+        if instances is not self._instances or now >= self._due or self._copy is None:
             self._instances, self._due = instances, _NEVER
-            kept = dict[Key, GuestReadings]()
-            for key, held in self._held.items():
-                at = _newest_at(held)
-                if key in instances and at is not None and now < at + READING_LIFETIME:
-                    kept[key] = held
-                    self._due = min(self._due, at + READING_LIFETIME)
-            if len(kept) != len(self._held):
-                self._held, self._copy = kept, None
-        if self._copy is None:
-            self._copy = dict(self._held)
+            kept, copy = dict[Key, dict[str, GuestReadings]](), dict[Key, GuestReadings]()
+            for key, nodes in self._held.items():
+                young = {
+                    node: held for node, held in nodes.items() if now < (_newest_at(held) or now) + READING_LIFETIME
+                }
+                if key in instances and young:
+                    kept[key], copy[key] = young, _of(instances[key], young)
+                    self._due = min(
+                        self._due, *((_newest_at(held) or now) + READING_LIFETIME for held in young.values())
+                    )
+            self._held = kept
+            if copy != self._copy:
+                self._copy = copy
         return self._copy
 
 
+def _of(instance: Instance, told: Mapping[str, GuestReadings]) -> GuestReadings:
+    """What the guest's node tells; what that has not told yet of a guest that has just moved, its source told before."""
+    own, before = told.get(instance.node), _before_it_moved(instance, told)
+    if own is None:
+        return before or max(told.values(), key=lambda each: (_newest_at(each) or _NEVER, each.node))
+    if own.dirty_bytes_per_second is None and before is not None:
+        return replace(own, dirty_bytes_per_second=before.dirty_bytes_per_second)
+    return own
+
+
+def _before_it_moved(instance: Instance, told: Mapping[str, GuestReadings]) -> GuestReadings | None:
+    """What the source of its last migration told before that ended."""
+    moved = instance.migration
+    if moved is None or moved.ended_at is None or moved.source_node == instance.node:
+        return None
+    held = told.get(moved.source_node)
+    at = _newest_at(held) if held is not None else None
+    return held if at is not None and at <= moved.ended_at else None
+
+
 def _merged(held: GuestReadings | None, new: GuestReadings) -> GuestReadings:
+    """Of one node."""
     if held is None:
         return new
-    if held.node != new.node:
-        before, after = _newest_at(held), _newest_at(new)
-        return new if after is not None and (before is None or after >= before) else held
     return GuestReadings(
         new.node,
         _newer(held.dirty_bytes_per_second, new.dirty_bytes_per_second),

@@ -9,7 +9,8 @@ from itertools import zip_longest
 
 from whimbrel.api.ladder import Rung
 from whimbrel.api.virtual_machine_move import AttemptRecord
-from whimbrel.forecast import Convergence, Prediction, chance, longest_pause_ms, predict
+from whimbrel.domain.quantities import MIB
+from whimbrel.forecast import AtDeadline, Convergence, Prediction, chance, longest_pause_ms, predict
 from whimbrel.ladder.rung import Load, Offer, Withheld
 from whimbrel.ladder.stun import STANDS_STILL, most_downtime_ms
 
@@ -32,8 +33,9 @@ guest of which something is told; before rungs that stop a guest, or cannot be t
 STAYS_BY = 0.15
 """A rung that was chosen before stays chosen down to so much lower a chance, so that a quote does not flap with its guest's
 moods."""
-SAMPLES_FROM_S = 12.0
-"""From this age on a copy has been sampled: KubeVirt samples every five seconds, and virt-handlers are read as often."""
+SAMPLES_FROM_S = 17.0
+"""So long after its first pass two samples of a copy's later rounds have been read, two seconds before: KubeVirt samples every
+five seconds, and virt-handlers are read as often."""
 HOPELESS = 0.25
 """Below this chance an attempt is begun on no account, and a running one is ended: three in four would be in vain."""
 
@@ -68,20 +70,35 @@ def choose(ladder: Ladder, load: Load, history: tuple[AttemptRecord, ...] = (), 
         return Choice(None, skipped=() if ladder.offers else ladder.withheld)
     weighed = list[tuple[Offer, float]]()
     for offer, following in zip_longest(left, left[1:]):
-        found = _chance(load, offer)
+        found = 0.0 if _refuted(load, offer, history) else _chance(load, offer)
         weighed.append((offer, found))
         if offer.rung == stood and found >= _likely(offer) - STAYS_BY:
             return _chosen(load, weighed)
         if found >= _likely(offer) and not _throttling_is_surer(load, found, following):
             return _chosen(load, weighed)
     best = max(weighed, key=lambda each: each[1])
-    if best[1] < HOPELESS or _stops_its_guest(best[0]):
+    if best[1] < _least(best[0], history) or _stops_its_guest(best[0]):
         return Choice(None, skipped=tuple(_passed_over(load, *each) for each in weighed))
     return _chosen(load, weighed[: weighed.index(best) + 1])
 
 
 def _stops_its_guest(offer: Offer) -> bool:
     return offer.terms.at_deadline in STANDS_STILL
+
+
+def _refuted(load: Load, offer: Offer, history: tuple[AttemptRecord, ...]) -> bool:
+    """Whether the attempt before has shown that this rung does not do, and nothing else is told of the guest: then its forecast
+    is the same as before.
+    """
+    failed = bool(history) and history[-1].rung == offer.rung and history[-1].reason in CLIMBS
+    plain = offer.terms.at_deadline is AtDeadline.ABORT and not offer.terms.may_throttle
+    return failed and plain and not load.guest.tells_how_it_writes
+
+
+def _least(offer: Offer, history: tuple[AttemptRecord, ...]) -> float:
+    """The chance below which the likeliest rung is not begun: one that has just failed to converge must be likely to, now."""
+    failed = bool(history) and history[-1].rung == offer.rung and history[-1].reason in CLIMBS
+    return LIKELY if failed else HOPELESS
 
 
 def _likely(offer: Offer) -> float:
@@ -155,7 +172,7 @@ def _chance(load: Load, offer: Offer) -> float:
 
 def _looked_at_before(load: Load, offer: Offer) -> bool:
     """Whether samples of the copy tell, before the guest is suspended, how long that would be."""
-    return load.sampled and offer.deadline_seconds >= SAMPLES_FROM_S
+    return load.sampled and offer.deadline_seconds >= load.pass_s() + SAMPLES_FROM_S
 
 
 def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
@@ -172,6 +189,12 @@ def _passed_over(load: Load, offer: Offer, found: float) -> Withheld:
         why = f"the guest could stand still for {said.downtime_bound_ms} ms, and {permitted_ms} ms are permitted"
     elif permitted_ms is not None:
         why = f"what is left would not go over within the {permitted_ms} ms that it may stand still"
+    elif offer.most_wire_bytes is not None and (said.bytes_p50 or 0) > offer.most_wire_bytes:
+        why = (
+            f"it would send {round((said.bytes_p50 or 0) / MIB)} MiB, and {offer.most_wire_bytes // MIB} are permitted"
+        )
+    elif found == 0 and not load.guest.tells_how_it_writes:
+        why = "it did not converge in the attempt before, and nobody tells how the guest writes"
     elif said.convergence is Convergence.DOES_NOT:
         why = "the guest dirties memory faster than is copied"
     elif found >= LIKELY:

@@ -26,9 +26,9 @@ ROUNDS_BEFORE_STUN = 1.5
 again is left, instead of memory that was never sent."""
 
 
-SAMPLED_S = 15.0
-"""Time after the first pass, where the unattended limit leaves room: three samples of later rounds, by which the pause is
-bounded before it begins."""
+SAMPLED_S = 20.0
+"""Time after the first pass, where the unattended limit leaves room: two samples of later rounds at least, mostly three, by
+which the pause is bounded before it begins."""
 
 
 def offer(load: Load, step: LadderStep, disruption: Disruption) -> Offer | Withheld | None:

@@ -1,6 +1,7 @@
 """When moves in flight, and their plan, will have ended: what the report shows, from samples and forecasts.
 
-Times are reckoned from the newest sample, so that they change only when there is news. Called by `engine`.
+Times are reckoned from the newest sample, so that they change only when there is news; and never lie in the past. Called by
+`engine`.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from whimbrel.schedule.watching import arrival, watched
 
 MAX_ACTIVE = 32
 """Moves in flight that a report shows."""
+LATE_S = 2.0
+"""So much after its end a migration may be told to have ended."""
 LONGEST_S = 30 * 86_400.0
 """What would take longer has no arrival."""
 
@@ -59,7 +62,14 @@ def _arrival(evidence: Evidence, phase: MovePhase, seen: Survey) -> Arrival | No
     if copy is None or copy.seen is None or left is None:
         return None
     at, share = copy.seen.at, progress(copy.seen.sent_bytes, left.will_send_bytes)
-    return Arrival(at, _later(at, left.p50_s), _later(at, left.p90_s), int(100 * share))
+    p50_at, p90_at, now = _later(at, left.p50_s), _later(at, left.p90_s), seen.snapshot.now
+    if p90_at is not None and p90_at + timedelta(seconds=LATE_S) < now:
+        p50_at = p90_at = None  # it should have been there: of when it will be its samples tell nothing
+    return Arrival(at, _no_earlier(p50_at, now), _no_earlier(p90_at, now), int(100 * share))
+
+
+def _no_earlier(at: datetime | None, now: datetime) -> datetime | None:
+    return None if at is None else max(at, now.replace(microsecond=0))
 
 
 def plan_arrival(plan: Plan, known: Mapping[Key, Arrival], seen: Survey) -> PlanArrival | None:

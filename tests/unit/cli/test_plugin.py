@@ -172,6 +172,18 @@ def test_a_rung_that_is_withheld_is_told_once_for_all_machines_with_the_same_rea
     assert below[:2] == ["  web, mail: Stun: It has local disks.", "  other/db: Stun: The deadline is too long."]
 
 
+@pytest.mark.parametrize(("attended_ms", "told"), [(8000, False), (14_000, True)])
+def test_a_pause_that_nothing_cuts_short_is_told_for_what_it_is(
+    attended_ms: int, told: bool, server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = server.objects[f"{PLANS}/empty"]["status"]["quote"]["moves"]
+    lines[0] |= {"budgetMs": 5000, "attendedDowntimeMs": attended_ms, "unattendedDowntimeMs": 14_000}
+
+    assert main(["quote", "empty", *options]) == 0
+
+    assert ("PAUSE UP TO of web is KubeVirt's own limit" in capsys.readouterr().out) == told
+
+
 def test_a_target_that_the_scheduler_chooses_is_called_expected(
     server: Server, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -225,7 +225,7 @@ def test_the_receipt_shows_what_the_guest_felt() -> None:
 
     Console(file=out, width=160).print(table.receipts(a_plan(), [a_move()], [a_witness(longest_gap_ms=1234.0)]))
 
-    assert "all of it took 34 s, expected were 30 to 40 s" in out.getvalue()
+    assert "all of it took 34 s, expected: in 30 to 40 s" in out.getvalue()
     assert "1.2 s" in out.getvalue()
     assert "node-a → node-b" in out.getvalue()
 

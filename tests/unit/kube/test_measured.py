@@ -71,14 +71,43 @@ def test_the_newest_of_each_member_wins_so_that_a_migrating_guest_keeps_its_dirt
     assert told(store) == GuestReadings("node-1", Reading(1, NOW), Reading(4, after(10)))
 
 
-def test_what_another_node_told_before_counts_no_more() -> None:
+def runs_on(node: str, **migration: Any) -> dict[str, Any]:
+    found = raw(int(node[-1]) + 1)
+    found["status"]["nodeName"] = node
+    found["status"]["migrationState"] |= {"targetNode": "node-2", **migration}
+    return found
+
+
+def test_what_its_target_tells_while_a_guest_migrates_does_not_displace_what_its_node_told() -> None:
+    store = a_store()
+    store.apply(INSTANCES, runs_on("node-1"))
+    at_home = GuestReadings("node-1", Reading(1, NOW), Reading(2, NOW))
+    store.tell({DB: at_home})
+
+    store.tell({DB: GuestReadings("node-2", resident_bytes=Reading(3, after(5)))})
+
+    assert told(store) == at_home
+
+
+def test_of_a_guest_that_has_moved_the_source_tells_what_its_node_has_not_told_yet() -> None:
     store = a_store()
     store.tell({DB: GuestReadings("node-1", Reading(1, NOW), Reading(2, NOW))})
+    store.apply(INSTANCES, runs_on("node-2", endTimestamp="2026-03-01T12:00:04Z"))
 
-    store.tell({DB: (moved := GuestReadings("node-2", resident_bytes=Reading(3, after(5))))})
-    store.tell({DB: GuestReadings("node-1", Reading(9, after(1)))})
+    store.tell({DB: GuestReadings("node-2", resident_bytes=Reading(3, after(5)))})
+    assert told(store) == GuestReadings("node-2", Reading(1, NOW), Reading(3, after(5)))
 
-    assert told(store) == moved
+    store.tell({DB: (now := GuestReadings("node-2", Reading(9, after(8)), Reading(3, after(8))))})
+    assert told(store) == now
+
+
+def test_a_third_node_displaces_the_one_that_told_longest_ago() -> None:
+    store = a_store()
+    for second, node in enumerate(("node-1", "node-2", "node-3")):
+        store.tell({DB: GuestReadings(node, Reading(second, after(second)))})
+    store.apply(INSTANCES, runs_on("node-1"))
+
+    assert told(store) == GuestReadings("node-3", Reading(2, after(2)))
 
 
 def test_readings_go_with_their_instance_or_when_all_of_them_are_an_hour_old() -> None:

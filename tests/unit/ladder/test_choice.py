@@ -98,7 +98,15 @@ def test_what_failed_for_another_reason_is_tried_again_as_it_was() -> None:
 
 def test_there_is_nothing_harder_than_the_last_rung() -> None:
     assert rung(chosen(UNTOLD, BOTH, (Rung.STUN, "NotConverged"))) is Rung.STUN
-    assert rung(chosen(UNTOLD, GENTLE, (Rung.PRE_COPY, "NotConverged"))) is Rung.PRE_COPY
+    assert rung(chosen(a_load(5), GENTLE, (Rung.PRE_COPY, "NotConverged"))) is Rung.PRE_COPY
+
+
+def test_a_copy_that_did_not_converge_is_not_repeated_where_nothing_else_is_told_of_its_guest() -> None:
+    found = chosen(UNTOLD, GENTLE, (Rung.PRE_COPY, "NotConverged"))
+
+    assert found.offer is None
+    assert "did not converge in the attempt before" in found.skipped[0].reason
+    assert rung(chosen(UNTOLD, GENTLE, (Rung.PRE_COPY, "MigrationFailed"))) is Rung.PRE_COPY
 
 
 def test_a_ladder_that_gives_up_ends_where_its_last_rung_did_not_converge() -> None:

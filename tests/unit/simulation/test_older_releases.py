@@ -167,7 +167,7 @@ def test_before_1_5_a_stun_is_withheld_and_the_plan_says_why(version: str) -> No
     assert line["targetChosenBy"] == "Scheduler"
 
     see_it_through(simulation, checker)
-    assert [each["reason"] for each in history(simulation)] == ["NotConverged", "NotConverged"]
+    assert [each["reason"] for each in history(simulation)] == ["NotConverged"]
     assert simulation.agents.blackouts == []
     assert all("allowWorkloadDisruption" not in each["spec"] for each in created(simulation, MIGRATION_POLICIES))
 
