@@ -42,7 +42,7 @@ def quote(plan_name: str, plan: MigrationPlan, quoted: Quote, moves: Sequence[Vi
     """The quote, and under it every reason of each virtual machine that cannot move."""
     title = (
         f"The quote, before anything moves: plan {plan_name} can move {quoted.movable} of {quoted.virtual_machines}, "
-        f"{_how_long(quoted)}"
+        f"{words.how_long(quoted)}"
     )
     headers = ("VM", "from", "to", "expected", "to send", "by", "pause up to", "unattended")
     sheet = Sheet(headers, [_quote_cells(line) for line in quoted.moves], dispensable=(7, 4, 6), title=title)
@@ -152,14 +152,7 @@ def _receipts_title(plan: MigrationPlan) -> str:
     if status.started_at is None or status.finished_at is None or status.quote is None:
         return "The receipts"
     took = words.seconds((status.finished_at - status.started_at).total_seconds())
-    return f"The receipts: all of it took {took}, expected: {_how_long(status.quote)}"
-
-
-def _how_long(quoted: Quote) -> str:
-    """Of a plan with a guest of which nobody can tell, at least what copying takes."""
-    if quoted.duration_p50_seconds is None:
-        return f"in at least {words.seconds(quoted.duration_seconds)}"
-    return f"in {words.expected(quoted.duration_p50_seconds, quoted.duration_p90_seconds)}"
+    return f"The receipts: all of it took {took}, expected: {words.how_long(status.quote)}"
 
 
 def _receipt_cells(move: VirtualMachineMove, witness: Witness | None) -> list[RenderableType]:

@@ -94,9 +94,9 @@ def headline(plan: PlanObject, quote: Quote) -> str:
     can = f"{quote.movable} of {quote.virtual_machines} virtual machines can move"
     if status.started_at is not None:
         can = f"of {quote.virtual_machines} virtual machines, {quote.movable or 'none'} not begun yet can move"
-    if quote.duration_p50_seconds is not None and quote.movable:
-        can += f", in {words.expected(quote.duration_p50_seconds, quote.duration_p90_seconds)}"
-    elif quote.movable or status.started_at is None:
+    if quote.movable:
+        can += f", {words.how_long(quote)}"
+    elif status.started_at is None:
         can += f", in at least {words.seconds(quote.duration_seconds)}"
     return f"Plan {plan}: {can} ({status.phase}).\nQuote {quote.hash}"
 

@@ -1,5 +1,6 @@
 """Figures as people read them. Pure; used by the verbs and by the lab's demo."""
 
+from whimbrel.api.quote import Quote
 from whimbrel.api.virtual_machine_move import Measure, MeasureSource
 from whimbrel.domain.quantities import MIB
 
@@ -62,6 +63,13 @@ _SOURCES = {
     MeasureSource.CONFIGURATION: "the configuration",
     MeasureSource.NOT_MEASURED: "not measured",
 }
+
+
+def how_long(quote: Quote) -> str:
+    """How long a plan takes: `in 30 to 40 s`; with a move of which nobody can tell, at least what copying takes."""
+    if quote.duration_p50_seconds is None:
+        return f"in at least {seconds(quote.duration_seconds)}"
+    return f"in {expected(quote.duration_p50_seconds, quote.duration_p90_seconds)}"
 
 
 def measured_ms(measure: Measure | None) -> str:

@@ -5,6 +5,8 @@ guests that run. None of it is believed yet (`forecast.readings`, `forecast.samp
 from dataclasses import dataclass
 from datetime import datetime
 
+from whimbrel.domain.records import Instance
+
 MOST_SAMPLES = 128
 """Of one migration: ten minutes at KubeVirt's 5 s; of a longer one the early samples stand more thinly."""
 
@@ -40,6 +42,19 @@ class GuestReadings:
     resident_bytes: Reading | None = None
     """Resident set of its QEMU process (`kubevirt_vmi_memory_resident_bytes`): an upper bound of the memory that is not zero.
     QEMU's own overhead is in it, so that it may exceed the guest's memory; `forecast.guest` caps it there."""
+
+    @property
+    def newest_at(self) -> datetime | None:
+        """When any of it was told last; None where nothing was."""
+        told = (self.dirty_bytes_per_second, self.resident_bytes)
+        return max((reading.at for reading in told if reading is not None), default=None)
+
+    def came_before_the_move_of(self, instance: Instance) -> bool:
+        """Whether the node told it that the guest has left by its last migration, before that ended."""
+        at, moved = self.newest_at, instance.migration
+        if moved is None or moved.ended_at is None or not self.node == moved.source_node != instance.node:
+            return False
+        return at is not None and at <= moved.ended_at
 
 
 def thinned(samples: tuple[MigrationSample, ...]) -> tuple[MigrationSample, ...]:

@@ -22,6 +22,8 @@ class Readings:
 
     def __init__(self) -> None:
         self._held: dict[Key, dict[str, GuestReadings]] = {}
+        self._shown: dict[Key, tuple[Instance, GuestReadings]] = {}
+        """What counts of those held, and for which state of the instance."""
         self._copy: Mapping[Key, GuestReadings] | None = None
         self._instances: Mapping[Key, Instance] | None = None
         self._due = _NEVER
@@ -32,11 +34,12 @@ class Readings:
         for key, new in told.items():
             nodes = self._held.get(key, {})
             merged = _merged(nodes.get(new.node), new)
-            if (at := _newest_at(merged)) is None or merged == nodes.get(new.node):
+            if (at := merged.newest_at) is None or merged == nodes.get(new.node):
                 continue
-            newest = sorted({**nodes, new.node: merged}.values(), key=lambda each: (_newest_at(each) or at, each.node))
+            newest = sorted({**nodes, new.node: merged}.values(), key=lambda each: (each.newest_at or at, each.node))
             self._held[key] = {each.node: each for each in newest[-MOST_NODES:]}
             self._due = min(self._due, at + READING_LIFETIME)
+            self._shown.pop(key, None)
             self._copy = None
 
     def view(self, instances: Mapping[Key, Instance], now: datetime) -> Mapping[Key, GuestReadings]:
@@ -44,42 +47,43 @@ class Readings:
 
         `instances` must be another object whenever anything in it is another.
         """
-        if instances is not self._instances or now >= self._due or self._copy is None:
-            self._instances, self._due = instances, _NEVER
-            kept, copy = dict[Key, dict[str, GuestReadings]](), dict[Key, GuestReadings]()
-            for key, nodes in self._held.items():
-                young = {
-                    node: held for node, held in nodes.items() if now < (_newest_at(held) or now) + READING_LIFETIME
-                }
-                if key in instances and young:
-                    kept[key], copy[key] = young, _of(instances[key], young)
-                    self._due = min(
-                        self._due, *((_newest_at(held) or now) + READING_LIFETIME for held in young.values())
-                    )
-            self._held = kept
+        if now >= self._due:
+            self._forget(now)
+        if instances is not self._instances or self._copy is None:
+            self._instances = instances
+            shown = {key: self._chosen(key, instances[key]) for key in self._held if key in instances}
+            if len(shown) != len(self._held):
+                self._held = {key: nodes for key, nodes in self._held.items() if key in shown}
+            self._shown = shown
+            copy = {key: counts for key, (_instance, counts) in shown.items()}
             if copy != self._copy:
                 self._copy = copy
         return self._copy
 
+    def _forget(self, now: datetime) -> None:
+        """What has got too old."""
+        held, self._due = self._held, _NEVER
+        self._held, self._shown, self._copy = {}, {}, None
+        for key, nodes in held.items():
+            ends = {node: (each.newest_at or now) + READING_LIFETIME for node, each in nodes.items()}
+            if young := {node: each for node, each in nodes.items() if now < ends[node]}:
+                self._held[key] = young
+                self._due = min(self._due, *(ends[node] for node in young))
+
+    def _chosen(self, key: Key, instance: Instance) -> tuple[Instance, GuestReadings]:
+        held = self._shown.get(key)
+        return held if held is not None and held[0] is instance else (instance, _of(instance, self._held[key]))
+
 
 def _of(instance: Instance, told: Mapping[str, GuestReadings]) -> GuestReadings:
     """What the guest's node tells; what that has not told yet of a guest that has just moved, its source told before."""
-    own, before = told.get(instance.node), _before_it_moved(instance, told)
+    own = told.get(instance.node)
+    if own is not None and own.dirty_bytes_per_second is not None:
+        return own
+    before = next((each for each in told.values() if each.came_before_the_move_of(instance)), None)
     if own is None:
-        return before or max(told.values(), key=lambda each: (_newest_at(each) or _NEVER, each.node))
-    if own.dirty_bytes_per_second is None and before is not None:
-        return replace(own, dirty_bytes_per_second=before.dirty_bytes_per_second)
-    return own
-
-
-def _before_it_moved(instance: Instance, told: Mapping[str, GuestReadings]) -> GuestReadings | None:
-    """What the source of its last migration told before that ended."""
-    moved = instance.migration
-    if moved is None or moved.ended_at is None or moved.source_node == instance.node:
-        return None
-    held = told.get(moved.source_node)
-    at = _newest_at(held) if held is not None else None
-    return held if at is not None and at <= moved.ended_at else None
+        return before or max(told.values(), key=lambda each: (each.newest_at or _NEVER, each.node))
+    return own if before is None else replace(own, dirty_bytes_per_second=before.dirty_bytes_per_second)
 
 
 def _merged(held: GuestReadings | None, new: GuestReadings) -> GuestReadings:
@@ -95,11 +99,6 @@ def _merged(held: GuestReadings | None, new: GuestReadings) -> GuestReadings:
 
 def _newer(held: Reading | None, new: Reading | None) -> Reading | None:
     return new if held is None or (new is not None and new.at >= held.at) else held
-
-
-def _newest_at(readings: GuestReadings) -> datetime | None:
-    times = [each.at for each in (readings.dirty_bytes_per_second, readings.resident_bytes) if each is not None]
-    return max(times, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,15 +90,17 @@ def _refuted(load: Load, offer: Offer, history: tuple[AttemptRecord, ...]) -> bo
     """Whether the attempt before has shown that this rung does not do, and nothing else is told of the guest: then its forecast
     is the same as before.
     """
-    failed = bool(history) and history[-1].rung == offer.rung and history[-1].reason in CLIMBS
     plain = offer.terms.at_deadline is AtDeadline.ABORT and not offer.terms.may_throttle
-    return failed and plain and not load.guest.tells_how_it_writes
+    return _just_failed(offer, history) and plain and not load.guest.tells_how_it_writes
 
 
 def _least(offer: Offer, history: tuple[AttemptRecord, ...]) -> float:
     """The chance below which the likeliest rung is not begun: one that has just failed to converge must be likely to, now."""
-    failed = bool(history) and history[-1].rung == offer.rung and history[-1].reason in CLIMBS
-    return LIKELY if failed else HOPELESS
+    return LIKELY if _just_failed(offer, history) else HOPELESS
+
+
+def _just_failed(offer: Offer, history: tuple[AttemptRecord, ...]) -> bool:
+    return bool(history) and history[-1].rung == offer.rung and history[-1].reason in CLIMBS
 
 
 def _likely(offer: Offer) -> float:

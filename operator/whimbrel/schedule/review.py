@@ -184,8 +184,11 @@ def _resting(
         candidates += _begun_candidates(plan, spec, survey)
     unseen = spec.approval is Approval.MANUAL and not started
     waits = (e.move.move.spec for e in evidence if survey.phases[e.move.key] is MovePhase.WAITING)
-    approved_as_they_are = not unseen or says_as_quoted(stored.quote, tuple(waits))
-    if gate == Gate.OPEN and approved_as_they_are and not _may_be_stuck(plan, spec, survey):
+    if (
+        gate == Gate.OPEN
+        and (not unseen or says_as_quoted(stored.quote, tuple(waits)))
+        and not _may_be_stuck(plan, spec, survey)
+    ):
         for e in evidence:
             held = before.get(e.move.key)
             candidate = held[1] if held is not None and held[0] is e else _waiting(plan, spec, e, survey)

@@ -75,13 +75,10 @@ def told_of(instance: Instance, snapshot: Snapshot) -> GuestReadings | None:
     """What the metrics of the node that it runs on tell of a guest; None where nobody reads them, or they do not know it. Of
     one that has just moved, what its source told before.
     """
-    told, moved = snapshot.readings.get(instance.key), instance.migration
-    if told is None or told.node == instance.node:
+    told = snapshot.readings.get(instance.key)
+    if told is None or told.node == instance.node or told.came_before_the_move_of(instance):
         return told
-    if moved is None or moved.ended_at is None or moved.source_node != told.node:
-        return None
-    known = [reading.at for reading in (told.dirty_bytes_per_second, told.resident_bytes) if reading is not None]
-    return told if known and max(known) <= moved.ended_at else None
+    return None
 
 
 def load_of(
